@@ -1,0 +1,87 @@
+"""While a model trains: score its samples on the monitored rows, and draw them."""
+
+import math
+from typing import Any
+
+import lightning as L
+import numpy as np
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from matplotlib.figure import Figure
+from sklearn.decomposition import PCA
+
+from mmgan import plots
+from mmgan.evaluation.score import CheapScore
+from mmgan.models.base import Synthesizer
+
+
+def draw_like(model: Synthesizer, y: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
+    """Draw one synthetic row for each class index of `y`."""
+    names = model.schema.class_names
+    return model.sample([names[k] for k in y], seed=seed)
+
+
+class ScoreSamples(L.Callback):
+    """Log `val/score` after every validation: the mean of the last `window` scores of samples, and the parts of the last.
+
+    The samples are compared with the monitored rows of the datamodule (see `mmgan.evaluation.score`).
+    """
+
+    def __init__(self, window: int = 3):
+        self.window = window
+        self.recent: list[float] = []
+        self._judge: CheapScore | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"recent": self.recent}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.recent = list(state_dict["recent"])
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        data = trainer.datamodule
+        x, y = data.rows(data.fit_indices)
+        if self._judge is None:
+            self._judge = CheapScore(x, y, *data.rows(data.monitor_indices), seed=pl_module.seed)
+        parts = self._judge(draw_like(pl_module, y), y)
+        self.recent = [*self.recent, parts["score"]][-self.window :]
+        pl_module.log("val/score", math.fsum(self.recent) / len(self.recent), prog_bar=True)
+        pl_module.log("val/score_now", parts.pop("score"))
+        pl_module.log_dict({f"val/{name}": value for name, value in parts.items()})
+
+
+class DrawSamples(L.Callback):
+    """Hand pictures of real and synthetic rows to the logger every `every_n_epochs` epochs, and after the last."""
+
+    def __init__(self, every_n_epochs: int = 5, classes: int = 12):
+        self.every_n_epochs = every_n_epochs
+        self.classes = classes
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        epoch = trainer.current_epoch + 1
+        if epoch % self.every_n_epochs and epoch != trainer.max_epochs:
+            return
+        x, y = trainer.datamodule.rows(trainer.datamodule.fit_indices[:2000])  # enough for any picture
+        synthetic = draw_like(pl_module, y)
+        for tag, figure in self._figures(pl_module, x, y, synthetic):
+            _hand_over(trainer.logger, tag, figure, trainer.global_step)
+
+    def _figures(self, model: L.LightningModule, x: dict, y: np.ndarray, synthetic: dict):
+        for k in np.unique(y)[: self.classes]:
+            of_class = {name: value[y == k] for name, value in x.items()}
+            drawn = {name: value[y == k] for name, value in synthetic.items()}
+            class_name = model.schema.class_names[k]
+            for name in x:
+                yield f"samples/{name}/{class_name}", plots.real_and_synthetic(of_class, drawn, name, class_name)
+            yield f"mean_and_spread/{class_name}", plots.mean_and_spread(of_class, drawn, class_name)
+        flat, flat_synthetic = (np.hstack([v.reshape(len(v), -1) for v in rows.values()]) for rows in (x, synthetic))
+        if min(flat.shape) >= 2:
+            pca = PCA(2, random_state=0).fit(flat)
+            yield "pca", plots.scatter(pca.transform(flat), pca.transform(flat_synthetic))
+
+
+def _hand_over(logger: Logger | None, tag: str, figure: Figure, step: int) -> None:
+    """Give a figure to a logger that takes pictures; the others have no place for it."""
+    if isinstance(logger, TensorBoardLogger):
+        logger.experiment.add_figure(tag, figure, step)
+    elif isinstance(logger, WandbLogger):
+        logger.log_image(tag, [figure], step)

@@ -1,0 +1,156 @@
+"""One fold of a data set, served to Lightning in batches of (modality, ..., label)."""
+
+from collections.abc import Iterator
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmgan.data.dataset import Dataset
+from mmgan.data.folds import Fold, inner_split, make_folds, select_fold
+from mmgan.errors import MmganError
+
+
+class EndlessBatches:
+    """Row numbers of endless shuffles: epoch e serves the same batches whenever, and from wherever, it is
+    begun.
+
+    The stream is permutation 0 of `indices`, permutation 1, ..., each drawn from Philox keyed by (seed, its
+    number); epoch e takes its `steps` x `batch_size` places. Yields int64 tensors (batch_size,), however few
+    the rows are.
+    """
+
+    def __init__(self, indices: np.ndarray, batch_size: int, steps: int, seed: int):
+        for option, value in (("batch_size", batch_size), ("steps_per_epoch", steps)):
+            if value < 1:
+                raise MmganError(f"data.{option}={value} is not possible; give a whole number from 1 on.")
+        self.indices = np.asarray(indices, dtype=np.int64)
+        self.batch_size = batch_size
+        self.steps = steps
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration serves; Lightning calls it, also when a run resumes."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[Tensor]:
+        # A generator, so that `epoch` is read at the first batch: Lightning makes the iterator, then sets the epoch.
+        number, place = divmod(self.epoch * self.steps * self.batch_size, len(self.indices))
+        rows = self._permutation(number)[place:]
+        for _ in range(self.steps):
+            while len(rows) < self.batch_size:
+                number += 1
+                rows = np.concatenate([rows, self._permutation(number)])
+            yield torch.from_numpy(rows[: self.batch_size])
+            rows = rows[self.batch_size :]
+
+    def _permutation(self, number: int) -> np.ndarray:
+        key = np.array([self.seed, number], dtype=np.uint64)
+        return np.random.Generator(np.random.Philox(key=key)).permutation(self.indices)
+
+
+class SequentialBatches:
+    """The row numbers `indices` in order, as int64 tensors of at most `batch_size`."""
+
+    def __init__(self, indices: np.ndarray, batch_size: int):
+        self.batches = torch.from_numpy(np.asarray(indices, dtype=np.int64)).split(batch_size)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self.batches)
+
+
+class BatchLoader:
+    """Index tensors in memory by whole batches: the tuple of `tensors` at each batch of row numbers of
+    `sampler`.
+
+    It is no torch DataLoader, which has nothing to add to rows in memory, and whose missing workers Lightning
+    bemoans.
+    """
+
+    def __init__(self, tensors: tuple[Tensor, ...], sampler: EndlessBatches | SequentialBatches):
+        self.tensors = tensors
+        self.sampler = sampler  # Lightning calls its `set_epoch`
+        self.batch_sampler = None  # and looks here first, for one that shuffles
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        for rows in self.sampler:
+            yield tuple(tensor[rows] for tensor in self.tensors)
+
+
+class FoldDataModule(L.LightningDataModule):
+    """Serve one fold, counted from 1: (modality (B, *shape), ..., y (B,)) in the order of the schema.
+
+    After `setup`: `fold`, and of its training rows `fit_indices` and `monitor_indices`; with `final` all are
+    to fit. The arrays are shared with `dataset`, never copied. Raises MmganError where the fold or an option
+    is not possible.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        fold: int,
+        *,
+        split: str = "stratified",
+        n_splits: int = 5,
+        inner_val: float = 0.2,
+        batch_size: int = 128,
+        steps_per_epoch: int = 200,
+        final: bool = False,
+        seed: int = 0,
+    ):
+        super().__init__()
+        self.dataset = dataset
+        self.schema = dataset.schema
+        self.batch_size = batch_size
+        self.steps_per_epoch = steps_per_epoch
+        self.seed = seed
+        self._wanted = {
+            "fold": fold,
+            "split": split,
+            "n_splits": n_splits,
+            "inner_val": inner_val,
+            "final": final,
+        }
+        self._ready = False
+
+    def setup(self, stage: str | None = None) -> None:
+        """Find the rows of this fold, once, however often Lightning asks."""
+        if not self._ready:
+            self._find_rows()
+            self._ready = True
+        if self.trainer is not None and not len(self.monitor_indices):
+            self.trainer.limit_val_batches = 0  # Lightning warns of a loader without batches
+
+    def _find_rows(self) -> None:
+        wanted = self._wanted
+        folds = make_folds(self.dataset, wanted["split"], wanted["n_splits"])
+        self.fold: Fold = select_fold(folds, wanted["fold"])
+        groups = self.dataset.groups if wanted["split"] == "group" else None
+        inner_val = 0.0 if wanted["final"] else wanted["inner_val"]
+        self.fit_indices, self.monitor_indices = inner_split(
+            self.dataset.y_train, self.fold.train_indices, inner_val, self.seed, groups
+        )
+        columns = [self.dataset.x_train[name] for name in self.schema.modalities] + [self.dataset.y_train]
+        self._tensors = tuple(torch.from_numpy(column) for column in columns)
+
+    def rows(self, indices: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Return copies of these rows, ({name: (n, *shape)}, (n,))."""
+        return self.dataset.rows(indices)
+
+    def train_dataloader(self) -> BatchLoader:
+        sampler = EndlessBatches(self.fit_indices, self.batch_size, self.steps_per_epoch, self.seed)
+        return BatchLoader(self._tensors, sampler)
+
+    def val_dataloader(self) -> BatchLoader:
+        return BatchLoader(self._tensors, SequentialBatches(self.monitor_indices, self.batch_size))

@@ -1,0 +1,43 @@
+"""The rows of one data set in memory, as every source returns them."""
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mmgan.schema import DataSchema
+
+
+@dataclass
+class Dataset:
+    """Named modality arrays {name: float32 (N, *shape)} with labels int64 (N,) in 0..K-1.
+
+    `y_test` is for scoring a finished result only; `splits` and `passthrough` are what the user's file says
+    itself.
+    """
+
+    schema: DataSchema
+    x_train: dict[str, np.ndarray]
+    y_train: np.ndarray
+    x_test: dict[str, np.ndarray] | None = None
+    y_test: np.ndarray | None = None
+    groups: np.ndarray | None = None
+    splits: list[dict[str, Any]] | None = None
+    source: str = "data"
+    passthrough: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.y_train)
+
+    def rows(self, indices: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Return copies of these training rows, ({name: (n, *shape)}, (n,))."""
+        return {name: array[indices] for name, array in self.x_train.items()}, self.y_train[indices]
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of the training rows and labels: names, types, shapes and bytes."""
+        digest = hashlib.sha256()
+        for name, array in [*sorted(self.x_train.items()), ("y_train", self.y_train)]:
+            digest.update(repr((name, array.dtype.str, array.shape)).encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()

@@ -1,0 +1,200 @@
+"""Which rows train and which judge: cross-validation folds, and the inner split that stands in for the judge."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+from mmgan.data.dataset import Dataset
+from mmgan.errors import MmganError
+
+FEWEST_ROWS = 60  # with fewer training rows, an inner split takes more than it tells
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One fold, counted from 1; the indices are int64 rows of x_train."""
+
+    fold: int
+    train_indices: np.ndarray
+    val_indices: np.ndarray
+
+
+def make_folds(dataset: Dataset, split: str, n_splits: int = 5, random_state: int = 1024) -> list[Fold]:
+    """Return the folds of `split`: "stratified", "group" (no group on both sides), or "file".
+
+    "file" takes the file's own cv_splits, and is "stratified" where the file has none. Raises MmganError for
+    an unknown split, missing groups, a class with fewer rows than folds, or one without a training row in a
+    fold.
+    """
+    if split not in ("stratified", "group", "file"):
+        raise MmganError(f"data.split={split} is unknown; choose stratified, group or file.")
+    if split == "file" and dataset.splits is not None:
+        folds = [
+            Fold(entry["fold"], entry["train_indices"], entry["val_indices"]) for entry in dataset.splits
+        ]
+    else:
+        _check_counts(dataset, split, n_splits)
+        kind = StratifiedGroupKFold if split == "group" else StratifiedKFold
+        pairs = kind(n_splits, shuffle=True, random_state=random_state).split(
+            dataset.y_train, dataset.y_train, dataset.groups if split == "group" else None
+        )
+        folds = [Fold(number, train, val) for number, (train, val) in enumerate(pairs, start=1)]
+    for fold in folds:
+        absent = np.setdiff1d(np.arange(dataset.schema.n_classes), dataset.y_train[fold.train_indices])
+        if len(absent):
+            raise MmganError(
+                f"{dataset.source}: fold {fold.fold} has no training row of class "
+                f"{dataset.schema.class_names[absent[0]]!r}; use other cv_splits, or data.split=stratified."
+            )
+    return folds
+
+
+def _check_counts(dataset: Dataset, split: str, n_splits: int) -> None:
+    if isinstance(n_splits, bool) or not isinstance(n_splits, int) or n_splits < 2:
+        raise MmganError(f"data.n_splits={n_splits} is not possible; give a whole number from 2 on.")
+    counts = np.bincount(dataset.y_train, minlength=dataset.schema.n_classes)
+    fewest = int(counts.argmin())
+    if counts[fewest] < n_splits:
+        name = dataset.schema.class_names[fewest]
+        remedy = (
+            f"give data.n_splits={counts[fewest]}" if counts[fewest] > 1 else "add rows or remove the class"
+        )
+        raise MmganError(
+            f"{dataset.source}: class {name!r} has {counts[fewest]} row(s), "
+            f"fewer than the {n_splits} folds; {remedy}."
+        )
+    if split == "group":
+        if dataset.groups is None:
+            raise MmganError(
+                f"{dataset.source} has no groups, which data.split=group needs; use data.split=stratified."
+            )
+        n_groups = len(np.unique(dataset.groups))
+        if n_groups < n_splits:
+            raise MmganError(
+                f"{dataset.source} has {n_groups} group(s), fewer than the {n_splits} folds; "
+                f"give data.n_splits={n_groups} or data.split=stratified."
+            )
+
+
+def select_fold(folds: Sequence[Fold], fold: int) -> Fold:
+    """Return the fold of that number; raise MmganError naming the valid ones."""
+    by_number = {entry.fold: entry for entry in folds}
+    if isinstance(fold, bool) or fold not in by_number:
+        raise MmganError(
+            f"there is no fold={fold}; this data has the folds {', '.join(map(str, sorted(by_number)))}."
+        )
+    return by_number[fold]
+
+
+def read_splits(splits: Any, n_rows: int, source: str) -> list[dict[str, Any]]:
+    """Return a file's cv_splits with int64 indices, by number; raise MmganError where they cannot be used."""
+    wanted = "give a list of {'train_indices', 'val_indices', 'fold'}, with fold counted from 1"
+    if (
+        not isinstance(splits, list | tuple)
+        or not splits
+        or not all(isinstance(entry, dict) for entry in splits)
+    ):
+        raise MmganError(f"{source}: cv_splits is not a list of folds; {wanted}, or remove the key.")
+    read = []
+    for position, entry in enumerate(splits, start=1):
+        where = f"{source}: entry {position} of cv_splits"
+        missing = [key for key in ("train_indices", "val_indices", "fold") if key not in entry]
+        if missing:
+            raise MmganError(f"{where} has no {missing[0]}; {wanted}.")
+        number = entry["fold"]
+        if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 1:
+            raise MmganError(f"{where} has the number {number!r}; {wanted}.")
+        sides = {
+            key: _read_indices(entry[key], n_rows, f"{where}: {key}")
+            for key in ("train_indices", "val_indices")
+        }
+        shared = np.intersect1d(sides["train_indices"], sides["val_indices"])
+        if len(shared):
+            raise MmganError(
+                f"{where}: train_indices and val_indices overlap in {len(shared)} row(s), "
+                f"such as {shared[0]}; "
+                "keep each row on one side."
+            )
+        read.append({**sides, "fold": int(number)})
+    numbers = [entry["fold"] for entry in read]
+    if len(set(numbers)) < len(numbers):
+        raise MmganError(
+            f"{source}: cv_splits has the fold numbers {numbers}; number each fold once, from 1."
+        )
+    return sorted(read, key=lambda entry: entry["fold"])
+
+
+def _read_indices(indices: Any, n_rows: int, where: str) -> np.ndarray:
+    indices = np.asarray(indices)
+    if indices.ndim != 1 or indices.size == 0 or indices.dtype.kind not in "iu":
+        raise MmganError(
+            f"{where} is not a non-empty list of row numbers; give integers from 0 to {n_rows - 1}."
+        )
+    outside = indices[(indices < 0) | (indices >= n_rows)]
+    if len(outside):
+        raise MmganError(
+            f"{where} points outside the data with {len(outside)} row number(s), such as {outside[0]}; "
+            f"give integers from 0 to {n_rows - 1}."
+        )
+    if len(np.unique(indices)) < len(indices):
+        raise MmganError(f"{where} names a row twice; name each row once.")
+    return indices.astype(np.int64)
+
+
+def inner_split(
+    y: np.ndarray, train_indices: np.ndarray, fraction: float, seed: int, groups: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split a fold's training rows into (fit_indices, monitor_indices), stratified and deterministic in
+    `seed`.
+
+    `y` and `groups` are (N,) over all rows; with groups, none is on both sides. Every class keeps a row to
+    fit. The monitor is empty below 60 training rows. Raises MmganError unless 0 <= fraction < 1.
+    """
+    if not 0 <= fraction < 1:
+        raise MmganError(f"data.inner_val={fraction} is not possible; give a share from 0 to below 1.")
+    train_indices = np.asarray(train_indices)
+    if len(train_indices) < FEWEST_ROWS or fraction == 0:
+        return train_indices, train_indices[:0]
+    rng = np.random.default_rng(seed)
+    labels = y[train_indices]
+    if groups is None:
+        chosen = _rows_per_class(labels, fraction, rng)
+    else:
+        chosen = _whole_groups(labels, groups[train_indices], fraction, rng)
+    return train_indices[~chosen], train_indices[chosen]
+
+
+def _rows_per_class(labels: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
+    chosen = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        rows = rng.permutation(np.flatnonzero(labels == label))
+        wanted = max(1, round(fraction * len(rows)))
+        chosen[rows[: min(wanted, len(rows) - 1)]] = True
+    return chosen
+
+
+def _whole_groups(
+    labels: np.ndarray, groups: np.ndarray, fraction: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Take random groups while they bring the classes nearer to their share and leave each a row to fit."""
+    _, members = np.unique(groups, return_inverse=True)
+    counts = np.zeros((members.max() + 1, labels.max() + 1), int)  # (groups, classes)
+    np.add.at(counts, (members, labels), 1)
+    total = counts.sum(0)
+
+    def distance(taken: np.ndarray) -> float:
+        return np.abs(taken - fraction * total).sum() if (taken < np.maximum(total, 1)).all() else np.inf
+
+    order = rng.permutation(len(counts))
+    first = min(order, key=lambda group: distance(counts[group]))  # at least one, however large
+    if distance(counts[first]) == np.inf:
+        return np.zeros(len(labels), bool)
+    picked, taken = [first], counts[first]
+    for group in order[order != first]:
+        if distance(taken + counts[group]) < distance(taken):
+            picked.append(group)
+            taken = taken + counts[group]
+    return np.isin(members, picked)

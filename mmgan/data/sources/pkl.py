@@ -1,0 +1,159 @@
+"""The user's own file: a .pkl or .npz with x_train and y_train, of any modalities, shapes and labels."""
+
+from typing import Any
+
+import numpy as np
+
+from mmgan.data.archive import read_archive
+from mmgan.data.dataset import Dataset
+from mmgan.data.folds import read_splits
+from mmgan.errors import MmganError
+from mmgan.schema import DataSchema
+
+_CHUNK = 8192  # rows looked at together, so that checks need little memory of their own
+_PASSED_ON = ("n_splits", "random_state", "stratified")
+
+
+def pkl(path: str | None = None) -> Dataset:
+    """Return the data of a file with x_train ({name: (N, *shape)} or one array) and y_train (N,).
+
+    Optional keys are x_test, cv_splits, groups and class_names; a file that synthesize.py wrote is read too.
+    Labels of any integers from 0 on, or strings, are mapped to 0..K-1; the schema's class_names map them
+    back. Raises MmganError with the file, the key and the remedy for whatever cannot be used.
+    """
+    if path is None:
+        raise MmganError("data=pkl needs a file; give data.path=FILE.")
+    path = str(path)
+    data = read_archive(path)
+    for key in ("x_train", "y_train"):
+        if data.get(key) is None:
+            raise MmganError(
+                f"{path} has no key '{key}'; it needs x_train and y_train, and has {sorted(map(str, data))}."
+            )
+    x_train = _read_modalities(data["x_train"], "x_train", path)
+    y_train, labels = _read_labels(data["y_train"], path)
+    _same_length({**x_train, "y_train": y_train}, "x_train and y_train", path)
+    passthrough = {key: data[key] for key in _PASSED_ON if data.get(key) is not None}
+    if data.get("class_names") is not None:
+        passthrough["class_names"] = _read_names(data["class_names"], len(labels), path)
+    splits = data.get("cv_splits")
+    groups = data.get("groups")
+    schema = DataSchema({name: rows.shape[1:] for name, rows in x_train.items()}, len(labels), labels)
+    return Dataset(
+        schema=schema,
+        x_train=x_train,
+        y_train=y_train,
+        x_test=None if data.get("x_test") is None else _read_test(data["x_test"], schema, path),
+        groups=None if groups is None else _read_groups(groups, len(y_train), path),
+        splits=None if splits is None else read_splits(splits, len(y_train), path),
+        source=path,
+        passthrough=passthrough,
+    )
+
+
+def _read_modalities(value: Any, key: str, path: str) -> dict[str, np.ndarray]:
+    if isinstance(value, np.ndarray):
+        value = {"x": value}
+    if not isinstance(value, dict) or not value:
+        raise MmganError(f"{path}: {key} is no dict of arrays; give {{name: array of shape (rows, ...)}}.")
+    for name in value:
+        if not isinstance(name, str) or not name or "." in name or "/" in name:
+            raise MmganError(f"{path}: {key} has a modality called {name!r}; use a word without '.' and '/'.")
+    return {name: _read_rows(rows, f"{path}: {key} modality '{name}'") for name, rows in value.items()}
+
+
+def _read_rows(rows: Any, where: str) -> np.ndarray:
+    """Return finite float32 (n, *shape), n and shape not empty."""
+    rows = np.asarray(rows)
+    if rows.dtype.kind not in "fiub":
+        raise MmganError(f"{where} holds {rows.dtype} values; give real numbers.")
+    if not 2 <= rows.ndim <= 4:
+        raise MmganError(
+            f"{where} has shape {rows.shape}; "
+            "give (rows, F), (rows, C, L) or (rows, C, H, W), such as by array[:, None]."
+        )
+    if 0 in rows.shape:
+        raise MmganError(
+            f"{where} is empty, of shape {rows.shape}; give at least one row and one value a row."
+        )
+    with np.errstate(over="ignore"):  # what overflows is counted below
+        converted = np.require(rows, np.float32, ["C", "W"])
+    for array, fault, remedy in (
+        (rows, "NaN or infinite values", "remove or repair them"),
+        (converted, "values beyond the range of float32", "rescale them"),
+    ):
+        bad = np.concatenate([~np.isfinite(part).reshape(len(part), -1).all(1) for part in _chunks(array)])
+        if bad.any():
+            raise MmganError(
+                f"{where} has {fault} in {bad.sum()} of {len(bad)} rows, "
+                f"the first in row {bad.argmax()}; {remedy}."
+            )
+    return converted
+
+
+def _chunks(array: np.ndarray) -> list[np.ndarray]:
+    return [array[start : start + _CHUNK] for start in range(0, len(array), _CHUNK)]
+
+
+def _same_length(columns: dict[str, np.ndarray], what: str, path: str) -> None:
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise MmganError(
+            f"{path}: {what} differ in their number of rows ({listed}); give each row once in all of them."
+        )
+
+
+def _read_labels(value: Any, path: str) -> tuple[np.ndarray, tuple[int | str, ...]]:
+    """Return the classes int64 (n,) in 0..K-1 and the label that the file has for each of them."""
+    labels = np.asarray(value)
+    where = f"{path}: y_train"
+    if labels.ndim != 1 or labels.size == 0:
+        raise MmganError(
+            f"{where} has shape {labels.shape}; give one label a row, (rows,), such as by .argmax(1)."
+        )
+    if labels.dtype.kind == "f":
+        raise MmganError(f"{where} holds floats; give integers with .astype(int), or strings.")
+    if labels.dtype.kind not in "iubU":
+        raise MmganError(f"{where} holds {labels.dtype} values; give integers, or strings with .astype(str).")
+    if labels.dtype.kind == "i" and labels.min() < 0:
+        raise MmganError(
+            f"{where} has {(labels < 0).sum()} negative label(s), such as {labels.min()}; "
+            "give labels from 0 on, and leave unlabelled rows to x_test."
+        )
+    if labels.dtype.kind != "U":
+        labels = labels.astype(np.int64)
+    names, classes = np.unique(labels, return_inverse=True)
+    return classes.astype(np.int64), tuple(names.tolist())
+
+
+def _read_names(value: Any, n_classes: int, path: str) -> list[str]:
+    """Return the readable names of the classes, in the order of their labels."""
+    names = [str(name) for name in np.asarray(value).ravel()]
+    if len(names) != n_classes:
+        raise MmganError(
+            f"{path}: class_names has {len(names)} name(s), but y_train has {n_classes} different labels; "
+            "give one name a label, in their order, or remove the key."
+        )
+    return names
+
+
+def _read_groups(value: Any, n_rows: int, path: str) -> np.ndarray:
+    groups = np.asarray(value)
+    if groups.shape != (n_rows,) or groups.dtype.kind not in "iubU":
+        raise MmganError(
+            f"{path}: groups is {groups.dtype} of shape {groups.shape}; "
+            f"give one integer or string a row, ({n_rows},)."
+        )
+    return np.unique(groups, return_inverse=True)[1].astype(np.int64)
+
+
+def _read_test(value: Any, schema: DataSchema, path: str) -> dict[str, np.ndarray]:
+    x_test = _read_modalities(value, "x_test", path)
+    _same_length(x_test, "the modalities of x_test", path)
+    shapes = {name: rows.shape[1:] for name, rows in x_test.items()}
+    if shapes != schema.modalities:
+        raise MmganError(
+            f"{path}: x_test has {shapes} where x_train has {schema.modalities}; give the same to both."
+        )
+    return {name: x_test[name] for name in schema.modalities}

@@ -1,0 +1,1 @@
+"""Judging synthetic rows: metrics, controls and the protocol, on arrays alone."""

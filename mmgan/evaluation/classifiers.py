@@ -1,0 +1,68 @@
+"""The classifiers that judge: fixed settings, standardised rows in, one thread, quiet about convergence."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score
+from sklearn.neural_network import MLPClassifier
+from sklearn.svm import SVC
+
+
+def task_classifiers(seed: int = 0) -> dict[str, ClassifierMixin]:
+    """Return the four classifiers of the utility columns."""
+    return {
+        "logistic": LogisticRegression(C=0.1, max_iter=200),
+        "forest": RandomForestClassifier(100, random_state=seed),
+        "svc": SVC(C=10.0, gamma="scale"),
+        "mlp": MLPClassifier((128,), alpha=1e-3, max_iter=60, batch_size=64, random_state=seed),
+    }
+
+
+def fast_classifiers(seed: int = 0) -> dict[str, ClassifierMixin]:
+    """Return the two classifiers of the score that is computed while training."""
+    return {
+        "logistic": LogisticRegression(C=0.1, max_iter=50),
+        "trees": ExtraTreesClassifier(60, random_state=seed),
+    }
+
+
+def two_sample_classifiers(seed: int = 0, fast: bool = False) -> dict[str, ClassifierMixin]:
+    """Return the classifiers that tell real from synthetic rows; `fast` leaves the network out."""
+    members: dict[str, ClassifierMixin] = {
+        "logistic": LogisticRegression(C=0.1, max_iter=50 if fast else 200),
+        "forest": RandomForestClassifier(100, random_state=seed),
+    }
+    if not fast:
+        members["mlp"] = MLPClassifier((64,), alpha=1e-2, max_iter=40, batch_size=64, random_state=seed)
+    return members
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence convergence warnings: the iteration limits above are part of the definition, not a fault."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
+
+
+def fit(
+    classifier: ClassifierMixin, flat: np.ndarray, y: np.ndarray, weights: np.ndarray | None = None
+) -> ClassifierMixin:
+    """Fit on (n, F) rows; rows of one class only get the constant answer that they deserve."""
+    if len(np.unique(y)) < 2:
+        return DummyClassifier(strategy="most_frequent").fit(flat, y)
+    with quiet():
+        return classifier.fit(flat, y, sample_weight=weights)
+
+
+def macro_f1(y_true: np.ndarray, y_predicted: np.ndarray) -> float:
+    """Return the macro-F1 over the classes that `y_true` has."""
+    labels = np.unique(y_true)
+    return float(f1_score(y_true, y_predicted, labels=labels, average="macro", zero_division=0.0))

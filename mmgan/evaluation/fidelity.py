@@ -1,0 +1,117 @@
+"""Fidelity: do synthetic rows look like rows that nobody has seen?"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from sklearn.base import ClassifierMixin, clone
+from sklearn.metrics import roc_auc_score
+from sklearn.metrics.pairwise import euclidean_distances
+from sklearn.model_selection import StratifiedKFold
+
+from mmgan.errors import MmganError
+from mmgan.evaluation.classifiers import quiet, two_sample_classifiers
+from mmgan.evaluation.features import nearest, nearest_within
+
+
+def c2st_auc(
+    real: np.ndarray, synthetic: np.ndarray, members: Mapping[str, ClassifierMixin], folds: int = 5, seed: int = 0
+) -> dict[str, float]:
+    """Return each classifier's cross-validated AUC at telling `real` from `synthetic`, both (n, F).
+
+    The mean over folds, not the AUC of the pooled answers: pooling scores of different fits is biased below .5.
+    Paper: https://arxiv.org/abs/1610.06545.
+    """
+    flat = np.concatenate([real, synthetic])
+    is_synthetic = np.repeat([0, 1], [len(real), len(synthetic)])
+    splits = list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(flat, is_synthetic))
+    result = {}
+    for name, member in members.items():
+        auc = []
+        for train, test in splits:
+            with quiet():
+                fitted = clone(member).fit(flat[train], is_synthetic[train])
+            auc.append(roc_auc_score(is_synthetic[test], fitted.predict_proba(flat[test])[:, 1]))
+        result[name] = float(np.mean(auc))
+    return result
+
+
+def c2st(real: np.ndarray, synthetic: np.ndarray, folds: int = 5, seed: int = 0) -> float:
+    """Return the AUC of the best of logistic regression, random forest and a small network: .5 is perfect."""
+    return max(c2st_auc(real, synthetic, two_sample_classifiers(seed), folds, seed).values())
+
+
+def prdc(real: np.ndarray, synthetic: np.ndarray, k: int = 5) -> dict[str, float]:
+    """Return precision, recall, density and coverage of `synthetic` (m, d) against `real` (n, d).
+
+    Raises MmganError where either has no more than k rows. Paper: https://arxiv.org/abs/2002.09797.
+    """
+    if min(len(real), len(synthetic)) <= k:
+        raise MmganError(f"{min(len(real), len(synthetic))} rows have no {k} nearest neighbours; give more than {k}.")
+    real, synthetic = real.astype(np.float64), synthetic.astype(np.float64)
+    real_radius = nearest_within(real, k)[:, -1]  # (n,)
+    synthetic_radius = nearest_within(synthetic, k)[:, -1]  # (m,)
+    inside = _balls_around(real, real_radius, synthetic)  # (m,) balls of real rows that hold each synthetic row
+    covered = nearest(synthetic, real)[:, 0] <= real_radius
+    return {
+        "precision": float(np.mean(inside > 0)),
+        "recall": float(np.mean(_balls_around(synthetic, synthetic_radius, real) > 0)),
+        "density": float(np.mean(inside) / k),
+        "coverage": float(np.mean(covered)),
+    }
+
+
+def _balls_around(centres: np.ndarray, radius: np.ndarray, queries: np.ndarray, block: int = 1024) -> np.ndarray:
+    """Return how many balls (centres, radius) hold each query, in blocks of queries."""
+    counts = []
+    for start in range(0, len(queries), block):
+        distance = euclidean_distances(queries[start : start + block], centres)  # (block, n)
+        counts.append((distance <= radius).sum(axis=1))
+    return np.concatenate(counts)
+
+
+def expected_coverage(n_real: int, n_synthetic: int, k: int = 5) -> float:
+    """Return the coverage that a perfect generator is expected to have (Naeem et al. 2020, lemma 2)."""
+    i = np.arange(1, k + 1)
+    return float(1 - np.prod((n_real - i) / (n_real + n_synthetic - i)))
+
+
+def median_bandwidth(rows: np.ndarray, seed: int = 0, most: int = 2000) -> float:
+    """Return the median distance between two of the rows (a random `most` of them): the kernel's width."""
+    chosen = rows[np.random.default_rng(seed).permutation(len(rows))[:most]].astype(np.float64)
+    distance = euclidean_distances(chosen)[np.triu_indices(len(chosen), k=1)]
+    return float(np.median(distance)) or 1.0
+
+
+def gaussian_kernel(a: np.ndarray, b: np.ndarray, bandwidth: float) -> np.ndarray:
+    """Return exp(-|a - b|^2 / (2 bandwidth^2)), (n, m)."""
+    squared = euclidean_distances(a.astype(np.float64), b.astype(np.float64), squared=True)
+    return np.exp(squared / (-2 * bandwidth**2))
+
+
+def mmd(real: np.ndarray, synthetic: np.ndarray, bandwidth: float) -> float:
+    """Return the unbiased squared maximum mean discrepancy; may be below 0. Paper: Gretton et al. 2012, lemma 6."""
+    n, m = len(real), len(synthetic)
+    within_real = (gaussian_kernel(real, real, bandwidth).sum() - n) / (n * (n - 1))
+    within_synthetic = (gaussian_kernel(synthetic, synthetic, bandwidth).sum() - m) / (m * (m - 1))
+    return float(within_real + within_synthetic - 2 * gaussian_kernel(real, synthetic, bandwidth).mean())
+
+
+def mmd_null(rows: np.ndarray, size: int, bandwidth: float, permutations: int = 200, seed: int = 0) -> np.ndarray:
+    """Return the discrepancies (permutations,) of random halves of `size` real rows each: real versus real."""
+    rng = np.random.default_rng(seed)
+    kernel = gaussian_kernel(rows, rows, bandwidth)
+    np.fill_diagonal(kernel, 0.0)
+    first, second = np.zeros((2, permutations, len(rows)))
+    for p in range(permutations):
+        order = rng.permutation(len(rows))
+        first[p, order[:size]], second[p, order[size : 2 * size]] = 1.0, 1.0
+    half = first @ kernel  # (permutations, n)
+    same = (half * first).sum(1) + ((second @ kernel) * second).sum(1)
+    return same / (size * (size - 1)) - 2 * (half * second).sum(1) / size**2
+
+
+def within_class_spread(embedded: np.ndarray, y: np.ndarray) -> float:
+    """Return the trace of the covariance within classes, pooled over the rows (n, d): how varied a class is."""
+    centred = np.concatenate([embedded[y == c] - embedded[y == c].mean(0) for c in np.unique(y)])
+    freedom = max(len(y) - len(np.unique(y)), 1)
+    return float((centred.astype(np.float64) ** 2).sum() / freedom)

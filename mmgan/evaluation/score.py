@@ -1,0 +1,106 @@
+"""The one scalar for tuning: a geometric mean of four parts in [0, 1], in at most a second on one thread."""
+
+import numpy as np
+
+from mmgan.errors import MmganError
+from mmgan.evaluation import classifiers
+from mmgan.evaluation.features import FeatureSpace, Rows, all_finite, nearest, nearest_within, row_count, take
+from mmgan.evaluation.fidelity import c2st_auc
+
+PARTS = ("utility", "coverage", "indistinguishability", "novelty")
+
+# Bounds of the work, so that a data set of 200 000 rows costs as little as one of 2000.
+MAX_COMPARED = 200
+MAX_TRAINED = 1000
+MAX_REFERENCE = 10_000
+MIN_ROWS = 6  # two rows of either kind for each of the three folds of the C2ST
+
+
+class CheapScore:
+    """Scores synthetic rows against the monitor rows of an inner split; what does not depend on them is computed once.
+
+    Rows are {name: (n, *shape)} in physical units, labels (n,) integers. Raises MmganError where the monitor has fewer
+    than 6 rows.
+    """
+
+    def __init__(
+        self, train_x: Rows, train_y: np.ndarray, monitor_x: Rows, monitor_y: np.ndarray, seed: int = 0
+    ) -> None:
+        if row_count(monitor_x) < MIN_ROWS or row_count(train_x) < MIN_ROWS:
+            raise MmganError(f"a score needs {MIN_ROWS} training and {MIN_ROWS} monitor rows; train for a fixed length.")
+        self.seed = seed
+        reference = self._limit(row_count(train_x), MAX_REFERENCE)
+        train_x, self._train_y = take(train_x, reference), np.asarray(train_y)[reference]
+        kept = self._limit(row_count(monitor_x), MAX_TRAINED)
+        monitor_x, self._monitor_y = take(monitor_x, kept), np.asarray(monitor_y)[kept]
+        self._space = FeatureSpace(train_x, seed=seed)
+        self._train = self._space.flat(train_x)
+        self._monitor = self._space.flat(monitor_x)
+        self._train_embedded = self._space.embed(train_x)
+        self._monitor_embedded = self._space.embed(monitor_x)
+        self._monitor_distance = float(np.median(nearest(self._train, self._monitor)))
+        self._trtr = self._f1(self._train, self._train_y)
+        self._real_coverage: dict[int, float] = {}
+
+    def __call__(self, synth_x: Rows, synth_y: np.ndarray) -> dict[str, float]:
+        """Return `score` and its parts; rows that are not finite, or fewer than 6, score 0 in everything."""
+        rows = row_count(synth_x)
+        if rows < MIN_ROWS or not all_finite(synth_x):
+            return {"score": 0.0, **dict.fromkeys(PARTS, 0.0)}
+        kept = self._limit(rows, min(MAX_TRAINED, len(self._train)))
+        synth_x, synth_y = take(synth_x, kept), np.asarray(synth_y)[kept]
+        flat, embedded = self._space.flat(synth_x), self._space.embed(synth_x)
+        size = min(len(flat), len(self._monitor), MAX_COMPARED)
+        parts = {
+            "utility": self._utility(flat, synth_y),
+            "coverage": min(1.0, self._coverage(embedded, size) / max(self._coverage_of_real(size), 1e-6)),
+            "indistinguishability": self._indistinguishability(flat, size),
+            "novelty": self._novelty(flat),
+        }
+        score = float(np.prod([parts[key] for key in PARTS]) ** (1 / len(PARTS)))
+        return {"score": score, **parts}
+
+    def _limit(self, rows: int, most: int) -> np.ndarray:
+        """Return a random order of at most `most` of `rows` indices; the same one each time."""
+        return np.random.default_rng(self.seed).permutation(rows)[:most]
+
+    def _f1(self, flat: np.ndarray, y: np.ndarray) -> float:
+        flat, y = flat[:MAX_TRAINED], y[:MAX_TRAINED]
+        fitted = [classifiers.fit(c, flat, y) for c in classifiers.fast_classifiers(self.seed).values()]
+        return float(np.mean([classifiers.macro_f1(self._monitor_y, c.predict(self._monitor)) for c in fitted]))
+
+    def _utility(self, flat: np.ndarray, y: np.ndarray) -> float:
+        if len(np.unique(self._train_y)) < 2:
+            return 1.0  # one class: nothing to tell apart, so nothing can be lost
+        return min(1.0, self._f1(flat, y) / max(self._trtr, 1e-6))
+
+    def _coverage(self, embedded: np.ndarray, size: int) -> float:
+        """Return the mean coverage of `size` monitor rows by as many other rows, over up to five disjoint draws."""
+        monitor = self._monitor_embedded[:size]
+        radius = nearest_within(monitor, min(5, size - 1))[:, -1]
+        draws = [embedded[start : start + size] for start in range(0, len(embedded) - size + 1, size)]
+        return float(np.mean([nearest(draw, monitor)[:, 0] <= radius for draw in draws[:5]]))
+
+    def _coverage_of_real(self, size: int) -> float:
+        if size not in self._real_coverage:
+            self._real_coverage[size] = self._coverage(self._train_embedded, min(size, len(self._train_embedded)))
+        return self._real_coverage[size]
+
+    def _indistinguishability(self, flat: np.ndarray, size: int) -> float:
+        members = classifiers.two_sample_classifiers(self.seed, fast=True)
+        auc = c2st_auc(self._monitor[:size], flat[:size], members, folds=3, seed=self.seed)
+        return float(np.clip(2 - 2 * max(auc.values()), 0.01, 1.0))
+
+    def _novelty(self, flat: np.ndarray) -> float:
+        distance = float(np.median(nearest(self._train, flat)))
+        if self._monitor_distance < 1e-9:
+            return 1.0  # unseen real rows are copies themselves: no distance can be asked of synthetic ones
+        return min(1.0, distance / self._monitor_distance)
+
+
+def cheap_score(
+    train_x: Rows, train_y: np.ndarray, monitor_x: Rows, monitor_y: np.ndarray,
+    synth_x: Rows, synth_y: np.ndarray, seed: int = 0,
+) -> dict[str, float]:  # fmt: skip
+    """Return `CheapScore` of one set of synthetic rows: keys score, utility, coverage, indistinguishability, novelty."""
+    return CheapScore(train_x, train_y, monitor_x, monitor_y, seed)(synth_x, synth_y)

@@ -1,0 +1,46 @@
+"""Adversarial games: what the critic and the generator minimise, as named terms."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Critic = Callable[[dict[str, Tensor]], Tensor]
+
+
+def mix(real: dict[str, Tensor], fake: dict[str, Tensor], epsilon: Tensor) -> dict[str, Tensor]:
+    """Return epsilon * real + (1 - epsilon) * fake with one epsilon, (B,), per pair of samples, over all modalities."""
+    return {
+        name: torch.lerp(fake[name], x, epsilon.view(-1, *[1] * (x.dim() - 1))) for name, x in real.items()
+    }
+
+
+def input_gradient_norm(critic: Critic, x: dict[str, Tensor]) -> Tensor:
+    """Return (B,): the norm of each sample's score gradient, over all its modalities together; differentiable."""
+    inputs = {name: value.detach().requires_grad_() for name, value in x.items()}
+    gradients = torch.autograd.grad(critic(inputs).sum(), list(inputs.values()), create_graph=True)
+    squared = sum(g.flatten(1).square().sum(1) for g in gradients)
+    return torch.sqrt(squared + 1e-12)  # the root alone has no finite slope at zero
+
+
+def gradient_penalty(critic: Critic, x: dict[str, Tensor]) -> Tensor:
+    """Return the mean of (|gradient of the score| - 1)^2 at `x` (Gulrajani et al. 2017, arXiv:1704.00028, eq. 3)."""
+    return (input_gradient_norm(critic, x) - 1).square().mean()
+
+
+class WassersteinGP:
+    """Wasserstein game with gradient penalty (WGAN-GP, Gulrajani et al. 2017, arXiv:1704.00028)."""
+
+    def critic_terms(self, critic: Critic, real: dict[str, Tensor], fake: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the terms `adversarial` (minus the Wasserstein estimate) and `gradient_penalty`."""
+        both = {name: torch.cat([real[name], fake[name]]) for name in real}
+        on_real, on_fake = critic(both).chunk(2)
+        epsilon = torch.rand(len(on_real), device=on_real.device)
+        return {
+            "adversarial": on_fake.mean() - on_real.mean(),
+            "gradient_penalty": gradient_penalty(critic, mix(real, fake, epsilon)),
+        }
+
+    def generator_term(self, on_fake: Tensor) -> Tensor:
+        """Return minus the mean score of the generated samples."""
+        return -on_fake.mean()

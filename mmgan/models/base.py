@@ -1,0 +1,79 @@
+"""What every generator is: labels in, a dict of named modality arrays out."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+
+from mmgan.errors import MmganError
+from mmgan.models.noise import BLOCK_ROWS, BlockNoise
+from mmgan.schema import DataSchema
+
+Rows = dict[str, np.ndarray]
+
+
+class Synthesizer(ABC):
+    """A generator of labelled rows in physical units.
+
+    Row r of class c under a seed is always computed in the same block beside the same neighbours, so that neither the
+    number nor the order of the labels changes a bit of it; the global random state is left alone.
+    """
+
+    schema: DataSchema
+
+    def sample(self, labels: Iterable[int | str], *, seed: int = 0) -> Rows:
+        """Draw one row per label, {name: float32 (n, *shape)}, in the order of `labels` (the data's own labels).
+
+        Raises MmganError for labels that the data do not have and for rows that are not finite.
+        """
+        indices = self._indices(labels)
+        return self._collect(
+            indices, ((rows, self._sample(label, BlockNoise(seed, label, block))) for label, block, rows in _blocks(indices))
+        )
+
+    def resample(self, x: Mapping[str, np.ndarray], labels: Iterable[int | str], *, seed: int = 0) -> Rows:
+        """Draw one row near each given row, {name: (n, *shape)}; raises MmganError where the model cannot."""
+        n = self.schema.check_rows(x)
+        indices = self._indices(labels)
+        if len(indices) != n:
+            raise MmganError(f"{n} rows were given with {len(indices)} labels; give one label per row.")
+
+        def drawn() -> Iterator[tuple[np.ndarray, Rows]]:
+            for label, block, rows in _blocks(indices):
+                padded = np.resize(rows, BLOCK_ROWS)  # rows repeat until the block is full
+                near = {name: np.asarray(value)[padded] for name, value in x.items()}
+                yield rows, self._resample(near, label, BlockNoise(seed, label, block))
+
+        return self._collect(indices, drawn())
+
+    @abstractmethod
+    def _sample(self, label: int, noise: BlockNoise) -> Rows:
+        """Return 64 rows of class `label` in physical units, drawn from `noise` alone."""
+
+    def _resample(self, x: Rows, label: int, noise: BlockNoise) -> Rows:
+        """Return 64 rows near the 64 rows `x` of class `label`."""
+        raise MmganError(f"{type(self).__name__} cannot draw rows near given rows; use sampling=prior.")
+
+    def _indices(self, labels: Iterable[int | str]) -> np.ndarray:
+        indices = np.asarray(self.schema.encode(labels), dtype=np.int64)
+        if not len(indices):
+            raise MmganError("no labels were given; ask for at least one row.")
+        return indices
+
+    def _collect(self, indices: np.ndarray, drawn: Iterable[tuple[np.ndarray, Rows]]) -> Rows:
+        out = {name: np.empty((len(indices), *shape), np.float32) for name, shape in self.schema.modalities.items()}
+        for rows, block in drawn:
+            for name, target in out.items():
+                target[rows] = block[name][: len(rows)]
+        broken = [name for name, value in out.items() if not np.isfinite(value).all()]
+        if broken:
+            raise MmganError(f"the generator gives values that are not finite in {broken}; train it again.")
+        return out
+
+
+def _blocks(indices: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Yield (label, block number, positions of at most 64 rows), each block of one class."""
+    for label in np.unique(indices):
+        positions = np.flatnonzero(indices == label)
+        for block, start in enumerate(range(0, len(positions), BLOCK_ROWS)):
+            yield int(label), block, positions[start : start + BLOCK_ROWS]

@@ -1,0 +1,58 @@
+"""Checkpoints: a recipe (plain containers: configuration, schema, fold, versions) plus tensors."""
+
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+
+from mmgan.errors import MmganError
+from mmgan.models.base import Synthesizer
+from mmgan.schema import DataSchema
+
+
+def build_model(config: Mapping[str, Any], schema: DataSchema) -> Synthesizer:
+    """Instantiate a model's configuration for the shapes and classes of `schema`."""
+    partial = {key: value for key, value in config.items() if key != "name"}
+    return instantiate(partial, _convert_="all")(schema)
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Return {"recipe", "state_dict", ...} of `best.ckpt` or `best.pth`; raises MmganError if it is neither."""
+    path = Path(path)
+    if not path.is_file():
+        raise MmganError(f"{path}: there is no such file; give a checkpoint that train.py or tune.py wrote (best.ckpt).")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
+        raise MmganError(f"{path}: this is not a checkpoint of mmgan; give a best.ckpt or best.pth.") from error
+    if not isinstance(content, dict) or not {"recipe", "state_dict"} <= content.keys():
+        raise MmganError(f"{path}: this checkpoint has no recipe; give a best.ckpt or best.pth that mmgan wrote.")
+    return content
+
+
+def write_light_checkpoint(source: str | Path, target: str | Path) -> None:
+    """Write `target`, recipe and state dict alone, from the full checkpoint `source`."""
+    content = read_checkpoint(source)
+    temporary = Path(f"{target}.part")
+    torch.save({"recipe": content["recipe"], "state_dict": content["state_dict"]}, temporary)
+    os.replace(temporary, target)
+
+
+def load(path: str | Path) -> Synthesizer:
+    """Return the trained synthesizer of a checkpoint, on the CPU and ready to `sample`.
+
+    Raises MmganError if the file is missing, is no checkpoint of mmgan, or does not fit its own recipe.
+    """
+    content = read_checkpoint(path)
+    recipe = content["recipe"]
+    model = build_model(recipe["model"], DataSchema.from_dict(recipe["schema"]))
+    try:
+        model.load_state_dict(content["state_dict"])
+    except RuntimeError as error:
+        raise MmganError(f"{path}: its tensors do not fit its recipe; it was changed, or another version wrote it.") from error
+    model.recipe = recipe
+    return model.eval()

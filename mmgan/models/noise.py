@@ -1,0 +1,20 @@
+"""Noise that belongs to a row, not to a moment: the same seed, label and rank give the same numbers, whatever is drawn around them."""
+
+import numpy as np
+
+BLOCK_ROWS = 64  # rows that go through a network together, always this many
+
+
+class BlockNoise:
+    """The noise of one block of 64 rows of one class, from a counter-based generator (Philox; Salmon et al. 2011)."""
+
+    def __init__(self, seed: int, label: int, block: int):
+        self._rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, label, block])))
+
+    def normal(self, shape: tuple[int, ...] = ()) -> np.ndarray:
+        """Draw standard normal values, float32 (64, *shape); every call draws afresh."""
+        return self._rng.standard_normal((BLOCK_ROWS, *shape), dtype=np.float32)
+
+    def uniform(self, shape: tuple[int, ...] = ()) -> np.ndarray:
+        """Draw uniform values in [0, 1), float32 (64, *shape); every call draws afresh."""
+        return self._rng.random((BLOCK_ROWS, *shape), dtype=np.float32)

@@ -1,0 +1,63 @@
+"""Residual blocks and class-conditional normalisation, for vectors, signals and images."""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+CONVS = {1: nn.Conv1d, 2: nn.Conv2d}
+
+
+class ResidualMLP(nn.Module):
+    """h + W2 gelu(W1 norm(h)); (B, width) -> (B, width). Pre-normalised where `norm` is true."""
+
+    def __init__(self, width: int, *, norm: bool = True, dropout: float = 0.0):
+        super().__init__()
+        self.norm = nn.LayerNorm(width) if norm else nn.Identity()
+        self.inner = nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        self.outer = nn.Linear(width, width)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return h + self.outer(self.dropout(F.gelu(self.inner(self.norm(h)))))
+
+
+class ConditionalLayerNorm(nn.Module):
+    """LayerNorm whose gain and shift are functions of a condition (FiLM, Perez et al. 2018, arXiv:1709.07871)."""
+
+    def __init__(self, width: int, condition_dim: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.film = nn.Linear(condition_dim, 2 * width)
+
+    def forward(self, h: Tensor, condition: Tensor) -> Tensor:
+        gain, shift = self.film(condition).chunk(2, dim=1)  # (B, width) each
+        return self.norm(h) * (1 + gain) + shift
+
+
+class ConditionalResidualMLP(nn.Module):
+    """A residual block of a conditional generator; (B, width), (B, condition_dim) -> (B, width)."""
+
+    def __init__(self, width: int, condition_dim: int):
+        super().__init__()
+        self.norm = ConditionalLayerNorm(width, condition_dim)
+        self.inner = nn.Linear(width, width)
+        self.outer = nn.Linear(width, width)
+
+    def forward(self, h: Tensor, condition: Tensor) -> Tensor:
+        return h + self.outer(F.gelu(self.inner(self.norm(h, condition))))
+
+
+class ResidualConv(nn.Module):
+    """h + conv(gelu(conv(gelu(norm(h))))); (B, C, *size) -> the same. GroupNorm of one group where `norm` is true.
+
+    BatchNorm is not offered: through it a gradient penalty is not defined per sample (Gulrajani et al. 2017).
+    """
+
+    def __init__(self, channels: int, dims: int, *, norm: bool = True):
+        super().__init__()
+        conv = CONVS[dims]
+        self.norm = nn.GroupNorm(1, channels) if norm else nn.Identity()
+        self.inner = conv(channels, channels, 3, padding=1)
+        self.outer = conv(channels, channels, 3, padding=1)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return h + self.outer(F.gelu(self.inner(F.gelu(self.norm(h)))))

@@ -1,0 +1,108 @@
+"""One modality to a feature vector and back: the only file that looks at the rank of a shape.
+
+(F,) takes dense layers; (C, L) convolutions over L with C as channels, or over both axes with `dims=2`;
+(C, H, W) 2-D convolutions. Every convolutional branch is residual to a dense map, as long as that map is small:
+in a few hundred rows each position of a spectrum has a meaning of its own, which weight sharing alone cannot express.
+"""
+
+import math
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmgan.nets.blocks import CONVS, ResidualConv
+
+MAX_DENSE_FEATURES = 4096
+MIN_SIZE = 4  # no axis is halved below this
+
+
+def _conv_input(shape: tuple[int, ...], dims: int) -> tuple[int, tuple[int, ...]]:
+    """Return (channels, size) as the convolutions see a modality of `shape`."""
+    if len(shape) == 2 and dims == 2:
+        return 1, tuple(shape)
+    return shape[0], tuple(shape[1:])
+
+
+def _pyramid(size: tuple[int, ...], stages: int) -> list[tuple[int, ...]]:
+    """Return the sizes of the feature maps, finest first; an axis is halved (rounding up) while it stays >= MIN_SIZE."""
+    sizes = [size]
+    for _ in range(stages):
+        sizes.append(tuple(math.ceil(s / 2) if s >= 2 * MIN_SIZE else s for s in sizes[-1]))
+    return sizes
+
+
+def _check(shape: tuple[int, ...]) -> None:
+    if len(shape) not in (1, 2, 3):
+        raise ValueError(f"a modality has rank 1 (F,), 2 (C, L) or 3 (C, H, W), not {shape}")
+
+
+class ModalityEncoder(nn.Module):
+    """(B, *shape) -> (B, width)."""
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        width: int,
+        *,
+        channels: int = 32,
+        stages: int = 2,
+        dims: int = 1,
+        norm: bool = True,
+    ):
+        super().__init__()
+        _check(shape)
+        dims = 2 if len(shape) == 3 else dims
+        flat = math.prod(shape)
+        self.dense = nn.Linear(flat, width) if flat <= MAX_DENSE_FEATURES or len(shape) == 1 else None
+        self.conv = None
+        if len(shape) > 1 and stages:
+            in_channels, size = _conv_input(shape, dims)
+            sizes = _pyramid(size, stages)
+            layers: list[nn.Module] = [nn.Unflatten(1, (in_channels, *size))]
+            for stage, (before, after) in enumerate(zip(sizes, sizes[1:], strict=False)):
+                stride = tuple(2 if a < b else 1 for a, b in zip(after, before, strict=True))
+                out_channels = channels * 2**stage
+                layers += [CONVS[dims](in_channels, out_channels, 3, stride=stride, padding=1)]
+                layers += [ResidualConv(out_channels, dims, norm=norm)]
+                in_channels = out_channels
+            layers += [nn.GELU(), nn.Flatten(), nn.Linear(in_channels * math.prod(sizes[-1]), width)]
+            self.conv = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = x.flatten(1)  # (B, prod(shape))
+        if self.conv is None:
+            return self.dense(flat)
+        return self.conv(flat) if self.dense is None else self.conv(flat) + self.dense(flat)
+
+
+class ModalityDecoder(nn.Module):
+    """(B, width) -> (B, *shape)."""
+
+    def __init__(self, shape: tuple[int, ...], width: int, *, channels: int = 32, stages: int = 2, dims: int = 1):
+        super().__init__()
+        _check(shape)
+        dims = 2 if len(shape) == 3 else dims
+        flat = math.prod(shape)
+        self.shape = tuple(shape)
+        self.dense = nn.Linear(width, flat) if flat <= MAX_DENSE_FEATURES or len(shape) == 1 else None
+        self.conv = None
+        if len(shape) > 1 and stages:
+            out_channels, size = _conv_input(shape, dims)
+            sizes = _pyramid(size, stages)[::-1]  # coarsest first
+            in_channels = channels * 2 ** (stages - 1)
+            layers: list[nn.Module] = [nn.Linear(width, in_channels * math.prod(sizes[0]))]
+            layers += [nn.Unflatten(1, (in_channels, *sizes[0]))]
+            for stage, finer in enumerate(sizes[1:]):
+                next_channels = channels * 2 ** max(stages - 2 - stage, 0)
+                layers += [ResidualConv(in_channels, dims), nn.Upsample(finer)]
+                layers += [CONVS[dims](in_channels, next_channels, 3, padding=1)]
+                in_channels = next_channels
+            layers += [nn.GELU(), CONVS[dims](in_channels, out_channels, 3, padding=1), nn.Flatten()]
+            self.conv = nn.Sequential(*layers)
+
+    def forward(self, h: Tensor) -> Tensor:
+        if self.conv is None:
+            flat = self.dense(h)
+        else:
+            flat = self.conv(F.gelu(h)) if self.dense is None else self.conv(F.gelu(h)) + self.dense(h)
+        return flat.reshape(len(h), *self.shape)

@@ -1,0 +1,185 @@
+"""Invertible scalings of one modality, fitted on training rows and kept as buffers of the model."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+MAX_KNOTS = 256
+MAX_FIT_ROWS = 20_000
+MAX_TABLE_FEATURES = 4096  # wider modalities are standardised: their quantile tables would outweigh the networks
+
+
+class Scaler(nn.Module):
+    """Base: (n, *shape) in physical units -> the same shape, zero mean and unit spread, and back.
+
+    Modalities of rank 1 and 2 are scaled feature by feature, of rank 3 channel by channel.
+    If no training value is negative, no inverted value is.
+    """
+
+    def __init__(self, shape: tuple[int, ...]):
+        super().__init__()
+        self.shape = tuple(shape)
+        self.n_features = shape[0] if len(shape) == 3 else math.prod(shape)
+        self.register_buffer("lower_bound", torch.tensor(-math.inf))
+
+    def _columns(self, x: Tensor) -> Tensor:
+        """(n, *shape) -> (features, values): one row per scaled feature."""
+        return x.reshape(len(x), self.n_features, -1).transpose(0, 1).reshape(self.n_features, -1)
+
+    def _rows(self, columns: Tensor, n: int) -> Tensor:
+        """(features, values) -> (n, *shape), the inverse of `_columns`."""
+        return columns.reshape(self.n_features, n, -1).transpose(0, 1).reshape(n, *self.shape)
+
+    @torch.no_grad()
+    def fit(self, x: Tensor) -> "Scaler":
+        """Fit on training rows `x`, (n, *shape); of more than 20 000 rows on a fixed random choice."""
+        if x.min() >= 0:
+            self.lower_bound.fill_(0.0)
+        if len(x) > MAX_FIT_ROWS:
+            x = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:MAX_FIT_ROWS]]
+        self._fit(self._columns(x))
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scale rows, (n, *shape) -> (n, *shape)."""
+        return self._rows(self._scale(self._columns(x)), len(x))
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """Return rows in physical units, (n, *shape) -> (n, *shape)."""
+        return self._rows(self._unscale(self._columns(z)), len(z)).clamp_min(self.lower_bound)
+
+    def _fit(self, columns: Tensor) -> None:
+        raise TypeError("a Scaler subclass defines _fit, _scale and _unscale")
+
+    _scale = _unscale = _fit
+
+
+class AffineScaler(Scaler):
+    """x -> (x - shift) / scale."""
+
+    def __init__(self, shape: tuple[int, ...]):
+        super().__init__(shape)
+        self.register_buffer("shift", torch.zeros(self.n_features, 1))
+        self.register_buffer("scale", torch.ones(self.n_features, 1))
+
+    def _set(self, shift: Tensor, scale: Tensor) -> None:
+        self.shift.copy_(shift)
+        self.scale.copy_(torch.where(scale > 0, scale, torch.ones_like(scale)))  # a constant feature keeps its unit
+
+    def _scale(self, columns: Tensor) -> Tensor:
+        return (columns - self.shift) / self.scale
+
+    def _unscale(self, columns: Tensor) -> Tensor:
+        return columns * self.scale + self.shift
+
+
+class StandardScaler(AffineScaler):
+    """Zero mean and unit standard deviation."""
+
+    def _fit(self, columns: Tensor) -> None:
+        self._set(columns.mean(1, keepdim=True), columns.std(1, keepdim=True, correction=0))
+
+
+class MinMaxScaler(AffineScaler):
+    """Training minimum to -1, training maximum to 1."""
+
+    def _fit(self, columns: Tensor) -> None:
+        low, high = columns.amin(1, keepdim=True), columns.amax(1, keepdim=True)
+        self._set((low + high) / 2, (high - low) / 2)
+
+
+class QuantileScaler(Scaler):
+    """Per-feature quantile-to-normal map with at most 256 knots a feature, linear between and beyond them.
+
+    In training mode, tied values (a pile-up at zero, integers) are spread at random over the interval of ranks that they
+    fill, so that the networks see a density without atoms; in eval mode they take its middle. The inverse snaps back.
+    """
+
+    def __init__(self, shape: tuple[int, ...], knots: int = MAX_KNOTS):
+        super().__init__(shape)
+        self.n_knots = min(knots, MAX_KNOTS)
+        levels = (torch.arange(self.n_knots, dtype=torch.float64) + 0.5) / self.n_knots
+        self.register_buffer("normal", torch.special.ndtri(levels).float())  # (knots,)
+        self.register_buffer("levels", levels.float())
+        self.register_buffer("values", torch.zeros(self.n_features, self.n_knots))
+        self.register_buffer("slope", torch.ones(self.n_features, 2))  # d value / d normal, below and above the knots
+
+    def _fit(self, columns: Tensor) -> None:
+        n = columns.shape[1]
+        ordered = columns.double().sort(1).values
+        # Hazen's plotting positions: sorted value i stands at rank (i + .5) / n; outside, the extreme value holds.
+        position = (self.levels.double() * n - 0.5).clamp(0, n - 1)
+        below = position.floor().long()
+        above = (below + 1).clamp(max=n - 1)
+        weight = position - below
+        self.values.copy_(ordered[:, below] * (1 - weight) + ordered[:, above] * weight)
+        # Tails go on with the mean slope of the outer tenth; slopes of the last two knots alone would be noise.
+        outer = max(1, self.n_knots // 10)
+        self.slope[:, 0] = (self.values[:, outer] - self.values[:, 0]) / (self.normal[outer] - self.normal[0])
+        self.slope[:, 1] = (self.values[:, -1] - self.values[:, -1 - outer]) / (self.normal[-1] - self.normal[-1 - outer])
+
+    def _scale(self, columns: Tensor) -> Tensor:
+        columns = columns.contiguous()
+        last = self.n_knots - 1
+        left = torch.searchsorted(self.values, columns)  # first knot >= x
+        right = torch.searchsorted(self.values, columns, right=True)  # first knot > x
+        upper = left.clamp(1, last)
+        x0, x1 = self.values.gather(1, upper - 1), self.values.gather(1, upper)
+        z0, z1 = self.normal[upper - 1], self.normal[upper]
+        z = z0 + (columns - x0) / (x1 - x0).clamp_min(1e-12) * (z1 - z0)
+        low, high = columns < self.values[:, :1], columns > self.values[:, -1:]
+        z = torch.where(low, self.normal[0] + (columns - self.values[:, :1]) / self._steep(0), z)
+        z = torch.where(high, self.normal[last] + (columns - self.values[:, -1:]) / self._steep(1), z)
+        tied = right - left > 1
+        u = torch.rand_like(columns) if self.training else torch.full_like(columns, 0.5)
+        spread = torch.special.ndtri((left + u * (right - left)) / self.n_knots)
+        return torch.where(tied, spread, z).clamp(-5.0, 5.0)
+
+    def _steep(self, side: int) -> Tensor:
+        slope = self.slope[:, side : side + 1]
+        return torch.where(slope > 0, slope, torch.ones_like(slope))
+
+    def _unscale(self, columns: Tensor) -> Tensor:
+        last = self.n_knots - 1
+        upper = torch.searchsorted(self.normal, columns.contiguous()).clamp(1, last)
+        z0, z1 = self.normal[upper - 1], self.normal[upper]
+        x0, x1 = self.values.gather(1, upper - 1), self.values.gather(1, upper)
+        weight = ((columns - z0) / (z1 - z0)).clamp(0, 1)
+        # Between two tied values (0 and 1, say) nothing lies: snap to the nearer.
+        tied_below = self.values.gather(1, (upper - 2).clamp_min(0)) == x0
+        tied_above = self.values.gather(1, (upper + 1).clamp_max(last)) == x1
+        weight = torch.where(tied_below & tied_above & (upper > 1) & (upper < last), weight.round(), weight)
+        x = torch.lerp(x0, x1, weight)
+        x = x + (columns - self.normal[0]).clamp_max(0) * self.slope[:, :1]
+        return x + (columns - self.normal[last]).clamp_min(0) * self.slope[:, 1:]
+
+
+class ModalityScaler(nn.Module):
+    """One scaler per modality; dict of (n, *shape) in, dict of the same shapes out."""
+
+    def __init__(self, modalities: dict[str, tuple[int, ...]], scaler: type[Scaler]):
+        super().__init__()
+        self.scalers = nn.ModuleDict(
+            {
+                name: StandardScaler(shape) if self._too_wide(shape) else scaler(shape)
+                for name, shape in modalities.items()
+            }
+        )
+
+    @staticmethod
+    def _too_wide(shape: tuple[int, ...]) -> bool:
+        return len(shape) < 3 and math.prod(shape) > MAX_TABLE_FEATURES
+
+    def fit(self, x: dict[str, Tensor]) -> None:
+        """Fit every modality on training rows."""
+        for name, scaler in self.scalers.items():
+            scaler.fit(x[name])
+
+    def forward(self, x: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Scale rows of every modality."""
+        return {name: scaler(x[name]) for name, scaler in self.scalers.items()}
+
+    def inverse(self, z: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return rows of every modality in physical units."""
+        return {name: scaler.inverse(z[name]) for name, scaler in self.scalers.items()}

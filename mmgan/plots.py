@@ -1,0 +1,106 @@
+"""Arrays to matplotlib figures; no state, no files."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+REAL, SYNTHETIC = "#1f5a94", "#c8553d"
+
+
+def _profile(rows: np.ndarray) -> np.ndarray:
+    """(n, *shape) -> (n, values): the rows as curves, their channels one after another."""
+    return rows.reshape(len(rows), -1)
+
+
+def real_and_synthetic(
+    real: dict[str, np.ndarray], synthetic: dict[str, np.ndarray], name: str, class_name: object, rows: int = 3
+) -> Figure:
+    """Show, for one class and modality, some real rows above some synthetic ones on one colour scale.
+
+    (C, L) modalities are drawn as maps, channels downwards; images as images; vectors as curves.
+    """
+    a, b = real[name][:rows], synthetic[name][:rows]
+    columns = max(len(a), len(b))
+    figure = Figure(figsize=(2.2 * columns + 0.6, 3.6), layout="constrained")
+    axes = figure.subplots(2, columns, squeeze=False)
+    low, high = float(real[name].min()), float(np.quantile(real[name], 0.995))
+    for line, (label, shown) in enumerate((("real", a), ("synthetic", b))):
+        for column in range(columns):
+            axis = axes[line, column]
+            axis.set_xticks([])
+            axis.set_yticks([])
+            if column == 0:
+                axis.set_ylabel(label)
+            if column < len(shown):
+                _draw_row(axis, shown[column], low, high)
+    figure.suptitle(f"{name}, class {class_name}", fontsize=10)
+    return figure
+
+
+def _draw_row(axis, row: np.ndarray, low: float, high: float) -> None:
+    if row.ndim == 1:
+        axis.plot(row, lw=0.8, color=REAL)
+    elif row.ndim == 2:
+        axis.imshow(row, aspect="auto", vmin=low, vmax=high, cmap="magma", interpolation="nearest")
+    else:
+        image = (row.transpose(1, 2, 0) - low) / max(high - low, 1e-12)  # (C, H, W) -> (H, W, C)
+        axis.imshow(image.clip(0, 1) if row.shape[0] == 3 else image[..., 0])
+
+
+def overview(
+    real: dict[str, np.ndarray],
+    y_real: np.ndarray,
+    synthetic: dict[str, np.ndarray],
+    y_synthetic: np.ndarray,
+    class_names: tuple,
+    most: int = 6,
+) -> Figure:
+    """Show one real and one synthetic row of each class (at most `most` of them), a pair of lines per modality."""
+    classes = [k for k in np.unique(y_real) if (y_synthetic == k).any()][:most]
+    names = list(real)
+    figure = Figure(figsize=(1.9 * len(classes) + 0.9, 2.3 * len(names) + 0.3), layout="constrained")
+    axes = figure.subplots(2 * len(names), len(classes), squeeze=False)
+    for line, name in enumerate(names):
+        low, high = float(real[name].min()), float(np.quantile(real[name], 0.995))
+        for column, k in enumerate(classes):
+            pairs = (("real", real, y_real), ("synthetic", synthetic, y_synthetic))
+            for offset, (label, source, labels) in enumerate(pairs):
+                axis = axes[2 * line + offset, column]
+                axis.set_xticks([])
+                axis.set_yticks([])
+                _draw_row(axis, source[name][np.flatnonzero(labels == k)[0]], low, high)
+                if column == 0:
+                    axis.set_ylabel(f"{name}\n{label}", fontsize=8)
+                if line == 0 and offset == 0:
+                    axis.set_title(str(class_names[k]), fontsize=9)
+    return figure
+
+
+def mean_and_spread(
+    real: dict[str, np.ndarray], synthetic: dict[str, np.ndarray], class_name: object
+) -> Figure:
+    """Show, for one class, mean +- one standard deviation along every modality's flattened values, real and synthetic."""
+    names = list(real)
+    figure = Figure(figsize=(9, 2.2 * len(names)), layout="constrained")
+    for axis, name in zip(figure.subplots(len(names), 1, squeeze=False)[:, 0], names, strict=True):
+        for label, rows, colour in (("real", real[name], REAL), ("synthetic", synthetic[name], SYNTHETIC)):
+            curves = _profile(rows)
+            mean, spread = curves.mean(0), curves.std(0)
+            axis.plot(mean, lw=1, color=colour, label=label)
+            axis.fill_between(np.arange(len(mean)), mean - spread, mean + spread, color=colour, alpha=0.2, lw=0)
+        axis.set_ylabel(name)
+        axis.margins(x=0)
+    axis.set_xlabel("value (channels one after another)")
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper right", ncols=2, fontsize=8)
+    figure.suptitle(f"class {class_name}", fontsize=10, x=0.1)
+    return figure
+
+
+def scatter(real: np.ndarray, synthetic: np.ndarray, title: str = "first two principal components") -> Figure:
+    """Show real (n, 2) and synthetic (m, 2) points in one plane."""
+    figure = Figure(figsize=(4.6, 4.2), layout="constrained")
+    axis = figure.subplots()
+    axis.scatter(*real[:, :2].T, s=9, alpha=0.6, color=REAL, label="real", lw=0)
+    axis.scatter(*synthetic[:, :2].T, s=9, alpha=0.6, color=SYNTHETIC, label="synthetic", lw=0)
+    axis.set_title(title, fontsize=10)
+    axis.legend(fontsize=8)
+    return figure

@@ -1,0 +1,103 @@
+"""The folder of a run: what it holds, when it is moved aside, and how its small files are written."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mmgan.errors import MmganError
+
+# Keys that say where, how long and on how many threads a run works, not what it computes.
+FREE_KEYS = ("out_dir", "resume", "threads", "n_trials", "logger", "callbacks", "trainer.max_epochs")
+
+
+class RunFolder:
+    """The files of one fold's run under `path`."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.best = self.path / "best.ckpt"
+        self.last = self.path / "last.ckpt"
+        self.light = self.path / "best.pth"
+        self.params = self.path / "params.yaml"
+        self.metrics = self.path / "metrics.json"
+
+    def prepare(self, params: Mapping[str, Any], *, resume: bool) -> None:
+        """Make the folder ready: go on with an equal run if `resume`, else move an old run aside as `<name>.1`, `.2`, ...
+
+        Raises MmganError if the run to resume had other settings, or the folder cannot be written.
+        """
+        if self.params.exists() and resume:
+            self._refuse_other(params)
+        elif self.params.exists():
+            self._move_aside()
+        self.make()
+        self.write_yaml(self.params.name, params)
+
+    def make(self) -> None:
+        """Create the folder; raises MmganError if it cannot be written."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe = self.path / f".writable.{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise MmganError(f"{self.path}: cannot write there ({error.strerror}); choose another out_dir=.") from error
+
+    def write_yaml(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write plain containers as YAML."""
+        self._replace(name, yaml.safe_dump(dict(content), sort_keys=False))
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write plain containers as JSON."""
+        self._replace(name, json.dumps(content, indent=2) + "\n")
+
+    def read_metrics(self) -> dict[str, Any]:
+        """Return metrics.json, or nothing if the run has not finished."""
+        return json.loads(self.metrics.read_text()) if self.metrics.exists() else {}
+
+    def _replace(self, name: str, text: str) -> None:
+        temporary = self.path / f"{name}.part"
+        temporary.write_text(text)
+        temporary.replace(self.path / name)
+
+    def _move_aside(self) -> None:
+        number = 1
+        while (aside := self.path.with_name(f"{self.path.name}.{number}")).exists():
+            number += 1
+        self.path.rename(aside)
+
+    def _refuse_other(self, params: Mapping[str, Any]) -> None:
+        differing = differing_keys(yaml.safe_load(self.params.read_text()), params)
+        if differing:
+            raise MmganError(
+                f"{self.path}: the run there has other settings ({', '.join(differing)});"
+                " give the same ones to resume it, or leave resume=true out to start anew."
+            )
+
+
+def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return the dotted keys whose values differ, with both values, leaving FREE_KEYS out."""
+    old, new = _flat(old), _flat(new)
+    keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+    free = tuple(f"{key}." for key in FREE_KEYS)
+    return [f"{key}: {old.get(key)} -> {new.get(key)}" for key in keys if not f"{key}.".startswith(free)]
+
+
+def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def fold_folders(path: Path) -> list[Path]:
+    """Return the folders `fold1`, `fold2`, ... under `path`, by number; runs that were moved aside (`fold1.1`) are not among them."""
+    found = [p for p in path.glob("fold*") if p.is_dir() and p.name[4:].isdigit()]
+    return sorted(found, key=lambda p: int(p.name[4:]))

@@ -1,0 +1,58 @@
+"""What a data set looks like: the only thing that networks, files and folds agree upon."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mmgan.errors import MmganError
+
+
+@dataclass(frozen=True)
+class DataSchema:
+    """Modality names with their per-row shapes, and the classes; labels are 0..n_classes-1 inside mmgan.
+
+    `class_names[k]` is the label that the user's file has for class k.
+    """
+
+    modalities: dict[str, tuple[int, ...]]
+    n_classes: int
+    class_names: tuple[int | str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain Python containers, for a checkpoint's recipe and a file's meta."""
+        return {
+            "modalities": {name: list(shape) for name, shape in self.modalities.items()},
+            "n_classes": self.n_classes,
+            "class_names": list(self.class_names),
+        }
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "DataSchema":
+        """Rebuild a schema from `to_dict`."""
+        return cls(
+            modalities={name: tuple(shape) for name, shape in plain["modalities"].items()},
+            n_classes=int(plain["n_classes"]),
+            class_names=tuple(plain["class_names"]),
+        )
+
+    def check_rows(self, x: Mapping[str, Any]) -> int:
+        """Return the number of rows in `x`, {name: (n, *shape)}; raise MmganError if names, shapes or lengths differ."""
+        if set(x) != set(self.modalities):
+            raise MmganError(f"the rows have modalities {sorted(x)}, but {sorted(self.modalities)} are expected.")
+        lengths = {}
+        for name, shape in self.modalities.items():
+            if tuple(x[name].shape[1:]) != shape:
+                raise MmganError(f"modality '{name}' has rows of shape {tuple(x[name].shape[1:])}, expected {shape}.")
+            lengths[name] = len(x[name])
+        if len(set(lengths.values())) > 1:
+            raise MmganError(f"the modalities differ in their number of rows: {lengths}; give the same rows to each.")
+        return next(iter(lengths.values()))
+
+    def encode(self, labels: Iterable[int | str]) -> list[int]:
+        """Return the class indices of the user's own labels; raise MmganError for a label that the data do not have."""
+        index = {name: k for k, name in enumerate(self.class_names)}
+        labels = list(labels)
+        unknown = sorted({str(label) for label in labels if label not in index})
+        if unknown:
+            raise MmganError(f"the labels {unknown} are none of the data's classes {list(self.class_names)}.")
+        return [index[label] for label in labels]

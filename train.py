@@ -1,0 +1,17 @@
+"""Train the generator of one cross-validation fold: python train.py [fold=3|all] [data=...] [model=...]."""
+
+import hydra
+from omegaconf import DictConfig
+
+from mmgan.cli import run_script
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+def main(cfg: DictConfig) -> None:
+    from mmgan.training import train_folds
+
+    train_folds(cfg)
+
+
+if __name__ == "__main__":
+    run_script(main)
