@@ -3,10 +3,11 @@
 import hydra
 from omegaconf import DictConfig
 
-from mmgan.cli import run_script
+from mmgan.cli import run, script
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
+@script
 def main(cfg: DictConfig) -> None:
     from mmgan.training import train_folds
 
@@ -14,4 +15,4 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run(main)

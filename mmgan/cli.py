@@ -1,6 +1,7 @@
 """What the scripts share: type-checked options, and errors that end with one sentence and status 1."""
 
 import difflib
+import functools
 import os
 import re
 import sys
@@ -63,39 +64,55 @@ def register_options() -> None:
         store.store(name=f"{name}_options", node=options)
 
 
-def run_script(main: Callable[[], None]) -> None:
-    """Run a `@hydra.main` function; whatever the user can mend ends with one sentence on stderr and status 1."""
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises, and this function words the error
+def script(job: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Wrap the function under `@hydra.main`: what the user can mend ends with one sentence on stderr and status 1."""
+
+    @functools.wraps(job)
+    def wrapped(cfg: Any) -> None:
+        # Inside the job: what leaves it, but for SystemExit, Hydra announces in words of its own.
+        try:
+            job(cfg)
+        except (MmganError, HydraException, OmegaConfBaseException) as error:
+            sys.exit(f"error: {sentence(error)}")
+        except KeyboardInterrupt:
+            sys.exit("interrupted; the same command goes on with resume=true (tune.py: without it).")
+
+    return wrapped
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a `@hydra.main` function; an option that Hydra cannot use ends with one sentence and status 1."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises, and `sentence` words the error
     register_options()
     try:
         main()
-    except MmganError as error:
-        sys.exit(f"error: {error}")
     except (HydraException, OmegaConfBaseException) as error:
-        sys.exit(f"error: {_option_sentence(error)}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted; the same command with resume=true goes on from the last finished epoch.")
+        sys.exit(f"error: {sentence(error)}")
 
 
-def _option_sentence(error: Exception) -> str:
-    """Say in one sentence what Hydra or OmegaConf found wrong with an option."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = " ".join(lines)
-    unknown = re.search(r"Key '([^']+)' (?:is not in struct|not in)", text)
-    if unknown:
-        full = re.search(r"full_key: (\S+)", text)
-        name = full.group(1) if full else unknown.group(1)
-        return f"there is no option '{name}'{_closest(name)}; --help lists the options."
-    wrong = re.search(r"Value '([^']*)'.* could not be converted to (\w+).*full_key: (\S+)", text)
-    if wrong:
-        return f"{wrong.group(3)}={wrong.group(1)}: give {wrong.group(2).lower()} value."
-    choice = re.search(r"Could not find '([^']+)'", text) or re.search(r"In '[^']+': Could not find '([^']+)'", text)
-    if choice:
-        return f"there is no config '{choice.group(1)}'; the files under conf/ are the choices."
-    missing = re.search(r"Missing mandatory value: (\S+)", text)
-    if missing:
-        return f"give {missing.group(1)}=... on the command line."
-    return lines[0] if lines else repr(error)
+def sentence(error: BaseException) -> str:
+    """Return mmgan's own sentence, also from under Hydra's, or say what Hydra or OmegaConf found wrong with an option."""
+    if isinstance(error, MmganError):
+        return str(error)
+    if isinstance(error.__cause__, MmganError):
+        return str(error.__cause__)
+    told = [str(error)] + ([str(error.__cause__)] if error.__cause__ else [])
+    text = " ".join(" ".join(told).split())
+    if unknown := re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' is not in struct", text):
+        return f"there is no option '{unknown[1]}'{_closest(unknown[1])}; --help lists the options."
+    if wrong := re.search(r"Value '([^']*)' .*could not be converted to (\w+).*full_key: (\S+)", text):
+        return f"{wrong[3]}={wrong[1]}: this option takes a value of type {wrong[2].lower()}."
+    if choice := re.search(r"Could not find '([^']+)/([^']+)'", text):
+        return f"{choice[1]}={choice[2]}: there is no such choice{_choices(text)}."
+    if missing := re.search(r"Missing mandatory value: (\S+)", text):
+        return f"give {missing[1]}=... on the command line."
+    return text.split(" full_key")[0]
+
+
+def _choices(text: str) -> str:
+    """Return the choices that Hydra's message lists."""
+    listed = re.search(r"Available options in '[^']+': (.*?)(?: Config search path|$)", text)
+    return "; choose " + ", ".join(listed[1].split()) if listed else ""
 
 
 def _closest(name: str) -> str:

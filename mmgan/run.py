@@ -2,14 +2,12 @@
 
 import platform
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
@@ -22,17 +20,22 @@ from mmgan.data.datamodule import FoldDataModule
 from mmgan.data.dataset import Dataset
 from mmgan.errors import MmganError
 from mmgan.evaluation.score import CheapScore
-from mmgan.models.checkpoint import build_model, load, write_light_checkpoint
+from mmgan.models.checkpoint import build_model, load, read_checkpoint, write_light_checkpoint
+from mmgan.models.neural import NeuralSynthesizer
 from mmgan.run_folder import RunFolder
+
+
+# Checkpoints at the end of epochs, under one name, so that a run resumes at an epoch's beginning.
+KEEP = {"enable_version_counter": False, "save_on_train_epoch_end": True}
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a run leaves: where, how long, how good (`score` is NaN without an inner split)."""
+    """What a run leaves: where, how long, how good (no `score` without an inner split)."""
 
     folder: Path
     epochs: int
-    score: float
+    score: float | None
     metrics: dict[str, Any] = field(default_factory=dict)
 
 
@@ -67,85 +70,124 @@ def fold_path(cfg: DictConfig, script: str, fold: int) -> Path:
     return Path(cfg.out_dir) / f"fold{fold}" if str(cfg.fold) == "all" else Path(cfg.out_dir)
 
 
-def fit(cfg: DictConfig, dataset: Dataset, fold: int, path: Path) -> FitResult:
+def fit(
+    cfg: DictConfig, dataset: Dataset, fold: int, path: Path, *, best_params: dict[str, Any] | None = None
+) -> FitResult:
     """Train one fold into its folder: best.ckpt, last.ckpt, best.pth, params.yaml, metrics.json, samples.png, events.
 
     With `final`, a first training with the inner split finds the length, in `selection/`, and a second one of that
-    length uses all the training rows. The fold's `val_indices` are scored once, at the end.
+    length uses all the training rows. The fold's `val_indices` are scored once, at the end. `best_params`, of a sweep,
+    go into the checkpoint's recipe.
     """
     started = time.monotonic()
+    if cfg.trainer.max_epochs < 1:
+        raise MmganError(f"trainer.max_epochs={cfg.trainer.max_epochs}: give a whole number from 1 on.")
     folder = RunFolder(path)
     folder.prepare(plain(cfg) | {"fold": fold}, resume=cfg.resume)
-    epochs, score = int(cfg.trainer.max_epochs), float("nan")
-    if cfg.final and not (already := RunFolder(path / "selection").read_metrics()):
-        selection = RunFolder(path / "selection")
-        selection.make()
-        epochs, score = train(cfg, dataset, fold, selection, max_epochs=epochs)
-        selection.write_json("metrics.json", {"epochs": epochs, "val/score": score})
-    elif cfg.final:
-        epochs, score = already["epochs"], already["val/score"]
+    run = Run(cfg, dataset, fold, best_params or {})
+    epochs, score = int(cfg.trainer.max_epochs), None
     if cfg.final:
-        train(cfg, dataset, fold, folder, max_epochs=epochs, final=True)
+        epochs, score = _selected_length(run, RunFolder(path / "selection"), epochs)
+        run.train(folder, epochs, final=True)
     else:
-        epochs, score = train(cfg, dataset, fold, folder, max_epochs=epochs)
+        epochs, score = run.train(folder, epochs)
     write_light_checkpoint(folder.best, folder.light)
-    metrics = {"epochs": epochs, "val/score": None if np.isnan(score) else score, "scores": score_fold(cfg, dataset, fold, folder)}
+    metrics = {"epochs": epochs, "val/score": score, "scores": run.score_fold(folder)}
     folder.write_json("metrics.json", metrics | {"seconds": round(time.monotonic() - started, 1)})
     return FitResult(path, epochs, score, metrics)
 
 
-def train(
-    cfg: DictConfig,
-    dataset: Dataset,
-    fold: int,
-    folder: RunFolder,
-    *,
-    max_epochs: int,
-    final: bool = False,
-    extra_callbacks: list[L.Callback] | None = None,
-    keep: bool = True,
-) -> tuple[int, float]:
-    """Run the trainer once and return the length, in epochs, of the best checkpoint, and its score (NaN if unscored).
-
-    `keep=False` (a sweep's trial) writes no checkpoint and shows no progress bar.
-    """
-    torch.set_num_threads(cfg.threads)
-    datamodule = make_datamodule(cfg, dataset, fold, final=final)
-    model = make_model(cfg, dataset, fold, datamodule, final=final)
-    scored = len(datamodule.monitor_indices) > 0
-    callbacks = [
-        make() for name, make in _callbacks(cfg).items() if (scored or name != "score") and (keep or name != "pictures")
-    ]
-    best = ModelCheckpoint(
-        folder.path, "best", monitor=model.monitor if scored else None, mode=model.mode,
-        enable_version_counter=False, save_on_train_epoch_end=True,
-    )  # fmt: skip
-    if keep:
-        last = ModelCheckpoint(folder.path, "last", enable_version_counter=False, save_on_train_epoch_end=True)
-        callbacks += [best, last, RichProgressBar()]
-    trainer = instantiate(
-        cfg.trainer,
-        max_epochs=max_epochs,
-        callbacks=[*callbacks, *(extra_callbacks or [])],
-        logger=instantiate(cfg.logger)(save_dir=str(folder.path)) if cfg.logger else False,
-        default_root_dir=str(folder.path),
-        enable_checkpointing=keep,
-        enable_progress_bar=keep,
-        limit_val_batches=1.0 if scored else 0,
-    )
-    resume_from = str(folder.last) if keep and cfg.resume and folder.last.exists() else None
-    trainer.fit(model, datamodule=datamodule, ckpt_path=resume_from, weights_only=True)
-    if not scored:
-        return trainer.current_epoch, float("nan")
-    if not keep:
-        return trainer.current_epoch, float(trainer.callback_metrics[model.monitor])
-    epoch = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["epoch"]
-    return epoch + 1, float(best.best_model_score)
+def _selected_length(run: "Run", selection: RunFolder, max_epochs: int) -> tuple[int, float | None]:
+    """Return the best length and its score, from a training with the inner split; from its folder where that has ended."""
+    if not (known := selection.read_metrics()):
+        selection.make()
+        epochs, score = run.train(selection, max_epochs)
+        known = {"epochs": epochs, "val/score": score}
+        selection.write_json("metrics.json", known)
+    return known["epochs"], known["val/score"]
 
 
-def _callbacks(cfg: DictConfig) -> dict[str, Callable[[], L.Callback]]:
-    chosen = cfg.callbacks or {}
-    return {name: (lambda node=node: instantiate(node)) for name, node in chosen.items() if node}
+@dataclass(frozen=True)
+class Run:
+    """The objects of one configuration on one fold."""
+
+    cfg: DictConfig
+    dataset: Dataset
+    fold: int
+    best_params: dict[str, Any] = field(default_factory=dict)
+
+    def train(self, folder: RunFolder, max_epochs: int, *, final: bool = False) -> tuple[int, float | None]:
+        """Train once, with checkpoints; return length in epochs and score of the best (without inner split: the last, None)."""
+        model, datamodule = self.build(final=final)
+        scored = len(datamodule.monitor_indices) > 0
+        best = ModelCheckpoint(folder.path, "best", monitor=model.monitor if scored else None, mode=model.mode, **KEEP)
+        last = ModelCheckpoint(folder.path, "last", **KEEP)
+        callbacks = [instantiate(node) for name, node in self.cfg.callbacks.items() if scored or name != "score"]
+        trainer = self._trainer(folder, max_epochs, [*callbacks, best, last, RichProgressBar()], validate=scored)
+        resume_from = str(folder.last) if self.cfg.resume and folder.last.exists() else None
+        trainer.fit(model, datamodule=datamodule, ckpt_path=resume_from, weights_only=True)
+        if not scored:
+            return trainer.current_epoch, None
+        return read_checkpoint(best.best_model_path)["epoch"] + 1, float(best.best_model_score)
+
+    def train_trial(self, folder: RunFolder, max_epochs: int, pruning: L.Callback) -> float:
+        """Train once as a sweep's trial, with neither checkpoints nor pictures nor bar, and return the last score."""
+        model, datamodule = self.build()
+        trainer = self._trainer(folder, max_epochs, [instantiate(self.cfg.callbacks.score), pruning])
+        trainer.fit(model, datamodule=datamodule)
+        return float(trainer.callback_metrics[model.monitor])
+
+    def build(self, *, final: bool = False) -> tuple[NeuralSynthesizer, FoldDataModule]:
+        """Return a fresh model, its scaler fitted on the training rows and its recipe attached, and the fold's datamodule."""
+        torch.set_num_threads(self.cfg.threads)
+        torch.manual_seed(self.cfg.seed)
+        datamodule = make_datamodule(self.cfg, self.dataset, self.fold, final=final)
+        model = build_model(plain(self.cfg.model), self.dataset.schema)
+        x, _ = datamodule.rows(datamodule.fit_indices)
+        model.scaler.fit({name: torch.from_numpy(value) for name, value in x.items()})
+        model.seed = self.cfg.seed
+        model.recipe = self.recipe(final=final)
+        return model, datamodule
+
+    def recipe(self, *, final: bool) -> dict[str, Any]:
+        """Return what a checkpoint must know to sample, and a reader to trust it; plain containers only."""
+        return {
+            "format": 1,
+            "model": plain(self.cfg.model),
+            "data": plain(self.cfg.data),
+            "schema": self.dataset.schema.to_dict(),
+            "fingerprint": self.dataset.fingerprint(),
+            "fold": self.fold,
+            "seed": self.cfg.seed,
+            "final": final,
+            "best_params": self.best_params,
+            "versions": versions(),
+        }
+
+    def score_fold(self, folder: RunFolder) -> dict[str, float]:
+        """Score the saved generator once against the fold's `val_indices`, and leave a picture of its samples."""
+        datamodule = make_datamodule(self.cfg, self.dataset, self.fold, final=True)
+        x, y = datamodule.rows(datamodule.fit_indices)
+        synthetic = draw_like(load(folder.best), y)
+        picture = plots.overview(x, y, synthetic, y, self.dataset.schema.class_names)
+        picture.savefig(folder.path / "samples.png", dpi=110)
+        judge = CheapScore(x, y, *datamodule.rows(datamodule.fold.val_indices), seed=0)
+        return {name: round(float(value), 4) for name, value in judge(synthetic, y).items()}
+
+    def _trainer(
+        self, folder: RunFolder, max_epochs: int, callbacks: list[L.Callback], *, validate: bool = True
+    ) -> L.Trainer:
+        keep = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)
+        return instantiate(
+            self.cfg.trainer,
+            max_epochs=max_epochs,
+            callbacks=callbacks,
+            logger=instantiate(self.cfg.logger)(save_dir=str(folder.path)),
+            default_root_dir=str(folder.path),
+            enable_checkpointing=keep,
+            enable_progress_bar=keep,
+            limit_val_batches=None if validate else 0,
+        )
 
 
 def make_datamodule(cfg: DictConfig, dataset: Dataset, fold: int, *, final: bool) -> FoldDataModule:
@@ -154,39 +196,6 @@ def make_datamodule(cfg: DictConfig, dataset: Dataset, fold: int, *, final: bool
     datamodule = FoldDataModule(dataset, fold, final=final, seed=cfg.seed, **options)
     datamodule.setup("fit")
     return datamodule
-
-
-def make_model(cfg: DictConfig, dataset: Dataset, fold: int, datamodule: FoldDataModule, *, final: bool):
-    """Return a fresh model for the data, its scaler fitted on the datamodule's training rows, its recipe attached."""
-    torch.manual_seed(cfg.seed)
-    model = build_model(plain(cfg.model), dataset.schema)
-    x, _ = datamodule.rows(datamodule.fit_indices)
-    model.scaler.fit({name: torch.from_numpy(value) for name, value in x.items()})
-    model.seed = cfg.seed
-    model.recipe = {
-        "format": 1,
-        "model": plain(cfg.model),
-        "data": plain(cfg.data),
-        "schema": dataset.schema.to_dict(),
-        "fingerprint": dataset.fingerprint(),
-        "fold": fold,
-        "seed": cfg.seed,
-        "final": final,
-        "versions": versions(),
-    }
-    return model
-
-
-def score_fold(cfg: DictConfig, dataset: Dataset, fold: int, folder: RunFolder) -> dict[str, float]:
-    """Score the saved generator once against the fold's `val_indices`, and leave a picture of its samples."""
-    datamodule = make_datamodule(cfg, dataset, fold, final=True)
-    x, y = datamodule.rows(datamodule.fit_indices)
-    model = load(folder.best)
-    synthetic = draw_like(model, y)
-    figure = plots.overview(x, y, synthetic, y, dataset.schema.class_names)
-    figure.savefig(folder.path / "samples.png", dpi=110)
-    held_out = datamodule.rows(datamodule.fold.val_indices)
-    return {name: round(float(value), 4) for name, value in CheapScore(x, y, *held_out, seed=0)(synthetic, y).items()}
 
 
 def versions() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -70,9 +71,20 @@ class RunFolder:
             number += 1
         self.path.rename(aside)
 
+    def holds_other_than(self, params: Mapping[str, Any]) -> list[str]:
+        """Return the keys in which the run there differs from these settings; none where there is no run."""
+        if not self.params.exists():
+            return []
+        return differing_keys(yaml.safe_load(self.params.read_text()), params)
+
+    def clear(self) -> None:
+        """Remove the files of the run, and nothing else."""
+        for path in (self.best, self.last, self.light, self.params, self.metrics):
+            path.unlink(missing_ok=True)
+        shutil.rmtree(self.path / "selection", ignore_errors=True)
+
     def _refuse_other(self, params: Mapping[str, Any]) -> None:
-        differing = differing_keys(yaml.safe_load(self.params.read_text()), params)
-        if differing:
+        if differing := self.holds_other_than(params):
             raise MmganError(
                 f"{self.path}: the run there has other settings ({', '.join(differing)});"
                 " give the same ones to resume it, or leave resume=true out to start anew."

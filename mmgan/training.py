@@ -1,5 +1,6 @@
 """The job of train.py: one fold or all of them, and the table at the end."""
 
+import logging
 import warnings
 
 import numpy as np
@@ -33,15 +34,24 @@ def print_results(results: dict[int, FitResult]) -> None:
         table.add_column(column, justify="right")
     for fold, result in results.items():
         scores = result.metrics["scores"]
-        table.add_row(str(fold), str(result.epochs), f"{result.score:.3f}", *[f"{scores[p]:.3f}" for p in parts])
+        table.add_row(str(fold), str(result.epochs), _shown(result.score), *[f"{scores[p]:.3f}" for p in parts])
     if len(results) > 1:
-        columns = [[r.score for r in results.values()]] + [[r.metrics["scores"][p] for r in results.values()] for p in parts]
+        columns = [[np.nan if r.score is None else r.score for r in results.values()]]
+        columns += [[r.metrics["scores"][part] for r in results.values()] for part in parts]
         table.add_row("mean", "", *[f"{np.mean(c):.3f}" for c in columns])
         table.add_row("spread", "", *[f"{np.std(c, ddof=1):.3f}" for c in columns])
     Console().print(table)
 
 
+def _shown(score: float | None) -> str:
+    return "none" if score is None else f"{score:.3f}"
+
+
 def quiet_lightning() -> None:
-    """Silence two hints of Lightning that do not apply: the rows lie in memory, and one batch is one step of the log."""
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*The number of training batches.*")
+    """Silence what Lightning says of every run, and warnings that do not apply to this project's runs."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    for message in (
+        ".*Checkpoint directory .* exists and is not empty.*",  # the run's own folder, where params.yaml lies
+        ".*isinstance.treespec, LeafSpec.*",  # Lightning's use of torch, not ours
+    ):
+        warnings.filterwarnings("ignore", message=message)

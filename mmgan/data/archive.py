@@ -1,11 +1,13 @@
 """Data files: read without running anything in them, written whole or not at all, as pickle or npz."""
 
 import io
+import itertools
 import json
 import os
 import pickle
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +18,7 @@ import numpy as np
 from mmgan.data.unpickler import opened, refuse_objects, unpickle
 from mmgan.errors import MmganError
 
-_JSON = ":json"  # ends the npz key of what no array holds: None, an empty container, a list without arrays
+_JSON = ":json"  # ends the npz key of what is no array: None, and containers without arrays
 
 
 def read_archive(path: str | os.PathLike) -> dict[str, Any]:
@@ -45,7 +47,15 @@ def _read_npz(stream: BinaryIO, path: Path) -> dict[str, Any]:
                     node = node.setdefault(parent, {})
                 value = members[key] if members[key].shape else members[key].item()
                 node[leaf.removesuffix(_JSON)] = json.loads(value) if leaf.endswith(_JSON) else value
-    except (ValueError, EOFError, OSError, AttributeError, zipfile.BadZipFile) as error:
+    except (
+        ValueError,
+        EOFError,
+        OSError,
+        AttributeError,
+        TypeError,
+        zlib.error,
+        zipfile.BadZipFile,
+    ) as error:
         if "Object arrays" in str(error):
             raise MmganError(
                 f"{path}: {key} is an object array; save it with .astype(str) or as numbers."
@@ -64,7 +74,7 @@ def _lists(node: Any) -> Any:
 
 
 def _plain(value: Any, trail: str = "the file") -> Any:
-    """Return `value` as numpy arrays and plain Python, readable without mmgan; raise TypeError if it is not."""
+    """Return `value` as arrays and plain Python, readable without mmgan; raise TypeError if it is not."""
     if value is None or type(value) in (bool, int, float, str):
         return value
     if isinstance(value, np.generic):
@@ -80,22 +90,22 @@ def _plain(value: Any, trail: str = "the file") -> Any:
     raise TypeError(f"{trail} is a {type(value).__name__}; only numpy arrays and plain Python can be written")
 
 
-def _flat(value: Any, key: str = "") -> Iterator[tuple[str, np.ndarray]]:
-    """Yield ("folds/0/x_synth/spec", array) for each leaf of plain data."""
-    if isinstance(value, dict) and value:
-        for name, item in value.items():
-            if not isinstance(name, str) or name.isdigit() or "/" in name or name.endswith(_JSON):
-                raise MmganError(
-                    f"a .npz cannot hold the key {name!r} of {key or 'the file'}; write a .pkl instead."
-                )
-            yield from _flat(item, f"{key}/{name}" if key else name)
-    elif isinstance(value, list) and any(isinstance(item, dict | np.ndarray) for item in value):
-        for index, item in enumerate(value):
-            yield from _flat(item, f"{key}/{index}")
-    elif value is None or isinstance(value, dict | list):
+def _has_array(value: Any) -> bool:
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return isinstance(value, np.ndarray) or any(map(_has_array, items))
+
+
+def _flat(value: Any, key: str) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield ("folds/0/x_synth/spec", array) for each array, number and text, and the rest as JSON."""
+    if isinstance(value, np.ndarray | bool | int | float | str):
+        yield key, np.asarray(value)
+    elif not _has_array(value):
         yield key + _JSON, np.array(json.dumps(value))
     else:
-        yield key, np.asarray(value)
+        for name, item in value.items() if isinstance(value, dict) else enumerate(value):
+            if isinstance(value, dict) and (str(name).isdigit() or "/" in str(name)):
+                raise MmganError(f"a .npz cannot hold the key {name!r} of {key}; write a .pkl instead.")
+            yield from _flat(item, f"{key}/{name}")
 
 
 def check_writable(path: str | os.PathLike) -> None:
@@ -144,8 +154,9 @@ def write_pickle(path: str | os.PathLike, content: Mapping[str, Any]) -> None:
 
 
 def write_npz(path: str | os.PathLike, content: Mapping[str, Any]) -> None:
-    """Write the same as `write_pickle` under flattened keys such as "folds/0/x_synth/spec"."""
-    members = list(_flat(_plain(content)))
+    """Write the same as `write_pickle` under flattened keys: "folds/0/x_synth/spec", "meta:json"."""
+    members = itertools.chain.from_iterable(_flat(value, key) for key, value in _plain(content).items())
+    members = list(members)  # all that can be refused is refused before a file is opened
     with _replacing(path) as stream, zipfile.ZipFile(stream, "w") as archive:
         for key, array in members:
             buffer = io.BytesIO()

@@ -39,7 +39,7 @@ class EndlessBatches:
         return self.steps
 
     def __iter__(self) -> Iterator[Tensor]:
-        # A generator, so that `epoch` is read at the first batch: Lightning makes the iterator, then sets the epoch.
+        # A generator reads `epoch` at its first batch; Lightning sets it after asking for the iterator.
         number, place = divmod(self.epoch * self.steps * self.batch_size, len(self.indices))
         rows = self._permutation(number)[place:]
         for _ in range(self.steps):
@@ -58,7 +58,8 @@ class SequentialBatches:
     """The row numbers `indices` in order, as int64 tensors of at most `batch_size`."""
 
     def __init__(self, indices: np.ndarray, batch_size: int):
-        self.batches = torch.from_numpy(np.asarray(indices, dtype=np.int64)).split(batch_size)
+        rows = torch.from_numpy(np.asarray(indices, dtype=np.int64))
+        self.batches = rows.split(batch_size) if len(rows) else ()
 
     def __len__(self) -> int:
         return len(self.batches)

@@ -1,4 +1,4 @@
-"""Which rows train and which judge: cross-validation folds, and the inner split that stands in for the judge."""
+"""Which rows train and which judge: folds, and the inner split that stands in for the judge."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,8 +8,10 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from mmgan.data.dataset import Dataset
+from mmgan.data.unpickler import as_array
 from mmgan.errors import MmganError
 
+RANDOM_STATE = 1024  # of the folds, for every seed of a training
 FEWEST_ROWS = 60  # with fewer training rows, an inner split takes more than it tells
 
 
@@ -22,7 +24,9 @@ class Fold:
     val_indices: np.ndarray
 
 
-def make_folds(dataset: Dataset, split: str, n_splits: int = 5, random_state: int = 1024) -> list[Fold]:
+def make_folds(
+    dataset: Dataset, split: str, n_splits: int = 5, random_state: int = RANDOM_STATE
+) -> list[Fold]:
     """Return the folds of `split`: "stratified", "group" (no group on both sides), or "file".
 
     "file" takes the file's own cv_splits, and is "stratified" where the file has none. Raises MmganError for
@@ -128,7 +132,7 @@ def read_splits(splits: Any, n_rows: int, source: str) -> list[dict[str, Any]]:
 
 
 def _read_indices(indices: Any, n_rows: int, where: str) -> np.ndarray:
-    indices = np.asarray(indices)
+    indices = as_array(indices, where)
     if indices.ndim != 1 or indices.size == 0 or indices.dtype.kind not in "iu":
         raise MmganError(
             f"{where} is not a non-empty list of row numbers; give integers from 0 to {n_rows - 1}."

@@ -1,7 +1,10 @@
 """Reading pickles without running what is in them: numpy arrays and plain containers, nothing else."""
 
+import math
 import os
 import pickle
+import re
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,21 +18,87 @@ from mmgan.errors import MmganError
 def _encode(text: str, encoding: str) -> bytes:
     """Stand in for `_codecs.encode`, by which protocols 0-2 write bytes; other codecs are not data."""
     if encoding not in ("latin1", "latin-1"):
-        raise pickle.UnpicklingError(f"unexpected text encoding {encoding!r}")
+        raise ValueError(f"unexpected text encoding {encoding!r}")
     return text.encode("latin-1")
+
+
+class _Dtype:
+    """Stand in for numpy.dtype, whose own __setstate__ lets forged flags corrupt memory."""
+
+    def __init__(self, kind: str, align: bool = False, copy: bool = False):
+        if not re.fullmatch(r"[biufcSUO]\d+", kind):
+            raise ValueError(f"arrays of type {kind!r} are not data")
+        self.kind = kind
+        self.order = "="
+
+    def __setstate__(self, state: tuple) -> None:
+        self.order = state[1]
+
+    def build(self, raw: Any, shape: tuple[int, ...]) -> np.ndarray:
+        """Return the values of `raw`, (prod(shape),); of objects, only what a 0-dimensional array wraps."""
+        dtype = np.dtype(f"{self.order}{self.kind}")
+        if dtype.hasobject:
+            array = np.empty(1 if shape == () else 0, dtype)
+            array[:] = raw[:1] if shape == () else []
+            return array
+        raw = raw.encode("latin-1") if isinstance(raw, str) else raw  # as Python 2 wrote it
+        if len(raw) == 0:
+            return np.zeros(math.prod(shape), dtype)
+        if dtype.kind == "U" and np.frombuffer(raw, dtype.byteorder + "u4").max() > sys.maxunicode:
+            raise ValueError("a text in it is damaged")
+        return np.frombuffer(raw, dtype).copy()  # writable
+
+
+class _Array:
+    """Stand in for numpy.ndarray: `value` is the array, once its state is known."""
+
+    value: np.ndarray
+
+    def __setstate__(self, state: tuple) -> None:
+        _, shape, dtype, fortran, raw = state
+        flat = dtype.build(raw, shape)
+        self.value = (
+            flat if flat.dtype.hasobject and shape else flat.reshape(shape, order="F" if fortran else "C")
+        )
+
+
+def _reconstruct(kind: type, shape: tuple[int, ...], typecode: bytes) -> _Array:
+    return _Array()
+
+
+def _scalar(dtype: _Dtype, raw: Any) -> np.generic:
+    return dtype.build(raw, ())[0]
+
+
+def _frombuffer(raw: Any, dtype: _Dtype, shape: tuple, order: str, axes: tuple | None = None) -> _Array:
+    array = _Array()
+    flat = dtype.build(raw, shape)
+    array.value = (
+        flat.reshape(shape).transpose(axes) if axes is not None else flat.reshape(shape, order=order)
+    )
+    return array
+
+
+def _finished(value: Any) -> Any:
+    """Put the arrays in the places of their stand-ins."""
+    if isinstance(value, _Array):
+        value = value.value
+        if value.dtype.hasobject and value.shape == ():
+            value[()] = _finished(value[()])
+    elif isinstance(value, dict):
+        value.update({key: _finished(item) for key, item in value.items()})
+    elif isinstance(value, list | tuple):
+        value = type(value)([_finished(item) for item in value])
+    return value
 
 
 def _allowed_names() -> dict[tuple[str, str], Any]:
     """Return all that a data pickle of protocols 0-5, written with numpy 1 or 2, may refer to."""
-    # numpy's own reconstruction functions are found through pickling: their module has moved once already
-    reconstruct = np.zeros(1).__reduce__()[0]
-    scalar = np.float64(0).__reduce__()[0]
-    frombuffer = np.zeros(1).__reduce_ex__(5)[0]
-    allowed = {("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): np.dtype, ("_codecs", "encode"): _encode}
+    allowed = {("numpy", "ndarray"): _Array, ("numpy", "dtype"): _Dtype, ("_codecs", "encode"): _encode}
     for core in ("numpy.core", "numpy._core"):
-        allowed[f"{core}.multiarray", "_reconstruct"] = reconstruct
-        allowed[f"{core}.multiarray", "scalar"] = scalar
-        allowed[f"{core}.numeric", "_frombuffer"] = frombuffer
+        allowed[f"{core}.multiarray", "_reconstruct"] = _reconstruct
+        allowed[f"{core}.multiarray", "scalar"] = _scalar
+        allowed[f"{core}.numeric", "_frombuffer"] = _frombuffer
     for builtins in ("builtins", "__builtin__"):  # protocols 0-2 name these; later ones have opcodes for them
         allowed |= {(builtins, kind.__name__): kind for kind in (bytes, set, frozenset)}
     return allowed
@@ -49,21 +118,19 @@ class _DataUnpickler(pickle.Unpickler):
 
 
 def unpickle(stream: BinaryIO, path: Path) -> Any:
+    """Return what a pickle holds; raise MmganError if that is more than data, or cannot be read."""
     try:
-        return _DataUnpickler(stream, encoding="latin1").load()  # latin1: what arrays of Python 2 need
+        return _finished(_DataUnpickler(stream, encoding="latin1").load())  # latin1: for arrays of Python 2
     except _RefusedNameError as refused:
         raise MmganError(
             f"{path} refers to '{refused}', which is neither a numpy array nor a plain container: "
             "it was refused and nothing was run; save the file again as a dict of numpy arrays."
         ) from None
-    except (
-        Exception
-    ) as error:  # a damaged pickle can raise anything at all, and none of it is of use to the user
+    except Exception as error:  # a damaged pickle can raise anything at all
         if isinstance(error, EOFError) or "truncated" in str(error) or "exhausted" in str(error):
             raise MmganError(f"{path} is truncated or empty; copy it or write it again.") from None
-        raise MmganError(
-            f"{path} is not a readable pickle ({error}); give a .pkl or .npz file of arrays."
-        ) from None
+        reason = " ".join(str(error).split())
+        raise MmganError(f"{path} is no readable pickle ({reason}); give a .pkl or .npz of arrays.") from None
 
 
 def refuse_objects(value: Any, path: Path, trail: str = "") -> None:
@@ -77,6 +144,14 @@ def refuse_objects(value: Any, path: Path, trail: str = "") -> None:
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
             refuse_objects(item, path, f"{trail}/{index}")
+
+
+def as_array(value: Any, where: str) -> np.ndarray:
+    """Return a file's value, an array or nested lists, as an array; raise MmganError if it is ragged."""
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise MmganError(f"{where} is ragged; give an array whose rows have one shape.") from None
 
 
 @contextmanager

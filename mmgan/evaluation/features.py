@@ -70,18 +70,19 @@ class FeatureSpace:
 
     def __init__(self, train_x: Rows, max_dims: int = 32, seed: int = 0) -> None:
         if row_count(train_x) < 2 or not all_finite(train_x):
-            raise MmganError("the training rows must be at least two and finite; remove rows with NaN or infinite values.")
+            raise MmganError(
+                "the training rows must be at least two and finite; remove rows with NaN or infinite values."
+            )
         self.names = tuple(train_x)
         self._mean = {name: np.mean(values, axis=0, dtype=np.float64).ravel() for name, values in train_x.items()}
         # Constant features keep their unit: dividing by 0 would hide a generator that moves them.
         spread = {name: np.std(values, axis=0, dtype=np.float64).ravel() for name, values in train_x.items()}
         self._scale = {name: np.where(std > 1e-12, std, 1.0) for name, std in spread.items()}
-        self._max_dims, self._seed = max_dims, seed
-        self._pca = self._fit_pca(self.flat(train_x))
-
-    def _fit_pca(self, flat: np.ndarray) -> PCA:
-        dims = min(self._max_dims, flat.shape[1], flat.shape[0] - 1)
-        return PCA(dims, random_state=self._seed).fit(flat)
+        self._pca = {}
+        for key in (JOINT, *self.names):
+            flat = self.flat(train_x, key)
+            dims = min(max_dims, flat.shape[1], flat.shape[0] - 1)
+            self._pca[key] = PCA(dims, random_state=seed).fit(flat)
 
     def flat(self, x: Rows, name: str = JOINT) -> np.ndarray:
         """Return standardised rows (n, F), float32: all modalities side by side, or the one called `name`."""
@@ -91,6 +92,6 @@ class FeatureSpace:
             parts.append((values - self._mean[key]) / self._scale[key])
         return np.clip(np.concatenate(parts, axis=1), -MAX_DEVIATION, MAX_DEVIATION).astype(np.float32)
 
-    def embed(self, x: Rows) -> np.ndarray:
-        """Return the joint rows in the principal components (n, dims) of the training rows."""
-        return self._pca.transform(self.flat(x))
+    def embed(self, x: Rows, name: str = JOINT) -> np.ndarray:
+        """Return rows, joint or of the modality `name`, in the principal components (n, dims) of the training rows."""
+        return self._pca[name].transform(self.flat(x, name))

@@ -37,7 +37,7 @@ def c2st_auc(
 
 def c2st(real: np.ndarray, synthetic: np.ndarray, folds: int = 5, seed: int = 0) -> float:
     """Return the AUC of the best of logistic regression, random forest and a small network: .5 is perfect."""
-    return max(c2st_auc(real, synthetic, two_sample_classifiers(seed), folds, seed).values())
+    return max(c2st_auc(real, synthetic, two_sample_classifiers(real.shape[1], seed), folds, seed).values())
 
 
 def prdc(real: np.ndarray, synthetic: np.ndarray, k: int = 5) -> dict[str, float]:
@@ -111,7 +111,10 @@ def mmd_null(rows: np.ndarray, size: int, bandwidth: float, permutations: int = 
 
 
 def within_class_spread(embedded: np.ndarray, y: np.ndarray) -> float:
-    """Return the trace of the covariance within classes, pooled over the rows (n, d): how varied a class is."""
-    centred = np.concatenate([embedded[y == c] - embedded[y == c].mean(0) for c in np.unique(y)])
-    freedom = max(len(y) - len(np.unique(y)), 1)
-    return float((centred.astype(np.float64) ** 2).sum() / freedom)
+    """Return the median squared distance of the rows (n, d) from their class mean: how varied the classes are.
+
+    The mean, which is the trace of the covariance within classes, is ruled by a few outliers: two halves of the same
+    real rows can differ by a quarter in it.
+    """
+    centred = [embedded[y == c].astype(np.float64) - embedded[y == c].mean(axis=0) for c in np.unique(y)]
+    return float(np.median((np.concatenate(centred) ** 2).sum(axis=1)))

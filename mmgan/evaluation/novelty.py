@@ -24,6 +24,8 @@ def novelty(heldout_distance: np.ndarray, synthetic_distance: np.ndarray) -> dic
 
 
 def _ratio(value: float, reference: float) -> float:
-    if reference < 1e-9:  # held-out rows that are copies of training rows: nothing can be newer than they are by a factor
+    if (
+        reference < 1e-9
+    ):  # held-out rows that are copies of training rows: nothing can be newer than they are by a factor
         return 1.0 if value < 1e-9 else float("inf")
     return value / reference

@@ -5,11 +5,10 @@ held-out rows. The modality's last axis is the signal's axis; a flat modality (F
 and no autocorrelation.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-
-from mmgan.evaluation.features import Rows
 
 STATISTICS = ("signal_mean", "signal_spread", "signal_autocorrelation", "signal_cross")
 MAX_CHANNELS = 64
@@ -24,14 +23,17 @@ class RowStatistics:
     autocorrelation: np.ndarray  # (n, C * lags)
     cross: np.ndarray  # (n, pairs of channels)
 
-    def of(self, index: np.ndarray) -> dict[str, np.ndarray]:
-        """Return each statistic as a vector, over the rows `index`."""
-        values = self.values[index]
-        found = {"signal_mean": values.mean(0), "signal_spread": values.std(0)}
+    def rows(self, index: np.ndarray) -> "RowStatistics":
+        """Return the statistics of the rows `index`."""
+        return RowStatistics(self.values[index], self.autocorrelation[index], self.cross[index])
+
+    def means(self) -> dict[str, np.ndarray]:
+        """Return each statistic as a vector, over all rows."""
+        found = {"signal_mean": self.values.mean(0), "signal_spread": self.values.std(0)}
         if self.autocorrelation.shape[1]:
-            found["signal_autocorrelation"] = self.autocorrelation[index].mean(0)
+            found["signal_autocorrelation"] = self.autocorrelation.mean(0)
         if self.cross.shape[1]:
-            found["signal_cross"] = self.cross[index].mean(0)
+            found["signal_cross"] = self.cross.mean(0)
         return found
 
 
@@ -77,35 +79,29 @@ def _autocorrelation(lines: np.ndarray) -> np.ndarray:
     return np.fft.irfft(power)[..., 1 : lags + 1].reshape(len(lines), -1)
 
 
-class SignalComparison:
-    """Compares with held-out rows; the unit, real versus real, is the mean over random halves of them."""
+SignalSet = Mapping[str, RowStatistics]
 
-    def __init__(self, heldout: dict[str, RowStatistics], size: int, splits: int = 10, seed: int = 0) -> None:
-        self._heldout = heldout
+
+class SignalComparison:
+    """Compares two sets of rows, in units of what two random halves (`size` rows each) of the held-out rows differ by."""
+
+    def __init__(self, heldout: SignalSet, size: int, splits: int = 10, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
         rows = len(next(iter(heldout.values())).values)
-        units: dict[str, list[float]] = {}
+        errors: dict[str, list[float]] = {}
         for _ in range(splits):
             order = rng.permutation(rows)
-            for key, error in self._errors(order[:size], heldout, order[size : 2 * size]).items():
-                units.setdefault(key, []).append(error)
-        self._units = {key: float(np.mean(errors)) for key, errors in units.items()}
+            halves = [
+                {name: found.rows(half) for name, found in heldout.items()}
+                for half in (order[:size], order[size : 2 * size])
+            ]
+            for key, error in statistic_errors(*halves).items():
+                errors.setdefault(key, []).append(error)
+        self._units = {key: float(np.mean(found)) for key, found in errors.items()}
 
-    def _errors(
-        self, index: np.ndarray, other: dict[str, RowStatistics], other_index: np.ndarray
-    ) -> dict[str, float]:
-        errors = {}
-        for name, statistics in self._heldout.items():
-            theirs = other[name].of(other_index)
-            for key, ours in statistics.of(index).items():
-                errors[f"{key}/{name}"] = float(np.sqrt(np.mean((ours - theirs[key]) ** 2)))
-        return errors
-
-    def __call__(
-        self, index: np.ndarray, other: dict[str, RowStatistics], other_index: np.ndarray
-    ) -> dict[str, float]:
-        """Return `signal_<statistic>/<modality>` of held-out rows `index` against `other`, and the mean per statistic."""
-        errors = self._errors(index, other, other_index)
+    def __call__(self, heldout: SignalSet, synthetic: SignalSet) -> dict[str, float]:
+        """Return `signal_<statistic>/<modality>`, and `signal_<statistic>`, the mean over modalities."""
+        errors = statistic_errors(heldout, synthetic)
         result = {key: error / max(self._units[key], 1e-12) for key, error in errors.items()}
         for statistic in STATISTICS:
             parts = [value for key, value in result.items() if key.split("/")[0] == statistic]
@@ -114,6 +110,11 @@ class SignalComparison:
         return result
 
 
-def signal_statistics(space_flat: dict[str, np.ndarray], x: Rows) -> dict[str, RowStatistics]:
-    """Return `row_statistics` of every modality: `space_flat` {name: (n, F)} standardised, `x` {name: (n, *shape)}."""
-    return {name: row_statistics(flat, np.asarray(x[name])) for name, flat in space_flat.items()}
+def statistic_errors(ours: SignalSet, theirs: SignalSet) -> dict[str, float]:
+    """Return the RMSE `<statistic>/<modality>` between the statistics of two sets of rows."""
+    errors = {}
+    for name in ours:
+        other = theirs[name].means()
+        for key, found in ours[name].means().items():
+            errors[f"{key}/{name}"] = float(np.sqrt(np.mean((found - other[key]) ** 2)))
+    return errors

@@ -24,7 +24,9 @@ class Panel:
 def fit_panel(flat: np.ndarray, y: np.ndarray, seed: int = 0, balanced: bool = False) -> Panel:
     """Fit the panel on rows (n, F) with labels (n,); `balanced` weighs classes inversely to their size."""
     weights = compute_sample_weight("balanced", y) if balanced else None
-    return Panel({name: fit(member, flat, y, weights) for name, member in task_classifiers(seed).items()})
+    return Panel(
+        {name: fit(member, flat, y, weights) for name, member in task_classifiers(flat.shape[1], seed).items()}
+    )
 
 
 def panel_f1(y_true: np.ndarray, predicted: np.ndarray) -> float:

@@ -20,6 +20,14 @@ class Synthesizer(ABC):
     """
 
     schema: DataSchema
+    samplings: tuple[str, ...] = ("prior",)  # where `sample` can draw from
+    sampling: str = "prior"
+
+    def use_sampling(self, sampling: str) -> None:
+        """Choose where `sample` draws from; raises MmganError for what this family does not have."""
+        if sampling not in self.samplings:
+            raise MmganError(f"sampling={sampling}: this model has {', '.join(self.samplings)}.")
+        self.sampling = sampling
 
     def sample(self, labels: Iterable[int | str], *, seed: int = 0) -> Rows:
         """Draw one row per label, {name: float32 (n, *shape)}, in the order of `labels` (the data's own labels).

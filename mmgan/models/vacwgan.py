@@ -8,15 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from mmgan.errors import MmganError
 from mmgan.losses.variational import kl_standard_normal, reconstruction_error, reparameterize
 from mmgan.models.neural import Batch, NeuralSynthesizer, Phase
 from mmgan.models.noise import BlockNoise
 from mmgan.nets.density import ClassDensity
 from mmgan.nets.multimodal import Classifier, Encoder, Generator, ProjectionCritic
 from mmgan.schema import DataSchema
-
-SAMPLINGS = ("prior", "density", "posterior")
 
 
 class VACWGAN(NeuralSynthesizer):
@@ -26,6 +23,8 @@ class VACWGAN(NeuralSynthesizer):
     reconstruct them, half from the prior; the critic sees both. `sampling` is where `sample` takes z from: `prior`
     N(0, I), or `density`, a Gaussian per class fitted on the posteriors of the training rows.
     """
+
+    samplings = ("prior", "density")
 
     def __init__(
         self,
@@ -45,7 +44,7 @@ class VACWGAN(NeuralSynthesizer):
         self.adversarial = adversarial
         self.critic_steps = int(training["critic_steps"])
         self.kl_warmup = int(training["kl_warmup"])
-        self.sampling = sampling
+        self.use_sampling(sampling)
         self.encoder = Encoder(schema, latent_dim, **networks["encoder"])
         self.generator = Generator(schema, latent_dim, **networks["generator"])
         self.critic = ProjectionCritic(schema, **networks["critic"])
@@ -112,8 +111,6 @@ class VACWGAN(NeuralSynthesizer):
         z = self.tensor(noise.normal((self.latent_dim,)))
         if self.sampling == "density":
             z = self.density.sample(labels, z)
-        elif self.sampling != "prior":
-            raise MmganError(f"sampling={self.sampling} needs given rows (resample); choose one of prior, density.")
         return self.average(z, labels)
 
     def regenerate(self, x: Batch, labels: Tensor, noise: BlockNoise) -> Batch:

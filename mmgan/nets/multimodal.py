@@ -6,9 +6,8 @@ All take and give `dict[str, Tensor]` in scaled units; `branch` holds the option
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from mmgan.nets.blocks import ConditionalLayerNorm, ConditionalResidualMLP, ResidualMLP
+from mmgan.nets.blocks import ACTIVATION, ConditionalLayerNorm, ConditionalResidualMLP, ResidualMLP
 from mmgan.nets.fusion import ConcatFusion
 from mmgan.nets.modality import ModalityDecoder, ModalityEncoder
 from mmgan.schema import DataSchema
@@ -38,8 +37,8 @@ class Trunk(nn.Module):
         self.blocks = nn.Sequential(*[ResidualMLP(width, norm=norm, dropout=dropout) for _ in range(depth)])
 
     def forward(self, x: dict[str, Tensor]) -> Tensor:
-        features = [F.gelu(branch(x[name])) for name, branch in self.branches.items()]
-        return F.gelu(self.blocks(self.fusion(features)))
+        features = [ACTIVATION(branch(x[name])) for name, branch in self.branches.items()]
+        return ACTIVATION(self.blocks(self.fusion(features)))
 
 
 class Encoder(nn.Module):
@@ -85,7 +84,7 @@ class Generator(nn.Module):
         h = self.stem(z)
         for block in self.blocks:
             h = block(h, condition)
-        h = F.gelu(self.norm(h, condition))
+        h = ACTIVATION(self.norm(h, condition))
         return {name: branch(h) for name, branch in self.branches.items()}
 
 

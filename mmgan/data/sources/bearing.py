@@ -112,8 +112,10 @@ def _record(label: int, draw: int, number: int) -> np.ndarray:
     rolling = rng.lognormal(-2.2, 0.35) * noise[0]  # contact noise, which the housing filters
     if label:
         part, fault = CLASS_NAMES[label].split("_")
-        make = _wear if fault == "worn" else _impacts
-        rolling += severity * make(part, fault, shaft, time, noise[0], rng)
+        if fault == "worn":
+            rolling += severity * _wear(part, shaft, time, noise[0], rng)
+        else:
+            rolling += severity * _impacts(part, fault, shaft, time, rng)
     sensor = rng.lognormal(-1.0, 0.3) * noise[1]
     for order, strength in enumerate(rng.lognormal(-1.5, 0.6, 4) / np.arange(1, 5), start=1):
         sensor += np.float32(strength) * np.sin(
@@ -141,9 +143,7 @@ def _load_zone(part: str, shaft: float, time: np.ndarray, rng: np.random.Generat
     return np.clip(1 - (1 - np.cos(angle)) / 1.6, 0.05, None) ** (10 / 9)  # load factor 0.8, line contact
 
 
-def _impacts(
-    part: str, fault: str, shaft: float, time: np.ndarray, noise: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
+def _impacts(part: str, fault: str, shaft: float, time: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Strike once a passage (broken), or at the entry to and exit from a gap (missing), with random slip."""
     frequency = fault_orders()[part] * shaft
     slip = rng.uniform(0.005, 0.02)
@@ -165,10 +165,9 @@ def _impacts(
 
 
 def _wear(
-    part: str, fault: str, shaft: float, time: np.ndarray, noise: np.ndarray, rng: np.random.Generator
+    part: str, shaft: float, time: np.ndarray, noise: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
     """Roughen the contact: noise whose strength follows the passages and the load, without impacts."""
-    del fault
     frequency = fault_orders()[part] * shaft * rng.normal(1, 0.01)
     depth = rng.uniform(0.4, 0.9)
     phase = np.float32(2 * np.pi * frequency) * time + np.float32(rng.uniform(0, 2 * np.pi))
@@ -176,7 +175,7 @@ def _wear(
 
 
 def band_power(spectra: np.ndarray) -> np.ndarray:
-    """Return the log1p power of 7 equal bands of spectra (n, 2049), averaged to 48 points each: (n, 7, 48)."""
+    """Return the log1p power of 7 equal bands of spectra (n, 2049), at 48 points each: (n, 7, 48)."""
     power = (spectra.real**2 + spectra.imag**2)[:, 1:] / WINDOW
     edges = np.linspace(0, power.shape[1], 7 * 48 + 1).astype(int)
     cells = np.add.reduceat(power, edges[:-1], axis=1) / np.diff(edges)

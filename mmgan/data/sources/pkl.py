@@ -7,6 +7,7 @@ import numpy as np
 from mmgan.data.archive import read_archive
 from mmgan.data.dataset import Dataset
 from mmgan.data.folds import read_splits
+from mmgan.data.unpickler import as_array
 from mmgan.errors import MmganError
 from mmgan.schema import DataSchema
 
@@ -64,7 +65,7 @@ def _read_modalities(value: Any, key: str, path: str) -> dict[str, np.ndarray]:
 
 def _read_rows(rows: Any, where: str) -> np.ndarray:
     """Return finite float32 (n, *shape), n and shape not empty."""
-    rows = np.asarray(rows)
+    rows = as_array(rows, where)
     if rows.dtype.kind not in "fiub":
         raise MmganError(f"{where} holds {rows.dtype} values; give real numbers.")
     if not 2 <= rows.ndim <= 4:
@@ -106,8 +107,8 @@ def _same_length(columns: dict[str, np.ndarray], what: str, path: str) -> None:
 
 def _read_labels(value: Any, path: str) -> tuple[np.ndarray, tuple[int | str, ...]]:
     """Return the classes int64 (n,) in 0..K-1 and the label that the file has for each of them."""
-    labels = np.asarray(value)
     where = f"{path}: y_train"
+    labels = as_array(value, where)
     if labels.ndim != 1 or labels.size == 0:
         raise MmganError(
             f"{where} has shape {labels.shape}; give one label a row, (rows,), such as by .argmax(1)."
@@ -129,7 +130,7 @@ def _read_labels(value: Any, path: str) -> tuple[np.ndarray, tuple[int | str, ..
 
 def _read_names(value: Any, n_classes: int, path: str) -> list[str]:
     """Return the readable names of the classes, in the order of their labels."""
-    names = [str(name) for name in np.asarray(value).ravel()]
+    names = [str(name) for name in as_array(value, f"{path}: class_names").ravel()]
     if len(names) != n_classes:
         raise MmganError(
             f"{path}: class_names has {len(names)} name(s), but y_train has {n_classes} different labels; "
@@ -139,7 +140,7 @@ def _read_names(value: Any, n_classes: int, path: str) -> list[str]:
 
 
 def _read_groups(value: Any, n_rows: int, path: str) -> np.ndarray:
-    groups = np.asarray(value)
+    groups = as_array(value, f"{path}: groups")
     if groups.shape != (n_rows,) or groups.dtype.kind not in "iubU":
         raise MmganError(
             f"{path}: groups is {groups.dtype} of shape {groups.shape}; "

@@ -1,0 +1,263 @@
+"""The protocol: training, held-out and synthetic rows in, a table's row out, at equal numbers and over several draws.
+
+Everything fitted sees training rows only. Each set is a pair (x, y): {name: (n, *shape)} in physical units, labels (n,).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mmgan.errors import MmganError
+from mmgan.evaluation import classifiers, fidelity, utility
+from mmgan.evaluation.coherence import Retrieval
+from mmgan.evaluation.features import JOINT, FeatureSpace, Rows, all_finite, nearest, take
+from mmgan.evaluation.novelty import novelty
+from mmgan.evaluation.signal import RowStatistics, SignalComparison, row_statistics
+
+LabelledRows = tuple[Rows, np.ndarray]
+Progress = Callable[[int, int], None]
+
+NEIGHBOURS = 5
+# Bounds of the work for large data sets: rows compared in a draw, and rows that a classifier is trained on.
+MAX_COMPARED = 2000
+MAX_TRAINED = 4000
+
+
+@dataclass(frozen=True)
+class _View:
+    """What the metrics need of some rows; `distance` is to the nearest training row, jointly and per modality."""
+
+    y: np.ndarray
+    flat: np.ndarray
+    parts: dict[str, np.ndarray]
+    embedded: np.ndarray
+    distance: dict[str, np.ndarray]
+    signal: dict[str, RowStatistics]
+    x: Rows
+
+    def rows(self, index: np.ndarray) -> "_View":
+        """Return the view of the rows `index`."""
+        return _View(
+            self.y[index],
+            self.flat[index],
+            take(self.parts, index),
+            self.embedded[index],
+            take(self.distance, index),
+            {name: signal.rows(index) for name, signal in self.signal.items()},
+            take(self.x, index),
+        )
+
+
+class Judge:
+    """Judges any number of synthetic sets against one pair of training and held-out rows.
+
+    `n` rows of either kind are compared in each of `draws` draws; by default half of the held-out rows, and never more
+    than the synthetic rows or 2000. Give the same `n` for every row of a table. `quick` makes one draw, and leaves out
+    the gain and the per-modality C2ST. Raises MmganError for unusable rows.
+    """
+
+    def __init__(
+        self,
+        train: LabelledRows,
+        heldout: LabelledRows,
+        n: int | None = None,
+        draws: int = 5,
+        seed: int = 0,
+        quick: bool = False,
+    ) -> None:
+        check_rows(train, train, "training")
+        check_rows(train, heldout, "held-out")
+        self._train, self._n, self._seed, self._quick = train, n, seed, quick
+        self.draws = 1 if quick else draws
+        self._space = FeatureSpace(train[0], seed=seed)
+        self._train_parts = {name: self._space.flat(train[0], name) for name in (JOINT, *self._space.names)}
+        fitted = np.random.default_rng(seed).permutation(len(train[1]))[:MAX_TRAINED]
+        self._fitted = self._train_parts[JOINT][fitted], np.asarray(train[1])[fitted]
+        self._panel = utility.fit_panel(*self._fitted, seed=seed)
+        self._retrieval = Retrieval(self._space, train[0], seed)
+        self._bandwidth = fidelity.median_bandwidth(self._space.embed(train[0]), seed)
+        kept = np.random.default_rng(seed + 1).permutation(len(heldout[1]))[: 2 * MAX_COMPARED]
+        self._heldout = self._view(take(heldout[0], kept), np.asarray(heldout[1])[kept])
+        self._predicted = self._panel.predict(self._heldout.flat)
+        self._references: dict[int, tuple[float, SignalComparison]] = {}
+
+    def __call__(self, synthetic: LabelledRows, progress: Progress | None = None) -> dict[str, Any]:
+        """Return `metrics` {key: mean over draws}, `draws` {key: values}, `n`, and `missing_classes` of the synthetic rows.
+
+        `progress(done, total)` is called after each draw.
+        """
+        check_rows(self._train, synthetic, "synthetic")
+        x, y = synthetic[0], np.asarray(synthetic[1])
+        n = self._size(len(y))
+        values = []
+        for draw in range(self.draws):
+            chosen = np.random.default_rng([self._seed, draw, 1]).permutation(len(y))[:n]
+            judging, _ = self._halves(draw, n)
+            values.append(self._judge(judging, self._view(take(x, chosen), y[chosen]), draw))
+            if progress:
+                progress(draw + 1, self.draws)
+        return self._summary(values, n, np.setdiff1d(self._train[1], y))
+
+    def real(self, progress: Progress | None = None) -> dict[str, Any]:
+        """Return the real row: one half of the held-out rows in the place of the synthetic ones, against the other."""
+        n, values = self._size(len(self._heldout.y)), []
+        for draw in range(self.draws):
+            judging, other = self._halves(draw, n)
+            values.append(self._judge(judging, self._heldout.rows(other), draw))
+            if progress:
+                progress(draw + 1, self.draws)
+        return self._summary(values, n, np.setdiff1d(self._train[1], self._heldout.y))
+
+    def _size(self, rows: int) -> int:
+        limits = [len(self._heldout.y) // 2, rows, MAX_COMPARED, *([self._n] if self._n else [])]
+        if min(limits) <= NEIGHBOURS:
+            raise MmganError(
+                f"only {min(limits)} rows of either kind can be compared, and {NEIGHBOURS} neighbours need at least "
+                f"{NEIGHBOURS + 1}; give more synthetic rows, or twice as many held-out ones."
+            )
+        return min(limits)
+
+    def _halves(self, draw: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the held-out rows that judge in this draw, and as many others: the same for every row of a table."""
+        order = np.random.default_rng([self._seed, draw, 0]).permutation(len(self._heldout.y))
+        return order[:n], order[n : 2 * n]
+
+    def _view(self, x: Rows, y: np.ndarray) -> _View:
+        parts = {name: self._space.flat(x, name) for name in self._space.names}
+        flat = self._space.flat(x)
+        distance = {
+            name: nearest(self._train_parts[name], flat if name == JOINT else parts[name])[:, 0]
+            for name in self._train_parts
+        }
+        signal = {name: row_statistics(parts[name], np.asarray(x[name])) for name in self._space.names}
+        return _View(y, flat, parts, self._space.embed(x), distance, signal, {k: np.asarray(v) for k, v in x.items()})
+
+    def _judge(self, judging: np.ndarray, other: _View, draw: int) -> dict[str, float]:
+        heldout = self._heldout.rows(judging)
+        null, signal = self._reference(len(judging))
+        spread = fidelity.within_class_spread(heldout.embedded, heldout.y)
+        return {
+            **self._c2st(heldout, other, draw),
+            **fidelity.prdc(heldout.embedded, other.embedded, NEIGHBOURS),
+            "mmd": fidelity.mmd(heldout.embedded, other.embedded, self._bandwidth),
+            "mmd_null": null,
+            "spread": fidelity.within_class_spread(other.embedded, other.y) / max(spread, 1e-12),
+            **self._retrieval(other.x, other.y),
+            **self._utility(judging, other, draw),
+            **self._novelty(heldout, other),
+            **signal(heldout.signal, other.signal),
+        }
+
+    def _reference(self, n: int) -> tuple[float, SignalComparison]:
+        """Return what real rows differ from real rows by: the 95th percentile of the MMD, and the signals' units."""
+        if n not in self._references:
+            null = fidelity.mmd_null(self._heldout.embedded, n, self._bandwidth, seed=self._seed)
+            signal = SignalComparison(self._heldout.signal, n, seed=self._seed)
+            self._references[n] = float(np.percentile(null, 95)), signal
+        return self._references[n]
+
+    def _c2st(self, heldout: _View, other: _View, draw: int) -> dict[str, float]:
+        members = classifiers.two_sample_classifiers(heldout.flat.shape[1], draw)
+        found = {"c2st": fidelity.c2st_auc(heldout.flat, other.flat, members, seed=draw)}
+        if not self._quick and len(self._space.names) > 1:
+            members = classifiers.fast_two_sample_classifiers(draw)
+            for name in self._space.names:
+                pair = heldout.parts[name], other.parts[name]
+                found[f"c2st/{name}"] = fidelity.c2st_auc(*pair, members, folds=3, seed=draw)
+        return {f"{key}:{member}": auc for key, each in found.items() for member, auc in each.items()}
+
+    def _utility(self, judging: np.ndarray, other: _View, draw: int) -> dict[str, float]:
+        truth, test = self._heldout.y[judging], self._heldout.flat[judging]
+        trtr = utility.panel_f1(truth, self._predicted[:, judging])
+        predicted = utility.fit_panel(other.flat, other.y, draw).predict(test)
+        result = {
+            "trtr": trtr,
+            "tstr": utility.panel_f1(truth, predicted),
+            "trts": utility.panel_f1(other.y, self._panel.predict(other.flat)),
+            **{f"class_recall/{label}": v for label, v in utility.class_recall(truth, predicted).items()},
+        }
+        if not self._quick:
+            both = [np.concatenate(pair) for pair in zip(self._fitted, (other.flat, other.y), strict=True)]
+            grown = utility.fit_panel(*both, seed=self._seed).predict(test)
+            result["gain"] = utility.panel_f1(truth, grown) - trtr
+        return result
+
+    def _novelty(self, heldout: _View, other: _View) -> dict[str, float]:
+        result = {}
+        for name in heldout.distance:
+            if name != JOINT and len(self._space.names) == 1:
+                continue
+            suffix = "" if name == JOINT else f"/{name}"
+            found = novelty(heldout.distance[name], other.distance[name])
+            result |= {key + suffix: value for key, value in found.items()}
+        return result
+
+    @staticmethod
+    def _summary(values: list[dict[str, float]], n: int, missing: np.ndarray) -> dict[str, Any]:
+        per_draw: dict[str, list[float]] = {}
+        for found in values:
+            for key, value in found.items():
+                per_draw.setdefault(key, []).append(value)
+        # The best classifier is chosen by its mean over the draws: a maximum in each draw would exceed .5 by chance.
+        members = sorted(key for key in per_draw if ":" in key)
+        for suffix in dict.fromkeys(key.split(":")[0] for key in members):
+            best = max((key for key in members if key.split(":")[0] == suffix), key=lambda key: np.mean(per_draw[key]))
+            per_draw[suffix] = per_draw[best]
+        return {
+            "metrics": {key: float(np.mean(found)) for key, found in per_draw.items()},
+            "draws": per_draw,
+            "n": n,
+            "missing_classes": [int(label) for label in missing],
+        }
+
+
+def check_rows(train: LabelledRows, rows: LabelledRows, kind: str) -> None:
+    """Raise MmganError unless `rows` are finite, with the modalities, shapes and classes of `train`."""
+    x, y = rows
+    if set(x) != set(train[0]):
+        raise MmganError(f"the {kind} rows have modalities {sorted(x)}, expected {sorted(train[0])}.")
+    for name, values in train[0].items():
+        if np.shape(x[name])[1:] != np.shape(values)[1:]:
+            raise MmganError(
+                f"the {kind} rows of '{name}' have shape {np.shape(x[name])[1:]}, expected {np.shape(values)[1:]}."
+            )
+        if len(x[name]) != len(y):
+            raise MmganError(f"the {kind} rows have {len(x[name])} of '{name}' but {len(y)} labels; give one each.")
+    if not len(y):
+        raise MmganError(f"there are no {kind} rows; give some.")
+    for name, values in x.items():
+        if not all_finite({name: values}):
+            broken = int((~np.isfinite(np.asarray(values).reshape(len(y), -1)).all(axis=1)).sum())
+            raise MmganError(f"{broken} {kind} rows of '{name}' hold NaN or infinite values; leave those rows out.")
+    unknown = np.setdiff1d(y, train[1])
+    if len(unknown):
+        raise MmganError(f"the {kind} rows have class {unknown[0]}, which the training rows lack; leave it out.")
+
+
+def evaluate(
+    train: LabelledRows,
+    heldout: LabelledRows,
+    synthetic: LabelledRows,
+    draws: int = 5,
+    seed: int = 0,
+    quick: bool = False,
+    progress: Progress | None = None,
+    n: int | None = None,
+) -> dict[str, Any]:
+    """Return `Judge` of one synthetic set; several sets against the same rows are judged faster by one `Judge`."""
+    return Judge(train, heldout, n, draws, seed, quick)(synthetic, progress)
+
+
+def real_row(
+    train: LabelledRows,
+    heldout: LabelledRows,
+    draws: int = 5,
+    seed: int = 0,
+    quick: bool = False,
+    progress: Progress | None = None,
+    n: int | None = None,
+) -> dict[str, Any]:
+    """Return the ceiling of every column: `evaluate` with one half of the held-out rows as the synthetic ones."""
+    return Judge(train, heldout, n, draws, seed, quick).real(progress)

@@ -1,0 +1,170 @@
+"""Checkpoints to one file of synthetic labelled rows that plain numpy reads."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from mmgan.data.archive import check_writable, write_npz, write_pickle
+from mmgan.data.dataset import Dataset
+from mmgan.data.folds import RANDOM_STATE, Fold, make_folds, select_fold
+from mmgan.errors import MmganError
+from mmgan.models.base import Synthesizer
+from mmgan.models.checkpoint import load
+from mmgan.run_folder import fold_folders
+
+
+def synthesize(cfg: DictConfig) -> Path:
+    """Write the rows that `cfg` asks for and return the file; raises MmganError for anything the user can mend."""
+    torch.set_num_threads(cfg.threads)
+    if OmegaConf.is_missing(cfg, "ckpt") or cfg.ckpt is None:
+        raise MmganError("give ckpt=... on the command line: a best.ckpt, or a folder that train.py or tune.py wrote.")
+    checkpoints = find_checkpoints(cfg.ckpt)
+    out = Path(cfg.out) if cfg.out else _default_out(cfg.ckpt, checkpoints)
+    if out.suffix not in (".pkl", ".npz"):
+        raise MmganError(f"out={out}: the name must end with .pkl or .npz.")
+    check_writable(out)
+    models = [load(path) for path in checkpoints]
+    dataset = _common_data(models, checkpoints, cfg.data_path)
+    entries = [_fold_entry(model, path, dataset, cfg) for model, path in zip(models, checkpoints, strict=True)]
+    entries.sort(key=lambda entry: entry["fold"])
+    if len({entry["fold"] for entry in entries}) < len(entries):
+        raise MmganError(f"ckpt: two of the checkpoints are of one fold ({[e['fold'] for e in entries]}); give one per fold.")
+    content = _file_content(dataset, entries, models[0].recipe)
+    (write_npz if out.suffix == ".npz" else write_pickle)(out, content)
+    _report(out, entries)
+    return out
+
+
+def find_checkpoints(where: Any) -> list[Path]:
+    """Return the checkpoint files of a file, a run's folder, a folder of folds, or a list of these."""
+    if not isinstance(where, str):
+        return [path for item in where for path in find_checkpoints(item)]
+    path = Path(where)
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise MmganError(f"ckpt={path}: there is no such file or folder; give a best.ckpt, or a folder of trained folds.")
+    if (path / "best.ckpt").exists():
+        return [path / "best.ckpt"]
+    found = [folder / "best.ckpt" for folder in fold_folders(path) if (folder / "best.ckpt").exists()]
+    if not found:
+        raise MmganError(f"ckpt={path}: no best.ckpt there, nor in a fold<k>/ under it; train first (python train.py).")
+    return found
+
+
+def wanted_labels(y: np.ndarray, n_classes: int, cfg: DictConfig) -> np.ndarray:
+    """Return the class indices to draw, sorted, int64: as `ratio`, `n_per_class` or `balance` ask, given training labels."""
+    counts = np.bincount(y, minlength=n_classes)
+    if cfg.n_per_class is not None:
+        wanted = np.full(n_classes, cfg.n_per_class)
+    elif cfg.balance:
+        wanted = counts.max() - counts
+    else:
+        wanted = np.rint(cfg.ratio * counts).astype(int)
+    if (wanted < 0).any() or not wanted.any():
+        raise MmganError(
+            f"ratio={cfg.ratio}, n_per_class={cfg.n_per_class}, balance={cfg.balance} ask for no rows;"
+            " give a positive ratio or n_per_class (balanced classes need no filling up)."
+        )
+    return np.repeat(np.arange(n_classes), wanted)
+
+
+def draw(model: Synthesizer, labels: np.ndarray, x: dict, y: np.ndarray, *, sampling: str | None, seed: int) -> dict:
+    """Draw a row per class index of `labels`; with sampling=posterior, near training rows (x, y) of the class."""
+    names = [model.schema.class_names[k] for k in labels]
+    if sampling != "posterior":
+        if sampling is not None:
+            model.use_sampling(sampling)
+        return model.sample(names, seed=seed)
+    rng = np.random.default_rng(seed)
+    rows = np.empty(len(labels), dtype=np.int64)
+    for k in np.unique(labels):
+        rows[labels == k] = rng.choice(np.flatnonzero(y == k), (labels == k).sum())
+    return model.resample({name: value[rows] for name, value in x.items()}, names, seed=seed)
+
+
+def _default_out(where: Any, checkpoints: list[Path]) -> Path:
+    if isinstance(where, str) and len(checkpoints) == 1:
+        return checkpoints[0].parent / "synthetic.pkl"
+    return (Path(where) if isinstance(where, str) else checkpoints[0].parent.parent) / "synthetic.pkl"
+
+
+def _common_data(models: list[Synthesizer], checkpoints: list[Path], moved_to: str | None) -> Dataset:
+    """Load the data that all the checkpoints were trained on; raises MmganError if theirs differ, or the data changed."""
+    first = models[0].recipe
+    for model, path in zip(models, checkpoints, strict=True):
+        if model.recipe["fingerprint"] != first["fingerprint"]:
+            raise MmganError(f"{path}: this checkpoint was trained on other data than {checkpoints[0]}; export them apart.")
+    source = dict(first["data"]["source"])
+    if moved_to is not None:
+        if "path" not in source:
+            raise MmganError(f"data_path={moved_to}: these checkpoints' data come from no file; leave the option out.")
+        source["path"] = moved_to
+    dataset = instantiate(source, _convert_="all")
+    if dataset.fingerprint() != first["fingerprint"]:
+        raise MmganError(f"{dataset.source}: {checkpoints[0]} was trained on other data; give the file it was trained on (data_path=).")
+    return dataset
+
+
+def _fold_of(model: Synthesizer, dataset: Dataset) -> Fold:
+    data = model.recipe["data"]
+    return select_fold(make_folds(dataset, data["split"], data["n_splits"]), model.recipe["fold"])
+
+
+def _fold_entry(model: Synthesizer, path: Path, dataset: Dataset, cfg: DictConfig) -> dict[str, Any]:
+    fold = _fold_of(model, dataset)
+    x, y = dataset.rows(fold.train_indices)
+    labels = wanted_labels(y, dataset.schema.n_classes, cfg)
+    metrics = path.parent / "metrics.json"
+    return {
+        "fold": fold.fold,
+        "train_indices": fold.train_indices,
+        "val_indices": fold.val_indices,
+        "x_synth": draw(model, labels, x, y, sampling=cfg.sampling, seed=cfg.seed),
+        "y_synth": own_labels(dataset, labels),
+        "best_params": model.recipe.get("best_params", {}),
+        "scores": json.loads(metrics.read_text())["scores"] if metrics.exists() else {},
+        "model": model.recipe["model"]["name"],
+        "seed": cfg.seed,
+    }
+
+
+def own_labels(dataset: Dataset, indices: Iterable[int]) -> np.ndarray:
+    """Return the user's own labels of class indices."""
+    return np.array(dataset.schema.class_names)[np.asarray(indices)]
+
+
+def _file_content(dataset: Dataset, entries: list[dict[str, Any]], recipe: dict[str, Any]) -> dict[str, Any]:
+    options = recipe["data"]
+    splits = dataset.splits or [vars(fold) for fold in make_folds(dataset, options["split"], options["n_splits"])]
+    content = {"x_train": dataset.x_train, "y_train": own_labels(dataset, dataset.y_train)}
+    if dataset.x_test is not None:
+        content["x_test"] = dataset.x_test
+    if dataset.groups is not None:
+        content["groups"] = dataset.groups
+    content |= {"cv_splits": splits, "n_splits": len(splits), "random_state": RANDOM_STATE}
+    content |= {"stratified": options["split"] != "group"} | dataset.passthrough
+    # No time stamp: equal input gives equal bytes.
+    shared = {key: value for key, value in recipe.items() if key not in ("fold", "versions", "best_params")}
+    return content | {"folds": entries, "meta": {"format": 1, "recipe": shared, "versions": recipe["versions"]}}
+
+
+def _report(out: Path, entries: list[dict[str, Any]]) -> None:
+    table = Table(title="synthetic rows")
+    for column in ("fold", "model", "rows", "classes"):
+        table.add_column(column, justify="right")
+    for entry in entries:
+        labels = entry["y_synth"]
+        table.add_row(str(entry["fold"]), entry["model"], str(len(labels)), str(len(np.unique(labels))))
+    console = Console()
+    console.print(table)
+    console.print(f"file:   {out}", highlight=False)
+    console.print(f"next:   mmgan.load_augmented('{out}', fold={entries[0]['fold']}) in Python", highlight=False)

@@ -1,0 +1,209 @@
+"""The Optuna study of one fold: trials, pruning, and the refit of the best parameters on the whole fold."""
+
+import fcntl
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from omegaconf import DictConfig, OmegaConf, open_dict
+from optuna.trial import FrozenTrial, TrialState
+from optuna_integration import PyTorchLightningPruningCallback
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from mmgan.data.dataset import Dataset
+from mmgan.errors import MmganError
+from mmgan.models.neural import DivergedError
+from mmgan.run import FitResult, Run, chosen_folds, fit, fold_path, load_data, make_datamodule, plain, run_name
+from mmgan.run_folder import RunFolder, differing_keys
+from mmgan.training import print_results, quiet_lightning
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+INTERRUPTED = "interrupted"  # a trial's mark: its process was killed, its parameters were queued again
+
+
+def tune_folds(cfg: DictConfig) -> list[FitResult]:
+    """Tune every fold that `cfg.fold` asks for, refit the best parameters, and print what came of it."""
+    quiet_lightning()
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    dataset = load_data(cfg)
+    check_space(cfg)
+    results = {fold: tune(cfg, dataset, fold, fold_path(cfg, "tune", fold)) for fold in chosen_folds(cfg, dataset)}
+    print_results(results)
+    first = next(iter(results.values())).folder
+    shown = first.parent if str(cfg.fold) == "all" else first
+    console = Console()
+    console.print(f"files:  {shown} (best_params.yaml, trials.csv, history.png, importance.png)", highlight=False)
+    console.print(f"watch:  tensorboard --logdir {shown}", highlight=False)
+    console.print(f"next:   python synthesize.py ckpt={shown}", highlight=False)
+    return list(results.values())
+
+
+def check_space(cfg: DictConfig) -> None:
+    """Raise MmganError for a search space that names keys which the configuration does not have."""
+    for key, options in cfg.search.space.items():
+        if OmegaConf.select(cfg, key, default=None) is None:
+            raise MmganError(f"search.space: there is no key '{key}' in the configuration; correct conf/search/{cfg.model.name}.yaml.")
+        if options.type not in ("int", "float", "categorical"):
+            raise MmganError(f"search.space: '{key}' has type {options.type}; choose int, float or categorical.")
+
+
+def tune(cfg: DictConfig, dataset: Dataset, fold: int, path: Path) -> FitResult:
+    """Bring the study of one fold to `n_trials` finished trials, then refit its best parameters on the whole fold."""
+    if not len(make_datamodule(cfg, dataset, fold, final=False).monitor_indices):
+        raise MmganError(
+            f"{dataset.source}: fold {fold} has too few training rows for an inner split (fewer than 60), so that trials"
+            " cannot be compared; use train.py, which trains for a fixed length."
+        )
+    folder = RunFolder(path)
+    folder.make()
+    with _locked(path):
+        study = open_study(cfg, fold, path)
+        _requeue_interrupted(study)
+        run_trials(cfg, dataset, fold, path, study)
+        _write_study(study, path)
+        if not [t for t in study.trials if t.state == TrialState.COMPLETE]:
+            raise MmganError(f"{path}: no trial was completed ({len(study.trials)} failed or were pruned); see trials.csv.")
+        return refit(cfg, dataset, fold, folder, study.best_trial)
+
+
+def open_study(cfg: DictConfig, fold: int, path: Path) -> optuna.Study:
+    """Open or create the fold's study; raises MmganError if the one there belongs to another configuration."""
+    identity = {k: v for k, v in plain(cfg).items() if k != "fold"} | {"fold": fold}
+    search = cfg.search
+    storage = f"sqlite:///{(path / 'study.db').absolute()}"
+    study = optuna.create_study(
+        study_name=f"{run_name(cfg)}-fold{fold}", storage=storage, direction="maximize", load_if_exists=True,
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=search.n_startup // 2, n_warmup_steps=search.warmup),
+    )  # fmt: skip
+    known = study.user_attrs.get("config")
+    if known and (differing := differing_keys(known, identity)):
+        raise MmganError(
+            f"{path}: the study there has another configuration ({', '.join(differing)});"
+            " give the same one to go on, or another out_dir=."
+        )
+    if not known:
+        study.set_user_attr("config", identity)
+    finished = len(study.trials)
+    # One sampler seed per fold and number of trials: a fixed one would repeat the first trials on every resume.
+    seed = int(np.random.SeedSequence([cfg.seed, fold, finished]).generate_state(1)[0])
+    study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=search.n_startup, multivariate=True)
+    return study
+
+
+def run_trials(cfg: DictConfig, dataset: Dataset, fold: int, path: Path, study: optuna.Study) -> None:
+    """Run trials, one after another, until `n_trials` are finished."""
+    with _progress() as progress:
+        task = progress.add_task(f"fold {fold}", total=cfg.n_trials, completed=len(finished_trials(study)), note="")
+        while (done := len(finished_trials(study))) < cfg.n_trials:
+            study.optimize(
+                lambda trial: run_trial(cfg, dataset, fold, path, trial), n_trials=1, catch=(DivergedError,)
+            )
+            progress.update(task, completed=done + 1, note=_note(study))
+
+
+def run_trial(cfg: DictConfig, dataset: Dataset, fold: int, path: Path, trial: optuna.Trial) -> float:
+    """Train once with the trial's parameters for `search.epochs` and return the score on the inner split."""
+    chosen = with_params(cfg, suggest(trial, cfg.search.space))
+    folder = RunFolder(path / "trials" / f"trial{trial.number:03d}")
+    folder.make()
+    epochs = min(int(cfg.search.epochs), int(cfg.trainer.max_epochs))
+    pruning = PyTorchLightningPruningCallback(trial, monitor="val/score")
+    return Run(chosen, dataset, fold).train_trial(folder, epochs, pruning)
+
+
+def suggest(trial: optuna.Trial, space: Mapping[str, Any]) -> dict[str, Any]:
+    """Return {dotted key: value} as the trial's sampler chooses within the search space."""
+    chosen = {}
+    for key, options in space.items():
+        if options.type == "categorical":
+            chosen[key] = trial.suggest_categorical(key, list(options.choices))
+        else:
+            propose = trial.suggest_int if options.type == "int" else trial.suggest_float
+            chosen[key] = propose(key, options.low, options.high, log=options.get("log", False))
+    return chosen
+
+
+def with_params(cfg: DictConfig, params: Mapping[str, Any]) -> DictConfig:
+    """Return a copy of the configuration with these dotted keys changed."""
+    changed = cfg.copy()
+    for key, value in params.items():
+        OmegaConf.update(changed, key, value)
+    return changed
+
+
+def refit(cfg: DictConfig, dataset: Dataset, fold: int, folder: RunFolder, best: FrozenTrial) -> FitResult:
+    """Train the best trial's parameters at full length on all the fold's training rows; once per best trial."""
+    known = folder.read_metrics()
+    if known.get("trial") == best.number and folder.best.exists():
+        return FitResult(folder.path, known["epochs"], known["val/score"], known)
+    chosen = with_params(cfg, best.params)
+    with open_dict(chosen):
+        del chosen.search, chosen.n_trials
+    chosen.final = chosen.resume = True
+    if folder.holds_other_than(plain(chosen) | {"fold": fold}):
+        folder.clear()  # the refit of an earlier best trial
+    folder.write_yaml("best_params.yaml", best.params)
+    result = fit(chosen, dataset, fold, folder.path, best_params=best.params)
+    folder.write_json("metrics.json", folder.read_metrics() | {"trial": best.number, "trial_score": best.value})
+    return result
+
+
+def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the trials that count: complete, pruned or failed, but not those whose process was killed."""
+    return [t for t in study.trials if t.state in FINISHED and INTERRUPTED not in t.user_attrs]
+
+
+def _requeue_interrupted(study: optuna.Study) -> None:
+    """Queue the parameters of a trial whose process was killed again; we hold the lock, so nobody is running it."""
+    for trial in study.trials:
+        if trial.state == TrialState.RUNNING:
+            study._storage.set_trial_user_attr(trial._trial_id, INTERRUPTED, True)
+            study.tell(trial.number, state=TrialState.FAIL)
+            if trial.params:
+                study.enqueue_trial(trial.params)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the folder's lock, which ends with the process; raises MmganError if another sweep holds it."""
+    with open(path / "study.lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise MmganError(f"{path}: another tune.py works on this study; wait for it, or give another out_dir=.") from error
+        yield
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+    return Progress(*columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+
+
+def _note(study: optuna.Study) -> str:
+    states = [t.state for t in finished_trials(study)]
+    note = f"pruned {states.count(TrialState.PRUNED)}  failed {states.count(TrialState.FAIL)}"
+    if TrialState.COMPLETE in states:
+        note = f"best {study.best_value:.3f} (trial {study.best_trial.number})  {note}"
+    return note
+
+
+def _write_study(study: optuna.Study, path: Path) -> None:
+    """Write trials.csv and Optuna's pictures of the study."""
+    study.trials_dataframe().to_csv(path / "trials.csv", index=False)
+    complete = [t for t in study.trials if t.state == TrialState.COMPLETE]
+    from optuna.visualization import matplotlib as pictures
+
+    drawn = {"history": pictures.plot_optimization_history, "parallel": pictures.plot_parallel_coordinate}
+    if len(complete) > 1:
+        drawn["importance"] = pictures.plot_param_importances
+    for name, draw in drawn.items():
+        if complete:
+            figure = draw(study).figure
+            figure.set_size_inches(10, 6)
+            figure.savefig(path / f"{name}.png", dpi=90, bbox_inches="tight")

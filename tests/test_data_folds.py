@@ -1,0 +1,163 @@
+import numpy as np
+import pytest
+from sklearn.model_selection import StratifiedKFold
+
+from mmgan.data.dataset import Dataset
+from mmgan.data.folds import inner_split, make_folds, read_splits, select_fold
+from mmgan.errors import MmganError
+from mmgan.schema import DataSchema
+
+
+def dataset(y, **more):
+    y = np.asarray(y)
+    names = tuple(f"class{k}" for k in range(y.max() + 1))
+    x = {"x": np.arange(2 * len(y), dtype=np.float32).reshape(-1, 2)}
+    return Dataset(DataSchema({"x": (2,)}, len(names), names), x, y, source="file.pkl", **more)
+
+
+def test_stratified_folds_are_the_seeds_own():
+    data = dataset(np.arange(100) % 3)
+    folds = make_folds(data, "stratified")
+    expected = StratifiedKFold(5, shuffle=True, random_state=1024).split(data.y_train, data.y_train)
+    for number, (fold, (train, val)) in enumerate(zip(folds, expected, strict=True), start=1):
+        assert fold.fold == number
+        np.testing.assert_array_equal(fold.train_indices, train)
+        np.testing.assert_array_equal(fold.val_indices, val)
+
+
+def test_group_folds_share_no_group():
+    groups = np.repeat(np.arange(12), 10)
+    folds = make_folds(dataset(np.arange(120) % 4, groups=groups), "group", n_splits=3)
+    assert len(folds) == 3
+    for fold in folds:
+        assert not set(groups[fold.train_indices]) & set(groups[fold.val_indices])
+        assert len(fold.train_indices) + len(fold.val_indices) == 120
+
+
+def test_the_files_own_folds_are_honoured_and_without_them_file_is_stratified():
+    y = np.arange(20) % 2
+    splits = [{"fold": 4, "train_indices": np.arange(10), "val_indices": np.arange(10, 14)}]
+    (fold,) = make_folds(dataset(y, splits=splits), "file")
+    assert fold.fold == 4 and fold.val_indices.tolist() == [10, 11, 12, 13]
+    assert len(make_folds(dataset(y, splits=splits), "stratified")) == 5
+    fallback = make_folds(dataset(y), "file")
+    for one, other in zip(fallback, make_folds(dataset(y), "stratified"), strict=True):
+        np.testing.assert_array_equal(one.val_indices, other.val_indices)
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "sentence"),
+    [
+        (dataset([0, 1] * 9), {"split": "random"}, "data.split=random is unknown"),
+        (dataset([0, 1] * 9), {"split": "stratified", "n_splits": 1}, "n_splits=1 is not possible"),
+        (
+            dataset([0] * 9 + [1] * 3),
+            {"split": "stratified"},
+            "'class1' has 3 .* 5 folds; give data.n_splits=3",
+        ),
+        (dataset([0] * 9 + [1]), {"split": "stratified"}, "'class1' has 1 .*add rows or remove the class"),
+        (dataset([0, 1] * 9), {"split": "group"}, "file.pkl has no groups"),
+        (dataset([0, 1] * 9, groups=np.arange(18) // 9), {"split": "group"}, "2 group.*data.n_splits=2"),
+        (
+            dataset([0] * 9 + [1] * 9, groups=np.r_[np.arange(9), np.full(9, 9)]),
+            {"split": "group"},
+            "has no training row of class 'class1'",
+        ),
+        (
+            dataset(
+                [0, 1], splits=[{"fold": 1, "train_indices": np.array([0]), "val_indices": np.array([1])}]
+            ),
+            {"split": "file"},
+            "fold 1 has no training row of class 'class1'",
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:The least populated class")
+def test_impossible_folds(data, options, sentence):
+    with pytest.raises(MmganError, match=sentence):
+        make_folds(data, **options)
+
+
+@pytest.mark.parametrize("wanted", [9, 0, "1", True])
+def test_select_fold_names_the_valid_ones(wanted):
+    folds = make_folds(dataset(np.arange(20) % 2), "stratified")
+    assert select_fold(folds, 3).fold == 3
+    with pytest.raises(MmganError, match=rf"no fold={wanted}.*1, 2, 3, 4, 5"):
+        select_fold(folds, wanted)
+
+
+def entry(train=(0, 1, 2), val=(3, 4), fold=1):
+    return {"train_indices": train, "val_indices": val, "fold": fold}
+
+
+@pytest.mark.parametrize(
+    ("splits", "sentence"),
+    [
+        ([], "cv_splits is not a list of folds"),
+        (3, "cv_splits is not a list of folds"),
+        ([((0, 1), (2, 3))], "cv_splits is not a list of folds"),
+        ([{"train_indices": [0], "fold": 1}], "entry 1 of cv_splits has no val_indices"),
+        ([{"train_indices": [0], "val_indices": [1]}], "has no fold"),
+        ([entry(fold=0)], "has the number 0.*counted from 1"),
+        ([entry(fold="1")], "has the number '1'"),
+        ([entry(), entry()], r"fold numbers \[1, 1\]"),
+        ([entry(), entry(val=(2, 3), fold=2)], "entry 2.*overlap in 1 row.*such as 2"),
+        ([entry(val=(3, 10))], r"val_indices points outside.*such as 10; give integers from 0 to 9"),
+        ([entry(train=(-1, 2))], "train_indices points outside.*such as -1"),
+        ([entry(val=())], "val_indices is not a non-empty list"),
+        ([entry(train=(0.0, 1.0))], "not a non-empty list of row numbers"),
+        ([entry(train=([0], [1, 2]))], "ragged"),
+        ([entry(train=(0, 0, 1))], "names a row twice"),
+    ],
+)
+def test_unusable_cv_splits(splits, sentence):
+    with pytest.raises(MmganError, match=sentence):
+        read_splits(splits, 10, "file.pkl")
+
+
+def test_read_splits_sorts_by_number():
+    read = read_splits([entry(fold=np.int64(2)), entry(val=(5,), fold=1)], 10, "file.pkl")
+    assert [fold["fold"] for fold in read] == [1, 2]
+    assert read[0]["val_indices"].dtype == np.int64
+
+
+def test_inner_split_is_stratified_and_deterministic():
+    y = np.repeat([0, 1, 2, 3], [100, 50, 10, 1])
+    train = np.random.default_rng(0).permutation(161)[:150]
+    train = np.union1d(train, [160])
+    fit, monitor = inner_split(y, train, 0.2, seed=0)
+    np.testing.assert_array_equal(np.sort(np.r_[fit, monitor]), train)
+    for label in range(3):
+        assert abs((y[monitor] == label).sum() - 0.2 * (y[train] == label).sum()) <= 0.5
+    assert 160 in fit  # the only row of its class
+    np.testing.assert_array_equal(monitor, inner_split(y, train, 0.2, seed=0)[1])
+    assert monitor.tolist() != inner_split(y, train, 0.2, seed=1)[1].tolist()
+
+
+def test_inner_split_needs_60_rows_and_a_fraction():
+    y = np.arange(100) % 2
+    for rows, fraction, expected in ((59, 0.2, 0), (60, 0.2, 12), (100, 0.0, 0)):
+        fit, monitor = inner_split(y, np.arange(rows), fraction, seed=0)
+        assert len(monitor) == expected and len(fit) == rows - expected
+    with pytest.raises(MmganError, match=r"data.inner_val=1.0 is not possible"):
+        inner_split(y, np.arange(100), 1.0, seed=0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("one_class_a_group", [False, True])
+def test_inner_split_by_groups(seed, one_class_a_group):
+    groups = np.repeat(np.arange(40), 5)
+    y = groups % 4 if one_class_a_group else np.arange(200) % 4
+    train = np.flatnonzero(groups >= 8)
+    fit, monitor = inner_split(y, train, 0.2, seed, groups)
+    assert not set(groups[fit]) & set(groups[monitor])
+    assert 0.1 <= len(monitor) / len(train) <= 0.3
+    assert set(y[fit]) == set(y[monitor]) == {0, 1, 2, 3}
+
+
+def test_inner_split_by_groups_keeps_every_class_to_fit():
+    groups = np.repeat([0, 1, 2], 30)
+    y = np.repeat([0, 0, 1], 30)
+    fit, monitor = inner_split(y, np.arange(90), 0.2, 0, groups)
+    assert set(y[fit]) == {0, 1} and set(y[monitor]) == {0}
+    assert len(inner_split(y, np.arange(90), 0.2, 0, np.zeros(90, int))[1]) == 0

@@ -1,0 +1,325 @@
+import importlib.util
+import os
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from scipy.spatial.distance import cdist
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.metrics import f1_score
+
+from mmgan.data.archive import read_archive, write_npz, write_pickle
+from mmgan.data.folds import make_folds
+from mmgan.data.sources.bearing import CLASS_NAMES, bearing, class_counts, envelope_spectrum, fault_orders
+from mmgan.data.sources.pkl import pkl
+from mmgan.data.sources.watch import watch
+from mmgan.data.unpickler import read_npy_dict
+from mmgan.errors import MmganError
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    return watch()
+
+
+@pytest.fixture(scope="module")
+def simulated():
+    return bearing()
+
+
+def check_dataset(data):
+    assert data.schema.check_rows(data.x_train) == len(data) == len(data.y_train)
+    assert data.y_train.dtype == np.int64
+    assert set(data.y_train) == set(range(data.schema.n_classes))
+    for x in filter(None, (data.x_train, data.x_test)):
+        data.schema.check_rows(x)
+        assert list(x) == list(data.schema.modalities)
+        assert all(rows.dtype == np.float32 and np.isfinite(rows).all() for rows in x.values())
+
+
+# --- watch
+
+
+def test_watch_has_the_users_shapes(recorded):
+    check_dataset(recorded)
+    assert recorded.schema.modalities == {"spec": (7, 48), "env": (5, 32)}
+    assert recorded.schema.class_names == ("PEN", "ABD", "FEL", "IR", "ER", "TRAP", "ROW")
+    assert len(recorded) == 860 and len(recorded.y_test) == len(recorded.x_test["env"]) == 1140
+    assert set(recorded.groups) == set(range(1, 11))
+
+
+def test_watch_follows_the_recipe(recorded):
+    """Derive one window's features again, by definition and by hand."""
+    file = os.path.join(
+        os.path.dirname(importlib.util.find_spec("seglearn").origin), "data", "watch_dataset.npy"
+    )
+    raw = read_npy_dict(file)
+    window = raw["X"][5][96:192]  # (96, 6): the second window of a recording
+    signals = np.column_stack([window, np.sqrt((window[:, :3] ** 2).sum(1))])
+    centred = signals - signals.mean(0)
+    time = np.arange(96)
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * time / 95)
+    basis = np.exp(-2j * np.pi * np.outer(np.arange(1, 49), time) / 96)
+    spec = np.log1p(np.abs(basis @ (centred * hann[:, None]))).T
+    gyro = np.sqrt((window[:, 3:] ** 2).sum(1))
+    five = np.column_stack([centred[:, :3], centred[:, 6], gyro - gyro.mean()])
+    spectrum = np.fft.fft(five, axis=0)
+    spectrum[1:48] *= 2
+    spectrum[49:] = 0
+    env = np.abs(np.fft.ifft(spectrum, axis=0)).reshape(32, 3, 5).mean(1).T
+    both = [np.concatenate([recorded.x_train[name], recorded.x_test[name]]) for name in ("spec", "env")]
+    labels = np.concatenate([recorded.y_train, recorded.y_test])
+    for data in (watch(1), watch(2), watch(3)):  # one draw leaves every fifth window out
+        both = [
+            np.concatenate([b, data.x_train[n], data.x_test[n]])
+            for b, n in zip(both, ("spec", "env"), strict=True)
+        ]
+        labels = np.concatenate([labels, data.y_train, data.y_test])
+    at = np.abs(both[0] - spec).max((1, 2)).argmin()
+    np.testing.assert_allclose(both[0][at], spec, atol=1e-4)
+    np.testing.assert_allclose(both[1][at], env, atol=1e-4)
+    assert labels[at] == raw["y"][5]
+
+
+def test_watch_draws_differ_and_repeat(recorded):
+    assert watch(0).fingerprint() == recorded.fingerprint() != watch(1).fingerprint()
+    train = {row.tobytes() for row in recorded.x_train["spec"]}
+    assert len(train) == 860 and not train & {row.tobytes() for row in recorded.x_test["spec"]}
+
+
+def test_watch_does_not_import_seglearn_and_says_where_to_get_it(monkeypatch):
+    code = "import sys; from mmgan.data.sources.watch import watch; watch()"
+    code += "; assert 'seglearn' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    monkeypatch.setattr("mmgan.data.sources.watch.find_spec", lambda name: None)
+    with pytest.raises(MmganError, match="pip install seglearn"):
+        watch()
+
+
+# --- bearing
+
+
+def test_bearing_has_the_users_shapes_and_overlapping_classes(simulated):
+    check_dataset(simulated)
+    assert simulated.schema.modalities == {"spec": (7, 48), "env": (5, 32)}
+    assert simulated.schema.class_names == CLASS_NAMES and len(CLASS_NAMES) == 10
+    assert all((rows >= 0).all() for rows in simulated.x_train.values())
+    train, test = (
+        np.hstack([rows.reshape(len(rows), -1) for rows in x.values()])
+        for x in (simulated.x_train, simulated.x_test)
+    )
+    forest = RandomForestClassifier(100, random_state=0).fit(train, simulated.y_train)
+    assert 0.75 < f1_score(simulated.y_test, forest.predict(test), average="macro") < 0.97
+
+
+def test_bearing_windows_of_a_recording_are_near_duplicates(simulated):
+    rows = simulated.x_train["spec"].reshape(860, -1)
+    distance = cdist(rows, rows)
+    same_class = simulated.y_train[:, None] == simulated.y_train
+    same_group = simulated.groups[:, None] == simulated.groups
+    assert not (same_group & ~same_class).any()
+    np.fill_diagonal(same_group, False)
+    assert np.median(distance[same_group]) < 0.6 * np.median(distance[same_class & ~same_group])
+
+
+def test_bearing_repeats_and_draws_differ():
+    one, same, other = bearing(60, 0), bearing(60, 0), bearing(60, 0, draw=1)
+    assert one.fingerprint() == same.fingerprint() != other.fingerprint()
+    assert one.x_test is None and one.y_test is None
+
+
+def test_fault_frequencies_obey_the_geometry():
+    orders = fault_orders()
+    assert orders["inner"] + orders["outer"] == pytest.approx(
+        13
+    )  # rollers that pass a ring or the other in a turn
+    assert orders["outer"] == pytest.approx(13 * orders["cage"])
+    spin = (38.5 + 7.5) / 7.5 * orders["cage"]  # a roller rolls off the outer raceway without slip
+    assert orders["roller"] == pytest.approx(2 * spin)
+
+
+def test_envelope_spectrum_finds_the_modulation():
+    """A carrier of 3 kHz, modulated by 50 Hz, has one line in the second band, at 50 Hz."""
+    time = np.arange(4096) / 20480
+    signal = (1 + 0.5 * np.cos(2 * np.pi * 50 * time)) * np.cos(2 * np.pi * 3000 * time)
+    env = envelope_spectrum(np.fft.rfft(signal)[None])[0]
+    assert env.shape == (5, 32)
+    band, point = np.unravel_index(env.argmax(), env.shape)
+    assert band == 1 and 5 + point * 195 / 31 == pytest.approx(50, abs=6.3)
+    assert env[[0, 2, 3, 4]].max() < 1e-3
+
+
+@pytest.mark.parametrize(("n", "imbalance"), [(860, 1), (1000, 10), (10, 50), (11, 1)])
+def test_class_counts(n, imbalance):
+    counts = class_counts(n, imbalance)
+    assert counts.sum() == n and counts.min() >= 1
+    if n == 1000:
+        assert counts[0] / counts[-1] == pytest.approx(10, rel=0.05)
+        np.testing.assert_allclose(counts[1:] / counts[:-1], 10 ** (-1 / 9), rtol=0.05)
+
+
+def test_bearing_imbalance_and_impossible_numbers():
+    data = bearing(200, 100, imbalance=5.0)
+    np.testing.assert_array_equal(np.bincount(data.y_train), class_counts(200, 5.0))
+    for options in ({"n_train": 9}, {"n_test": -1}, {"imbalance": 0.5}):
+        with pytest.raises(MmganError, match="data=bearing cannot make"):
+            bearing(**options)
+
+
+# --- pkl
+
+
+def good(n=30, **changes):
+    rng = np.random.default_rng(0)
+    x = {"spec": rng.random((n, 7, 4)), "env": rng.random((n, 3))}
+    data = {"x_train": x, "y_train": np.arange(n) % 3, "x_test": {k: v[:4] for k, v in x.items()}}
+    return {key: value for key, value in {**data, **changes}.items() if value is not None}
+
+
+def saved(tmp_path, data):
+    file = tmp_path / "data.pkl"
+    file.write_bytes(pickle.dumps(data))
+    return file
+
+
+def test_pkl_reads_any_modalities(tmp_path):
+    data = good(groups=np.repeat(["u", "v", "w"], 10), n_splits=5, random_state=1024, stratified=True)
+    data["cv_splits"] = [{"train_indices": np.arange(20), "val_indices": np.arange(20, 30), "fold": 1}]
+    data["class_names"] = ["good", "fair", "bad"]
+    read = pkl(saved(tmp_path, data))
+    check_dataset(read)
+    assert read.schema.modalities == {"spec": (7, 4), "env": (3,)}
+    np.testing.assert_array_equal(read.x_train["spec"], data["x_train"]["spec"].astype(np.float32))
+    assert read.schema.class_names == (0, 1, 2) and read.passthrough["class_names"] == ["good", "fair", "bad"]
+    assert read.groups.tolist() == [0] * 10 + [1] * 10 + [2] * 10
+    assert read.passthrough["n_splits"] == 5 and len(make_folds(read, "file")) == 1
+
+
+def test_pkl_reads_a_bare_array_and_optional_keys_may_be_none(tmp_path):
+    data = {"x_train": np.ones((6, 5), np.int16), "y_train": [0, 1] * 3, "x_test": None, "cv_splits": None}
+    read = pkl(saved(tmp_path, data))
+    check_dataset(read)
+    assert read.schema.modalities == {"x": (5,)} and read.x_test is None and read.splits is None
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (np.array([2, 7, 7, 5] * 5), (2, 5, 7)),
+        (np.array(["ok", "bad", "ok", "worn"] * 5), ("bad", "ok", "worn")),
+        (np.array([0, 1, 1, 2] * 5, np.uint8), (0, 1, 2)),
+    ],
+)
+def test_pkl_maps_labels_and_back(tmp_path, labels, names):
+    read = pkl(saved(tmp_path, {"x_train": np.ones((20, 2)), "y_train": labels}))
+    check_dataset(read)
+    assert read.schema.class_names == names and all(type(name) in (int, str) for name in names)
+    np.testing.assert_array_equal(np.array(read.schema.class_names)[read.y_train], labels)
+
+
+@pytest.mark.parametrize("write", [write_pickle, write_npz])
+def test_pkl_reads_an_export(tmp_path, write):
+    data = good(y_train=np.array(["a", "b", "c"] * 10))
+    fold = {"fold": 2, "train_indices": np.arange(20), "val_indices": np.arange(20, 30)}
+    exported = {
+        **data,
+        "cv_splits": [fold],
+        "folds": [{**fold, "x_synth": data["x_test"]}],
+        "meta": {"format": 1},
+    }
+    write(tmp_path / "export", exported)
+    assert "folds" in read_archive(tmp_path / "export")
+    read, original = pkl(tmp_path / "export"), pkl(saved(tmp_path, data))
+    assert read.fingerprint() == original.fingerprint() and read.schema == original.schema
+    assert [entry["fold"] for entry in read.splits] == [2]
+
+
+def with_value(value, modality="spec", key="x_train"):
+    data = good()
+    data[key][modality] = data[key][modality].copy()
+    data[key][modality][[1, 3]] = value
+    return data
+
+
+def with_rows(rows, modality="spec"):
+    data = good()
+    data["x_train"][modality] = rows
+    return data
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (good(x_train=None), r"has no key 'x_train'.*has \['x_test', 'y_train'\]"),
+        (good(y_train=None), "has no key 'y_train'"),
+        (good(x_train={}), "x_train is no dict of arrays"),
+        (good(x_train=[1]), "x_train is no dict of arrays"),
+        (with_rows(np.ones((30, 2)), "a.b"), "modality called 'a.b'"),
+        (with_rows(np.ones((29, 2))), r"x_train and y_train differ .*\(spec 29, env 30, y_train 30\)"),
+        (good(y_train=np.zeros(31, int)), "spec 30, env 30, y_train 31"),
+        (
+            with_value(np.nan),
+            "x_train modality 'spec' has NaN or infinite values in 2 of 30 rows, the first in row 1",
+        ),
+        (with_value(-np.inf, "env"), "x_train modality 'env' has NaN or infinite values in 2 of 30 rows"),
+        (with_value(np.nan, "env", "x_test"), "x_test modality 'env' has NaN"),
+        (with_value(1e39), "'spec' has values beyond the range of float32 in 2 of 30 rows.*rescale"),
+        (with_rows(np.ones((30, 2), complex)), "'spec' holds complex128 values"),
+        (with_rows(np.ones(30)), r"'spec' has shape \(30,\)"),
+        (with_rows(np.ones((30, 2, 2, 2, 2))), r"'spec' has shape \(30, 2, 2, 2, 2\)"),
+        (with_rows(np.ones((0, 7, 4))), r"'spec' is empty, of shape \(0, 7, 4\)"),
+        (with_rows(np.ones((30, 0, 4))), r"'spec' is empty, of shape \(30, 0, 4\)"),
+        (with_rows([[1.0], [1.0, 2.0]]), "'spec' is ragged"),
+        (good(y_train=np.arange(30) % 3 * 1.0), r"y_train holds floats; .*\.astype\(int\)"),
+        (good(y_train=np.full(30, np.nan)), "y_train holds floats"),
+        (good(y_train=np.arange(30) % 3 - 1), "y_train has 10 negative label.*such as -1"),
+        (good(y_train=np.array([b"a"] * 30)), r"y_train holds .*\.astype\(str\)"),
+        (good(y_train=np.eye(30)), r"y_train has shape \(30, 30\).*argmax"),
+        (good(y_train=np.array(["a"] * 30, object)), r"y_train is an object array.*astype\(str\)"),
+        (good(class_names=["a", "b"]), "class_names has 2 name.*3 different labels"),
+        (good(groups=np.arange(29)), r"groups is int64 of shape \(29,\).*\(30,\)"),
+        (good(groups=np.ones(30)), "groups is float64"),
+        (good(x_test={"spec": np.ones((2, 7, 4))}), "x_test has .* where x_train has"),
+        (
+            good(x_test={"spec": np.ones((2, 7, 5)), "env": np.ones((2, 3))}),
+            "x_test has .* where x_train has",
+        ),
+        (good(x_test={"spec": np.ones((2, 7, 4)), "env": np.ones((3, 3))}), "modalities of x_test differ"),
+        (
+            good(cv_splits=[{"train_indices": [0], "val_indices": [99], "fold": 1}]),
+            "val_indices points outside",
+        ),
+    ],
+)
+def test_pkl_says_what_is_wrong(tmp_path, data, sentence):
+    with pytest.raises(MmganError, match=sentence) as caught:
+        pkl(saved(tmp_path, data))
+    assert str(caught.value).startswith(str(tmp_path / "data.pkl")) and "\n" not in str(caught.value)
+
+
+def test_pkl_needs_a_path(tmp_path):
+    with pytest.raises(MmganError, match=r"give data\.path=FILE"):
+        pkl()
+    with pytest.raises(MmganError, match="there is no file"):
+        pkl(tmp_path / "nothing.pkl")
+
+
+# --- configs
+
+
+@pytest.mark.parametrize("name", ["watch", "bearing", "pkl"])
+def test_configs_make_their_data(tmp_path, name):
+    folder = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "conf"))
+    changes = {
+        "pkl": [f"data.path={saved(tmp_path, good())}"],
+        "bearing": ["data.n_train=40", "data.n_test=20"],
+    }
+    with initialize_config_dir(folder, version_base=None):
+        config = compose(overrides=[f"+data={name}", *changes.get(name, [])]).data
+    assert {"split", "n_splits", "inner_val", "batch_size", "steps_per_epoch"} <= set(config)
+    assert config.split == ("file" if name == "pkl" else "stratified")
+    check_dataset(instantiate(config.source))
