@@ -16,8 +16,7 @@ from mmgan.models.base import Synthesizer
 
 def draw_like(model: Synthesizer, y: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
     """Draw one synthetic row for each class index of `y`."""
-    names = model.schema.class_names
-    return model.sample([names[k] for k in y], seed=seed)
+    return model.sample(model.schema.decode(y), seed=seed)
 
 
 class ScoreSamples(L.Callback):

@@ -98,7 +98,9 @@ def sentence(error: BaseException) -> str:
         return str(error.__cause__)
     told = [str(error)] + ([str(error.__cause__)] if error.__cause__ else [])
     text = " ".join(" ".join(told).split())
-    if unknown := re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' is not in struct", text):
+    if unknown := re.search(r"Could not override '([^']+)'", text) or re.search(
+        r"Key '([^']+)' is not in struct", text
+    ):
         return f"there is no option '{unknown[1]}'{_closest(unknown[1])}; --help lists the options."
     if wrong := re.search(r"Value '([^']*)' .*could not be converted to (\w+).*full_key: (\S+)", text):
         return f"{wrong[3]}={wrong[1]}: this option takes a value of type {wrong[2].lower()}."

@@ -1,7 +1,6 @@
 """Checkpoints to one file of synthetic labelled rows that plain numpy reads."""
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,9 @@ def synthesize(cfg: DictConfig) -> Path:
     entries = [_fold_entry(model, path, dataset, cfg) for model, path in zip(models, checkpoints, strict=True)]
     entries.sort(key=lambda entry: entry["fold"])
     if len({entry["fold"] for entry in entries}) < len(entries):
-        raise MmganError(f"ckpt: two of the checkpoints are of one fold ({[e['fold'] for e in entries]}); give one per fold.")
+        raise MmganError(
+            f"ckpt: two of the checkpoints are of one fold ({[e['fold'] for e in entries]}); give one per fold."
+        )
     content = _file_content(dataset, entries, models[0].recipe)
     (write_npz if out.suffix == ".npz" else write_pickle)(out, content)
     _report(out, entries)
@@ -51,7 +52,9 @@ def find_checkpoints(where: Any) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise MmganError(f"ckpt={path}: there is no such file or folder; give a best.ckpt, or a folder of trained folds.")
+        raise MmganError(
+            f"ckpt={path}: there is no such file or folder; give a best.ckpt, or a folder of trained folds."
+        )
     if (path / "best.ckpt").exists():
         return [path / "best.ckpt"]
     found = [folder / "best.ckpt" for folder in fold_folders(path) if (folder / "best.ckpt").exists()]
@@ -79,16 +82,16 @@ def wanted_labels(y: np.ndarray, n_classes: int, cfg: DictConfig) -> np.ndarray:
 
 def draw(model: Synthesizer, labels: np.ndarray, x: dict, y: np.ndarray, *, sampling: str | None, seed: int) -> dict:
     """Draw a row per class index of `labels`; with sampling=posterior, near training rows (x, y) of the class."""
-    names = [model.schema.class_names[k] for k in labels]
+    own = model.schema.decode(labels)
     if sampling != "posterior":
         if sampling is not None:
             model.use_sampling(sampling)
-        return model.sample(names, seed=seed)
+        return model.sample(own, seed=seed)
     rng = np.random.default_rng(seed)
     rows = np.empty(len(labels), dtype=np.int64)
     for k in np.unique(labels):
         rows[labels == k] = rng.choice(np.flatnonzero(y == k), (labels == k).sum())
-    return model.resample({name: value[rows] for name, value in x.items()}, names, seed=seed)
+    return model.resample({name: value[rows] for name, value in x.items()}, own, seed=seed)
 
 
 def _default_out(where: Any, checkpoints: list[Path]) -> Path:
@@ -102,7 +105,9 @@ def _common_data(models: list[Synthesizer], checkpoints: list[Path], moved_to: s
     first = models[0].recipe
     for model, path in zip(models, checkpoints, strict=True):
         if model.recipe["fingerprint"] != first["fingerprint"]:
-            raise MmganError(f"{path}: this checkpoint was trained on other data than {checkpoints[0]}; export them apart.")
+            raise MmganError(
+                f"{path}: this checkpoint was trained on other data than {checkpoints[0]}; export them apart."
+            )
     source = dict(first["data"]["source"])
     if moved_to is not None:
         if "path" not in source:
@@ -110,7 +115,9 @@ def _common_data(models: list[Synthesizer], checkpoints: list[Path], moved_to: s
         source["path"] = moved_to
     dataset = instantiate(source, _convert_="all")
     if dataset.fingerprint() != first["fingerprint"]:
-        raise MmganError(f"{dataset.source}: {checkpoints[0]} was trained on other data; give the file it was trained on (data_path=).")
+        raise MmganError(
+            f"{dataset.source}: {checkpoints[0]} was trained on other data; give the file it was trained on (data_path=)."
+        )
     return dataset
 
 
@@ -129,7 +136,7 @@ def _fold_entry(model: Synthesizer, path: Path, dataset: Dataset, cfg: DictConfi
         "train_indices": fold.train_indices,
         "val_indices": fold.val_indices,
         "x_synth": draw(model, labels, x, y, sampling=cfg.sampling, seed=cfg.seed),
-        "y_synth": own_labels(dataset, labels),
+        "y_synth": np.array(dataset.schema.decode(labels)),
         "best_params": model.recipe.get("best_params", {}),
         "scores": json.loads(metrics.read_text())["scores"] if metrics.exists() else {},
         "model": model.recipe["model"]["name"],
@@ -137,19 +144,15 @@ def _fold_entry(model: Synthesizer, path: Path, dataset: Dataset, cfg: DictConfi
     }
 
 
-def own_labels(dataset: Dataset, indices: Iterable[int]) -> np.ndarray:
-    """Return the user's own labels of class indices."""
-    return np.array(dataset.schema.class_names)[np.asarray(indices)]
-
-
 def _file_content(dataset: Dataset, entries: list[dict[str, Any]], recipe: dict[str, Any]) -> dict[str, Any]:
     options = recipe["data"]
     splits = dataset.splits or [vars(fold) for fold in make_folds(dataset, options["split"], options["n_splits"])]
-    content = {"x_train": dataset.x_train, "y_train": own_labels(dataset, dataset.y_train)}
+    content = {"x_train": dataset.x_train, "y_train": np.array(dataset.schema.decode(dataset.y_train))}
     if dataset.x_test is not None:
         content["x_test"] = dataset.x_test
     if dataset.groups is not None:
         content["groups"] = dataset.groups
+    content["class_names"] = list(dataset.schema.class_names)
     content |= {"cv_splits": splits, "n_splits": len(splits), "random_state": RANDOM_STATE}
     content |= {"stratified": options["split"] != "group"} | dataset.passthrough
     # No time stamp: equal input gives equal bytes.

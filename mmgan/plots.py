@@ -75,9 +75,7 @@ def overview(
     return figure
 
 
-def mean_and_spread(
-    real: dict[str, np.ndarray], synthetic: dict[str, np.ndarray], class_name: object
-) -> Figure:
+def mean_and_spread(real: dict[str, np.ndarray], synthetic: dict[str, np.ndarray], class_name: object) -> Figure:
     """Show, for one class, mean +- one standard deviation along every modality's flattened values, real and synthetic."""
     names = list(real)
     figure = Figure(figsize=(9, 2.2 * len(names)), layout="constrained")

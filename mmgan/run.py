@@ -192,7 +192,11 @@ class Run:
 
 def make_datamodule(cfg: DictConfig, dataset: Dataset, fold: int, *, final: bool) -> FoldDataModule:
     """Return the fold's datamodule, set up."""
-    options = {k: v for k, v in plain(cfg.data).items() if k in ("split", "n_splits", "inner_val", "batch_size", "steps_per_epoch")}
+    options = {
+        k: v
+        for k, v in plain(cfg.data).items()
+        if k in ("split", "n_splits", "inner_val", "batch_size", "steps_per_epoch")
+    }
     datamodule = FoldDataModule(dataset, fold, final=final, seed=cfg.seed, **options)
     datamodule.setup("fit")
     return datamodule
@@ -201,7 +205,9 @@ def make_datamodule(cfg: DictConfig, dataset: Dataset, fold: int, *, final: bool
 def versions() -> dict[str, str]:
     """Return the versions that a result depends on."""
     packages = ("torch", "lightning", "numpy", "scikit-learn")
-    return {"mmgan": mmgan.__version__, "python": platform.python_version()} | {name: version(name) for name in packages}
+    return {"mmgan": mmgan.__version__, "python": platform.python_version()} | {
+        name: version(name) for name in packages
+    }
 
 
 def plain(node: DictConfig) -> dict[str, Any]:

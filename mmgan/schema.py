@@ -9,20 +9,25 @@ from mmgan.errors import MmganError
 
 @dataclass(frozen=True)
 class DataSchema:
-    """Modality names with their per-row shapes, and the classes; labels are 0..n_classes-1 inside mmgan.
+    """Modality names with their per-row shapes, and the classes, which are 0..n_classes-1 inside mmgan.
 
-    `class_names[k]` is the label that the user's file has for class k.
+    `labels[k]` is what the user's data call class k, `class_names[k]` is how pictures name it.
     """
 
     modalities: dict[str, tuple[int, ...]]
-    n_classes: int
-    class_names: tuple[int | str, ...]
+    labels: tuple[int | str, ...]
+    class_names: tuple[str, ...]
+
+    @property
+    def n_classes(self) -> int:
+        """The number of classes."""
+        return len(self.labels)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python containers, for a checkpoint's recipe and a file's meta."""
         return {
             "modalities": {name: list(shape) for name, shape in self.modalities.items()},
-            "n_classes": self.n_classes,
+            "labels": list(self.labels),
             "class_names": list(self.class_names),
         }
 
@@ -31,7 +36,7 @@ class DataSchema:
         """Rebuild a schema from `to_dict`."""
         return cls(
             modalities={name: tuple(shape) for name, shape in plain["modalities"].items()},
-            n_classes=int(plain["n_classes"]),
+            labels=tuple(plain["labels"]),
             class_names=tuple(plain["class_names"]),
         )
 
@@ -50,9 +55,13 @@ class DataSchema:
 
     def encode(self, labels: Iterable[int | str]) -> list[int]:
         """Return the class indices of the user's own labels; raise MmganError for a label that the data do not have."""
-        index = {name: k for k, name in enumerate(self.class_names)}
+        index = {label: k for k, label in enumerate(self.labels)}
         labels = list(labels)
         unknown = sorted({str(label) for label in labels if label not in index})
         if unknown:
-            raise MmganError(f"the labels {unknown} are none of the data's classes {list(self.class_names)}.")
+            raise MmganError(f"the labels {unknown} are none of the data's labels {list(self.labels)}.")
         return [index[label] for label in labels]
+
+    def decode(self, indices: Iterable[int]) -> list[int | str]:
+        """Return the user's own labels of class indices."""
+        return [self.labels[k] for k in indices]

@@ -48,7 +48,9 @@ def check_space(cfg: DictConfig) -> None:
     """Raise MmganError for a search space that names keys which the configuration does not have."""
     for key, options in cfg.search.space.items():
         if OmegaConf.select(cfg, key, default=None) is None:
-            raise MmganError(f"search.space: there is no key '{key}' in the configuration; correct conf/search/{cfg.model.name}.yaml.")
+            raise MmganError(
+                f"search.space: there is no key '{key}' in the configuration; correct conf/search/{cfg.model.name}.yaml."
+            )
         if options.type not in ("int", "float", "categorical"):
             raise MmganError(f"search.space: '{key}' has type {options.type}; choose int, float or categorical.")
 
@@ -68,7 +70,9 @@ def tune(cfg: DictConfig, dataset: Dataset, fold: int, path: Path) -> FitResult:
         run_trials(cfg, dataset, fold, path, study)
         _write_study(study, path)
         if not [t for t in study.trials if t.state == TrialState.COMPLETE]:
-            raise MmganError(f"{path}: no trial was completed ({len(study.trials)} failed or were pruned); see trials.csv.")
+            raise MmganError(
+                f"{path}: no trial was completed ({len(study.trials)} failed or were pruned); see trials.csv."
+            )
         return refit(cfg, dataset, fold, folder, study.best_trial)
 
 
@@ -101,9 +105,7 @@ def run_trials(cfg: DictConfig, dataset: Dataset, fold: int, path: Path, study: 
     with _progress() as progress:
         task = progress.add_task(f"fold {fold}", total=cfg.n_trials, completed=len(finished_trials(study)), note="")
         while (done := len(finished_trials(study))) < cfg.n_trials:
-            study.optimize(
-                lambda trial: run_trial(cfg, dataset, fold, path, trial), n_trials=1, catch=(DivergedError,)
-            )
+            study.optimize(lambda trial: run_trial(cfg, dataset, fold, path, trial), n_trials=1, catch=(DivergedError,))
             progress.update(task, completed=done + 1, note=_note(study))
 
 
@@ -176,7 +178,9 @@ def _locked(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise MmganError(f"{path}: another tune.py works on this study; wait for it, or give another out_dir=.") from error
+            raise MmganError(
+                f"{path}: another tune.py works on this study; wait for it, or give another out_dir=."
+            ) from error
         yield
 
 

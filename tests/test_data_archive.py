@@ -93,16 +93,12 @@ def test_refuses_code_by_name_and_runs_nothing(tmp_path, protocol):
     target = tmp_path / "ran"
     file = tmp_path / "evil.pkl"
     file.write_bytes(pickle.dumps({"x_train": Evil(os.system, f"touch {target}")}, protocol))
-    with pytest.raises(
-        MmganError, match=rf"evil\.pkl refers to '{os.system.__module__}\.system'.*nothing was run"
-    ):
+    with pytest.raises(MmganError, match=rf"evil\.pkl refers to '{os.system.__module__}\.system'.*nothing was run"):
         read_archive(file)
     assert not target.exists()
 
 
-@pytest.mark.parametrize(
-    "name", [b"builtins\neval", b"numpy\nload", b"builtins\ngetattr", b"numpy.core\nmultiarray"]
-)
+@pytest.mark.parametrize("name", [b"builtins\neval", b"numpy\nload", b"builtins\ngetattr", b"numpy.core\nmultiarray"])
 def test_refuses_other_names_of_allowed_modules(tmp_path, name):
     file = tmp_path / "evil.pkl"
     file.write_bytes(b"c" + name + b"\n.")
@@ -208,9 +204,7 @@ def test_pickle_needs_numpy_only(tmp_path):
     write_pickle(tmp_path / "out.pkl", {**content(), "n_splits": np.int64(5)})
     code = "import pickle, sys; d = pickle.load(open(sys.argv[1], 'rb')); assert type(d['n_splits']) is int; "
     code += "assert not any(m.split('.')[0] in ('mmgan', 'torch', 'omegaconf') for m in sys.modules)"
-    subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, tmp_path / "out.pkl"], check=True, cwd=tmp_path
-    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code, tmp_path / "out.pkl"], check=True, cwd=tmp_path)
 
 
 def test_npz_keys(tmp_path):

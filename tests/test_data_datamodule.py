@@ -16,7 +16,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec", "ignore:The dirpath
 def dataset(n=200, groups=None):
     row = np.arange(n, dtype=np.float32)
     x = {"b": row[:, None], "a": np.tile(row[:, None, None], (1, 2, 3))}
-    schema = DataSchema({"b": (1,), "a": (2, 3)}, 4, (0, 1, 2, 3))
+    schema = DataSchema({"b": (1,), "a": (2, 3)}, (0, 1, 2, 3), ("0", "1", "2", "3"))
     return Dataset(schema, x, np.arange(n) % 4, groups=groups)
 
 

@@ -12,7 +12,7 @@ def dataset(y, **more):
     y = np.asarray(y)
     names = tuple(f"class{k}" for k in range(y.max() + 1))
     x = {"x": np.arange(2 * len(y), dtype=np.float32).reshape(-1, 2)}
-    return Dataset(DataSchema({"x": (2,)}, len(names), names), x, y, source="file.pkl", **more)
+    return Dataset(DataSchema({"x": (2,)}, names, tuple(map(str, names))), x, y, source="file.pkl", **more)
 
 
 def test_stratified_folds_are_the_seeds_own():
@@ -64,9 +64,7 @@ def test_the_files_own_folds_are_honoured_and_without_them_file_is_stratified():
             "has no training row of class 'class1'",
         ),
         (
-            dataset(
-                [0, 1], splits=[{"fold": 1, "train_indices": np.array([0]), "val_indices": np.array([1])}]
-            ),
+            dataset([0, 1], splits=[{"fold": 1, "train_indices": np.array([0]), "val_indices": np.array([1])}]),
             {"split": "file"},
             "fold 1 has no training row of class 'class1'",
         ),

@@ -54,9 +54,7 @@ def test_watch_has_the_users_shapes(recorded):
 
 def test_watch_follows_the_recipe(recorded):
     """Derive one window's features again, by definition and by hand."""
-    file = os.path.join(
-        os.path.dirname(importlib.util.find_spec("seglearn").origin), "data", "watch_dataset.npy"
-    )
+    file = os.path.join(os.path.dirname(importlib.util.find_spec("seglearn").origin), "data", "watch_dataset.npy")
     raw = read_npy_dict(file)
     window = raw["X"][5][96:192]  # (96, 6): the second window of a recording
     signals = np.column_stack([window, np.sqrt((window[:, :3] ** 2).sum(1))])
@@ -75,8 +73,7 @@ def test_watch_follows_the_recipe(recorded):
     labels = np.concatenate([recorded.y_train, recorded.y_test])
     for data in (watch(1), watch(2), watch(3)):  # one draw leaves every fifth window out
         both = [
-            np.concatenate([b, data.x_train[n], data.x_test[n]])
-            for b, n in zip(both, ("spec", "env"), strict=True)
+            np.concatenate([b, data.x_train[n], data.x_test[n]]) for b, n in zip(both, ("spec", "env"), strict=True)
         ]
         labels = np.concatenate([labels, data.y_train, data.y_test])
     at = np.abs(both[0] - spec).max((1, 2)).argmin()
@@ -109,8 +106,7 @@ def test_bearing_has_the_users_shapes_and_overlapping_classes(simulated):
     assert simulated.schema.class_names == CLASS_NAMES and len(CLASS_NAMES) == 10
     assert all((rows >= 0).all() for rows in simulated.x_train.values())
     train, test = (
-        np.hstack([rows.reshape(len(rows), -1) for rows in x.values()])
-        for x in (simulated.x_train, simulated.x_test)
+        np.hstack([rows.reshape(len(rows), -1) for rows in x.values()]) for x in (simulated.x_train, simulated.x_test)
     )
     forest = RandomForestClassifier(100, random_state=0).fit(train, simulated.y_train)
     assert 0.75 < f1_score(simulated.y_test, forest.predict(test), average="macro") < 0.97
@@ -134,9 +130,7 @@ def test_bearing_repeats_and_draws_differ():
 
 def test_fault_frequencies_obey_the_geometry():
     orders = fault_orders()
-    assert orders["inner"] + orders["outer"] == pytest.approx(
-        13
-    )  # rollers that pass a ring or the other in a turn
+    assert orders["inner"] + orders["outer"] == pytest.approx(13)  # rollers that pass a ring or the other in a turn
     assert orders["outer"] == pytest.approx(13 * orders["cage"])
     spin = (38.5 + 7.5) / 7.5 * orders["cage"]  # a roller rolls off the outer raceway without slip
     assert orders["roller"] == pytest.approx(2 * spin)
@@ -194,7 +188,7 @@ def test_pkl_reads_any_modalities(tmp_path):
     check_dataset(read)
     assert read.schema.modalities == {"spec": (7, 4), "env": (3,)}
     np.testing.assert_array_equal(read.x_train["spec"], data["x_train"]["spec"].astype(np.float32))
-    assert read.schema.class_names == (0, 1, 2) and read.passthrough["class_names"] == ["good", "fair", "bad"]
+    assert read.schema.labels == (0, 1, 2) and read.schema.class_names == ("good", "fair", "bad")
     assert read.groups.tolist() == [0] * 10 + [1] * 10 + [2] * 10
     assert read.passthrough["n_splits"] == 5 and len(make_folds(read, "file")) == 1
 
@@ -217,8 +211,8 @@ def test_pkl_reads_a_bare_array_and_optional_keys_may_be_none(tmp_path):
 def test_pkl_maps_labels_and_back(tmp_path, labels, names):
     read = pkl(saved(tmp_path, {"x_train": np.ones((20, 2)), "y_train": labels}))
     check_dataset(read)
-    assert read.schema.class_names == names and all(type(name) in (int, str) for name in names)
-    np.testing.assert_array_equal(np.array(read.schema.class_names)[read.y_train], labels)
+    assert read.schema.labels == names and all(type(label) in (int, str) for label in read.schema.labels)
+    np.testing.assert_array_equal(np.array(read.schema.labels)[read.y_train], labels)
 
 
 @pytest.mark.parametrize("write", [write_pickle, write_npz])

@@ -29,9 +29,7 @@ def read_archive(path: str | os.PathLike) -> dict[str, Any]:
         stream.seek(0)
         content = _read_npz(stream, path) if is_zip else unpickle(stream, path)
     if not isinstance(content, dict):
-        raise MmganError(
-            f"{path} holds a {type(content).__name__}, not a dict; save a dict with x_train and y_train."
-        )
+        raise MmganError(f"{path} holds a {type(content).__name__}, not a dict; save a dict with x_train and y_train.")
     refuse_objects(content, path)
     return content
 
@@ -57,9 +55,7 @@ def _read_npz(stream: BinaryIO, path: Path) -> dict[str, Any]:
         zipfile.BadZipFile,
     ) as error:
         if "Object arrays" in str(error):
-            raise MmganError(
-                f"{path}: {key} is an object array; save it with .astype(str) or as numbers."
-            ) from None
+            raise MmganError(f"{path}: {key} is an object array; save it with .astype(str) or as numbers.") from None
         raise MmganError(f"{path} is truncated or not a .npz of arrays; copy it or write it again.") from None
     return _lists(tree)
 
@@ -82,9 +78,7 @@ def _plain(value: Any, trail: str = "the file") -> Any:
     if isinstance(value, np.ndarray) and not value.dtype.hasobject:
         return np.asarray(value)
     if isinstance(value, Mapping):
-        return {
-            _plain(key, f"a key of {trail}"): _plain(item, f"{trail}/{key}") for key, item in value.items()
-        }
+        return {_plain(key, f"a key of {trail}"): _plain(item, f"{trail}/{key}") for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item, f"{trail}/{index}") for index, item in enumerate(value)]
     raise TypeError(f"{trail} is a {type(value).__name__}; only numpy arrays and plain Python can be written")
@@ -120,9 +114,7 @@ def check_writable(path: str | os.PathLike) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise MmganError(
-            f"{path} cannot be written: {folder}: {error.strerror}; choose another place."
-        ) from None
+        raise MmganError(f"{path} cannot be written: {folder}: {error.strerror}; choose another place.") from None
 
 
 @contextmanager
@@ -139,9 +131,7 @@ def _replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
             os.fsync(stream.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise MmganError(
-            f"{path} cannot be written: {error.strerror or error}; choose another place."
-        ) from None
+        raise MmganError(f"{path} cannot be written: {error.strerror or error}; choose another place.") from None
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -161,23 +151,17 @@ def write_npz(path: str | os.PathLike, content: Mapping[str, Any]) -> None:
         for key, array in members:
             buffer = io.BytesIO()
             np.lib.format.write_array(buffer, array, allow_pickle=False)
-            archive.writestr(
-                zipfile.ZipInfo(f"{key}.npy"), buffer.getbuffer()
-            )  # no date: same data, same bytes
+            archive.writestr(zipfile.ZipInfo(f"{key}.npy"), buffer.getbuffer())  # no date: same data, same bytes
 
 
-def load_augmented(
-    path: str | os.PathLike, fold: int
-) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+def load_augmented(path: str | os.PathLike, fold: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     """Return x, y, is_synthetic: a fold's training rows, then its synthetic rows, with the file's own labels.
 
     x is {name: (n, *shape)}, y and is_synthetic are (n,); raises MmganError if the file has no such fold.
     """
     data = read_archive(path)
     if not data.get("folds"):
-        raise MmganError(
-            f"{path} has no synthetic rows (no key 'folds'); give a file that synthesize.py wrote."
-        )
+        raise MmganError(f"{path} has no synthetic rows (no key 'folds'); give a file that synthesize.py wrote.")
     folds = {entry["fold"]: entry for entry in data["folds"]}
     if fold not in folds:
         raise MmganError(f"{path} has no fold {fold}; it holds {', '.join(map(str, sorted(folds)))}.")

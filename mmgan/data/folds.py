@@ -24,9 +24,7 @@ class Fold:
     val_indices: np.ndarray
 
 
-def make_folds(
-    dataset: Dataset, split: str, n_splits: int = 5, random_state: int = RANDOM_STATE
-) -> list[Fold]:
+def make_folds(dataset: Dataset, split: str, n_splits: int = 5, random_state: int = RANDOM_STATE) -> list[Fold]:
     """Return the folds of `split`: "stratified", "group" (no group on both sides), or "file".
 
     "file" takes the file's own cv_splits, and is "stratified" where the file has none. Raises MmganError for
@@ -36,9 +34,7 @@ def make_folds(
     if split not in ("stratified", "group", "file"):
         raise MmganError(f"data.split={split} is unknown; choose stratified, group or file.")
     if split == "file" and dataset.splits is not None:
-        folds = [
-            Fold(entry["fold"], entry["train_indices"], entry["val_indices"]) for entry in dataset.splits
-        ]
+        folds = [Fold(entry["fold"], entry["train_indices"], entry["val_indices"]) for entry in dataset.splits]
     else:
         _check_counts(dataset, split, n_splits)
         kind = StratifiedGroupKFold if split == "group" else StratifiedKFold
@@ -51,7 +47,7 @@ def make_folds(
         if len(absent):
             raise MmganError(
                 f"{dataset.source}: fold {fold.fold} has no training row of class "
-                f"{dataset.schema.class_names[absent[0]]!r}; use other cv_splits, or data.split=stratified."
+                f"{dataset.schema.labels[absent[0]]!r}; use other cv_splits, or data.split=stratified."
             )
     return folds
 
@@ -62,13 +58,10 @@ def _check_counts(dataset: Dataset, split: str, n_splits: int) -> None:
     counts = np.bincount(dataset.y_train, minlength=dataset.schema.n_classes)
     fewest = int(counts.argmin())
     if counts[fewest] < n_splits:
-        name = dataset.schema.class_names[fewest]
-        remedy = (
-            f"give data.n_splits={counts[fewest]}" if counts[fewest] > 1 else "add rows or remove the class"
-        )
+        name = dataset.schema.labels[fewest]
+        remedy = f"give data.n_splits={counts[fewest]}" if counts[fewest] > 1 else "add rows or remove the class"
         raise MmganError(
-            f"{dataset.source}: class {name!r} has {counts[fewest]} row(s), "
-            f"fewer than the {n_splits} folds; {remedy}."
+            f"{dataset.source}: class {name!r} has {counts[fewest]} row(s), fewer than the {n_splits} folds; {remedy}."
         )
     if split == "group":
         if dataset.groups is None:
@@ -87,20 +80,14 @@ def select_fold(folds: Sequence[Fold], fold: int) -> Fold:
     """Return the fold of that number; raise MmganError naming the valid ones."""
     by_number = {entry.fold: entry for entry in folds}
     if isinstance(fold, bool) or fold not in by_number:
-        raise MmganError(
-            f"there is no fold={fold}; this data has the folds {', '.join(map(str, sorted(by_number)))}."
-        )
+        raise MmganError(f"there is no fold={fold}; this data has the folds {', '.join(map(str, sorted(by_number)))}.")
     return by_number[fold]
 
 
 def read_splits(splits: Any, n_rows: int, source: str) -> list[dict[str, Any]]:
     """Return a file's cv_splits with int64 indices, by number; raise MmganError where they cannot be used."""
     wanted = "give a list of {'train_indices', 'val_indices', 'fold'}, with fold counted from 1"
-    if (
-        not isinstance(splits, list | tuple)
-        or not splits
-        or not all(isinstance(entry, dict) for entry in splits)
-    ):
+    if not isinstance(splits, list | tuple) or not splits or not all(isinstance(entry, dict) for entry in splits):
         raise MmganError(f"{source}: cv_splits is not a list of folds; {wanted}, or remove the key.")
     read = []
     for position, entry in enumerate(splits, start=1):
@@ -111,10 +98,7 @@ def read_splits(splits: Any, n_rows: int, source: str) -> list[dict[str, Any]]:
         number = entry["fold"]
         if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 1:
             raise MmganError(f"{where} has the number {number!r}; {wanted}.")
-        sides = {
-            key: _read_indices(entry[key], n_rows, f"{where}: {key}")
-            for key in ("train_indices", "val_indices")
-        }
+        sides = {key: _read_indices(entry[key], n_rows, f"{where}: {key}") for key in ("train_indices", "val_indices")}
         shared = np.intersect1d(sides["train_indices"], sides["val_indices"])
         if len(shared):
             raise MmganError(
@@ -125,18 +109,14 @@ def read_splits(splits: Any, n_rows: int, source: str) -> list[dict[str, Any]]:
         read.append({**sides, "fold": int(number)})
     numbers = [entry["fold"] for entry in read]
     if len(set(numbers)) < len(numbers):
-        raise MmganError(
-            f"{source}: cv_splits has the fold numbers {numbers}; number each fold once, from 1."
-        )
+        raise MmganError(f"{source}: cv_splits has the fold numbers {numbers}; number each fold once, from 1.")
     return sorted(read, key=lambda entry: entry["fold"])
 
 
 def _read_indices(indices: Any, n_rows: int, where: str) -> np.ndarray:
     indices = as_array(indices, where)
     if indices.ndim != 1 or indices.size == 0 or indices.dtype.kind not in "iu":
-        raise MmganError(
-            f"{where} is not a non-empty list of row numbers; give integers from 0 to {n_rows - 1}."
-        )
+        raise MmganError(f"{where} is not a non-empty list of row numbers; give integers from 0 to {n_rows - 1}.")
     outside = indices[(indices < 0) | (indices >= n_rows)]
     if len(outside):
         raise MmganError(
@@ -180,9 +160,7 @@ def _rows_per_class(labels: np.ndarray, fraction: float, rng: np.random.Generato
     return chosen
 
 
-def _whole_groups(
-    labels: np.ndarray, groups: np.ndarray, fraction: float, rng: np.random.Generator
-) -> np.ndarray:
+def _whole_groups(labels: np.ndarray, groups: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
     """Take random groups while they bring the classes nearer to their share and leave each a row to fit."""
     _, members = np.unique(groups, return_inverse=True)
     counts = np.zeros((members.max() + 1, labels.max() + 1), int)  # (groups, classes)

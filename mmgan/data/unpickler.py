@@ -57,9 +57,7 @@ class _Array:
     def __setstate__(self, state: tuple) -> None:
         _, shape, dtype, fortran, raw = state
         flat = dtype.build(raw, shape)
-        self.value = (
-            flat if flat.dtype.hasobject and shape else flat.reshape(shape, order="F" if fortran else "C")
-        )
+        self.value = flat if flat.dtype.hasobject and shape else flat.reshape(shape, order="F" if fortran else "C")
 
 
 def _reconstruct(kind: type, shape: tuple[int, ...], typecode: bytes) -> _Array:
@@ -73,9 +71,7 @@ def _scalar(dtype: _Dtype, raw: Any) -> np.generic:
 def _frombuffer(raw: Any, dtype: _Dtype, shape: tuple, order: str, axes: tuple | None = None) -> _Array:
     array = _Array()
     flat = dtype.build(raw, shape)
-    array.value = (
-        flat.reshape(shape).transpose(axes) if axes is not None else flat.reshape(shape, order=order)
-    )
+    array.value = flat.reshape(shape).transpose(axes) if axes is not None else flat.reshape(shape, order=order)
     return array
 
 
@@ -135,9 +131,7 @@ def unpickle(stream: BinaryIO, path: Path) -> Any:
 
 def refuse_objects(value: Any, path: Path, trail: str = "") -> None:
     if isinstance(value, np.ndarray) and value.dtype.hasobject:
-        raise MmganError(
-            f"{path}: {trail or 'it'} is an object array; save it with .astype(str) or as numbers."
-        )
+        raise MmganError(f"{path}: {trail or 'it'} is an object array; save it with .astype(str) or as numbers.")
     if isinstance(value, Mapping):
         for key, item in value.items():
             refuse_objects(item, path, f"{trail}/{key}" if trail else str(key))
@@ -172,9 +166,7 @@ def read_npy_dict(path: str | os.PathLike) -> dict[str, Any]:
     with opened(path) as stream:
         try:
             version = np.lib.format.read_magic(stream)
-            read_header = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}[
-                version[0]
-            ]
+            read_header = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}[version[0]]
             shape, _, dtype = read_header(stream)
         except (ValueError, KeyError):
             raise MmganError(f"{path} is not a .npy file; install the package that ships it again.") from None

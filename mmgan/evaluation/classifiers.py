@@ -63,9 +63,10 @@ def fast_two_sample_classifiers(seed: int = 0) -> dict[str, ClassifierMixin]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence convergence warnings: the iteration limits above are part of the definition, not a fault."""
+    """Silence warnings of convergence and of batches cut to few rows: the settings above are a definition, no fault."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", message="Got `batch_size`")
         yield
 
 

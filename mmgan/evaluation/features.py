@@ -9,6 +9,7 @@ from sklearn.neighbors import NearestNeighbors
 from mmgan.errors import MmganError
 
 Rows = Mapping[str, np.ndarray]
+LabelledRows = tuple[Rows, np.ndarray]
 
 JOINT = "joint"
 
@@ -47,6 +48,29 @@ def all_finite(x: Rows) -> bool:
     return all(bool(np.isfinite(values).all()) for values in x.values())
 
 
+def check_rows(train: LabelledRows, rows: LabelledRows, kind: str) -> None:
+    """Raise MmganError unless `rows` are finite, with the modalities, shapes and classes of `train`."""
+    x, y = rows
+    if set(x) != set(train[0]):
+        raise MmganError(f"the {kind} rows have modalities {sorted(x)}, expected {sorted(train[0])}.")
+    for name, values in train[0].items():
+        if np.shape(x[name])[1:] != np.shape(values)[1:]:
+            raise MmganError(
+                f"the {kind} rows of '{name}' have shape {np.shape(x[name])[1:]}, expected {np.shape(values)[1:]}."
+            )
+        if len(x[name]) != len(y):
+            raise MmganError(f"the {kind} rows have {len(x[name])} of '{name}' but {len(y)} labels; give one each.")
+    if not len(y):
+        raise MmganError(f"there are no {kind} rows; give some.")
+    for name, values in x.items():
+        if not all_finite({name: values}):
+            broken = int((~np.isfinite(np.asarray(values).reshape(len(y), -1)).all(axis=1)).sum())
+            raise MmganError(f"{broken} {kind} rows of '{name}' hold NaN or infinite values; leave those rows out.")
+    unknown = np.setdiff1d(y, train[1])
+    if len(unknown):
+        raise MmganError(f"the {kind} rows have class {unknown[0]}, which the training rows lack; leave it out.")
+
+
 def nearest(reference: np.ndarray, queries: np.ndarray, k: int = 1) -> np.ndarray:
     """Return the distances (n_queries, k) to the k nearest rows of `reference`, ascending.
 
@@ -82,7 +106,8 @@ class FeatureSpace:
         for key in (JOINT, *self.names):
             flat = self.flat(train_x, key)
             dims = min(max_dims, flat.shape[1], flat.shape[0] - 1)
-            self._pca[key] = PCA(dims, random_state=seed).fit(flat)
+            with np.errstate(invalid="ignore"):  # a constant modality has no variance to explain
+                self._pca[key] = PCA(dims, random_state=seed).fit(flat)
 
     def flat(self, x: Rows, name: str = JOINT) -> np.ndarray:
         """Return standardised rows (n, F), float32: all modalities side by side, or the one called `name`."""

@@ -12,11 +12,10 @@ import numpy as np
 from mmgan.errors import MmganError
 from mmgan.evaluation import classifiers, fidelity, utility
 from mmgan.evaluation.coherence import Retrieval
-from mmgan.evaluation.features import JOINT, FeatureSpace, Rows, all_finite, nearest, take
+from mmgan.evaluation.features import JOINT, FeatureSpace, LabelledRows, Rows, check_rows, nearest, take
 from mmgan.evaluation.novelty import novelty
 from mmgan.evaluation.signal import RowStatistics, SignalComparison, row_statistics
 
-LabelledRows = tuple[Rows, np.ndarray]
 Progress = Callable[[int, int], None]
 
 NEIGHBOURS = 5
@@ -211,29 +210,6 @@ class Judge:
             "n": n,
             "missing_classes": [int(label) for label in missing],
         }
-
-
-def check_rows(train: LabelledRows, rows: LabelledRows, kind: str) -> None:
-    """Raise MmganError unless `rows` are finite, with the modalities, shapes and classes of `train`."""
-    x, y = rows
-    if set(x) != set(train[0]):
-        raise MmganError(f"the {kind} rows have modalities {sorted(x)}, expected {sorted(train[0])}.")
-    for name, values in train[0].items():
-        if np.shape(x[name])[1:] != np.shape(values)[1:]:
-            raise MmganError(
-                f"the {kind} rows of '{name}' have shape {np.shape(x[name])[1:]}, expected {np.shape(values)[1:]}."
-            )
-        if len(x[name]) != len(y):
-            raise MmganError(f"the {kind} rows have {len(x[name])} of '{name}' but {len(y)} labels; give one each.")
-    if not len(y):
-        raise MmganError(f"there are no {kind} rows; give some.")
-    for name, values in x.items():
-        if not all_finite({name: values}):
-            broken = int((~np.isfinite(np.asarray(values).reshape(len(y), -1)).all(axis=1)).sum())
-            raise MmganError(f"{broken} {kind} rows of '{name}' hold NaN or infinite values; leave those rows out.")
-    unknown = np.setdiff1d(y, train[1])
-    if len(unknown):
-        raise MmganError(f"the {kind} rows have class {unknown[0]}, which the training rows lack; leave it out.")
 
 
 def evaluate(

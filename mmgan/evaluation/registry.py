@@ -25,7 +25,8 @@ _ESTEBAN = "Esteban et al. 2017, https://arxiv.org/abs/1706.02633"
 _RAVURI = "Ravuri & Vinyals 2019, https://arxiv.org/abs/1905.10887"
 _MEEHAN = "Meehan et al. 2020, https://arxiv.org/abs/2004.05675"
 _ALAA = "Alaa et al. 2022, https://arxiv.org/abs/2102.08921"
-_OWN = "defined in this module's docstring"
+_COHERENCE = "defined in mmgan.evaluation.coherence"
+_SIGNAL = "defined in mmgan.evaluation.signal"
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
@@ -38,7 +39,7 @@ METRICS: dict[str, Metric] = {
         Metric("mmd", "fidelity", "min", "at most mmd_null", _GRETTON),
         Metric("mmd_null", "fidelity", "min", "95th percentile of real versus real", _GRETTON),
         Metric("spread", "fidelity", "target", ".95-1.05", _ALAA, 1.0),
-        Metric("retrieval", "coherence", "min", "within .05 of the real row", _OWN),
+        Metric("retrieval", "coherence", "min", "within .05 of the real row", _COHERENCE),
         Metric("trtr", "utility", "max", "the reference", _ESTEBAN),
         Metric("tstr", "utility", "max", "at least .97 of trtr", _ESTEBAN),
         Metric("trts", "utility", "max", "near trtr", _ESTEBAN),
@@ -48,10 +49,10 @@ METRICS: dict[str, Metric] = {
         Metric("novelty50", "novelty", "target", ".85-1.2", _MEEHAN, 1.0),
         Metric("novelty90", "novelty", "target", ".85-1.2", _MEEHAN, 1.0),
         Metric("close", "novelty", "min", "at most .03", _ALAA),
-        Metric("signal_mean", "signal", "min", "at most 1.2", _OWN),
-        Metric("signal_spread", "signal", "min", "at most 1.2", _OWN),
-        Metric("signal_autocorrelation", "signal", "min", "at most 1.2", _OWN),
-        Metric("signal_cross", "signal", "min", "at most 1.2", _OWN),
+        Metric("signal_mean", "signal", "min", "at most 1.2", _SIGNAL),
+        Metric("signal_spread", "signal", "min", "at most 1.2", _SIGNAL),
+        Metric("signal_autocorrelation", "signal", "min", "at most 1.2", _SIGNAL),
+        Metric("signal_cross", "signal", "min", "at most 1.2", _SIGNAL),
     )
 }
 

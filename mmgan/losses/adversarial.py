@@ -10,9 +10,7 @@ Critic = Callable[[dict[str, Tensor]], Tensor]
 
 def mix(real: dict[str, Tensor], fake: dict[str, Tensor], epsilon: Tensor) -> dict[str, Tensor]:
     """Return epsilon * real + (1 - epsilon) * fake with one epsilon, (B,), per pair of samples, over all modalities."""
-    return {
-        name: torch.lerp(fake[name], x, epsilon.view(-1, *[1] * (x.dim() - 1))) for name, x in real.items()
-    }
+    return {name: torch.lerp(fake[name], x, epsilon.view(-1, *[1] * (x.dim() - 1))) for name, x in real.items()}
 
 
 def input_gradient_norm(critic: Critic, x: dict[str, Tensor]) -> Tensor:

@@ -36,7 +36,8 @@ class Synthesizer(ABC):
         """
         indices = self._indices(labels)
         return self._collect(
-            indices, ((rows, self._sample(label, BlockNoise(seed, label, block))) for label, block, rows in _blocks(indices))
+            indices,
+            ((rows, self._sample(label, BlockNoise(seed, label, block))) for label, block, rows in _blocks(indices)),
         )
 
     def resample(self, x: Mapping[str, np.ndarray], labels: Iterable[int | str], *, seed: int = 0) -> Rows:

@@ -24,7 +24,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Return {"recipe", "state_dict", ...} of `best.ckpt` or `best.pth`; raises MmganError if it is neither."""
     path = Path(path)
     if not path.is_file():
-        raise MmganError(f"{path}: there is no such file; give a checkpoint that train.py or tune.py wrote (best.ckpt).")
+        raise MmganError(
+            f"{path}: there is no such file; give a checkpoint that train.py or tune.py wrote (best.ckpt)."
+        )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
@@ -53,6 +55,8 @@ def load(path: str | Path) -> Synthesizer:
     try:
         model.load_state_dict(content["state_dict"])
     except RuntimeError as error:
-        raise MmganError(f"{path}: its tensors do not fit its recipe; it was changed, or another version wrote it.") from error
+        raise MmganError(
+            f"{path}: its tensors do not fit its recipe; it was changed, or another version wrote it."
+        ) from error
     model.recipe = recipe
     return model.eval()

@@ -117,7 +117,9 @@ class QuantileScaler(Scaler):
         # Tails go on with the mean slope of the outer tenth; slopes of the last two knots alone would be noise.
         outer = max(1, self.n_knots // 10)
         self.slope[:, 0] = (self.values[:, outer] - self.values[:, 0]) / (self.normal[outer] - self.normal[0])
-        self.slope[:, 1] = (self.values[:, -1] - self.values[:, -1 - outer]) / (self.normal[-1] - self.normal[-1 - outer])
+        self.slope[:, 1] = (self.values[:, -1] - self.values[:, -1 - outer]) / (
+            self.normal[-1] - self.normal[-1 - outer]
+        )
 
     def _scale(self, columns: Tensor) -> Tensor:
         columns = columns.contiguous()

@@ -48,9 +48,7 @@ def bearing(n_train: int = 860, n_test: int = 1140, imbalance: float = 1.0, draw
             f"give at least data.n_train={len(CLASS_NAMES)}, data.n_test=0 and data.imbalance=1."
         )
     rng = np.random.Generator(np.random.Philox(key=np.array([draw, 2**63], dtype=np.uint64)))
-    wanted = [
-        rng.permutation(np.repeat(np.arange(10), class_counts(n, imbalance))) for n in (n_train, n_test)
-    ]
+    wanted = [rng.permutation(np.repeat(np.arange(10), class_counts(n, imbalance))) for n in (n_train, n_test)]
     y = np.concatenate(wanted)
     x = {"spec": np.empty((n_train, 7, 48), np.float32), "env": np.empty((n_train, 5, 32), np.float32)}
     x_test = {name: np.empty((n_test, *rows.shape[1:]), np.float32) for name, rows in x.items()}
@@ -58,9 +56,7 @@ def bearing(n_train: int = 860, n_test: int = 1140, imbalance: float = 1.0, draw
     group = np.empty(len(y), np.int64)
     for start in range(0, len(plan), _CHUNK):
         rows = plan[start : start + _CHUNK]
-        spectra = np.concatenate(
-            [_record(y[row[0]], draw, start + number) for number, row in enumerate(rows)]
-        )
+        spectra = np.concatenate([_record(y[row[0]], draw, start + number) for number, row in enumerate(rows)])
         kept = rows.ravel() >= 0
         group[rows.ravel()[kept]] = start + np.repeat(np.arange(len(rows)), WINDOWS)[kept]
         for name, features in (("spec", band_power(spectra)), ("env", envelope_spectrum(spectra))):
@@ -68,7 +64,7 @@ def bearing(n_train: int = 860, n_test: int = 1140, imbalance: float = 1.0, draw
             x[name][rows.ravel()[to_train]] = features[to_train]
             x_test[name][rows.ravel()[to_test] - n_train] = features[to_test]
     return Dataset(
-        schema=DataSchema({"spec": (7, 48), "env": (5, 32)}, len(CLASS_NAMES), CLASS_NAMES),
+        schema=DataSchema({"spec": (7, 48), "env": (5, 32)}, tuple(range(len(CLASS_NAMES))), CLASS_NAMES),
         x_train=x,
         y_train=wanted[0],
         x_test=x_test if n_test else None,
@@ -118,9 +114,7 @@ def _record(label: int, draw: int, number: int) -> np.ndarray:
             rolling += severity * _impacts(part, fault, shaft, time, rng)
     sensor = rng.lognormal(-1.0, 0.3) * noise[1]
     for order, strength in enumerate(rng.lognormal(-1.5, 0.6, 4) / np.arange(1, 5), start=1):
-        sensor += np.float32(strength) * np.sin(
-            np.float32(2 * np.pi * order * shaft) * time + rng.uniform(0, 6.3)
-        )
+        sensor += np.float32(strength) * np.sin(np.float32(2 * np.pi * order * shaft) * time + rng.uniform(0, 6.3))
     both = rfft(np.stack([rolling, sensor]).reshape(2, WINDOWS, WINDOW).astype(np.float32))
     return (both[0] * _housing(rng) + both[1]).astype(np.complex64)
 
@@ -157,16 +151,12 @@ def _impacts(part: str, fault: str, shaft: float, time: np.ndarray, rng: np.rand
     place = at[inside] * RATE
     before = place.astype(int)
     train = np.zeros(len(time) + 1, np.float32)
-    np.add.at(
-        train, before, strength[inside] * (before + 1 - place)
-    )  # an impact between two samples reaches both
+    np.add.at(train, before, strength[inside] * (before + 1 - place))  # an impact between two samples reaches both
     np.add.at(train, before + 1, strength[inside] * (place - before))
     return 12 * train[:-1]
 
 
-def _wear(
-    part: str, shaft: float, time: np.ndarray, noise: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
+def _wear(part: str, shaft: float, time: np.ndarray, noise: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Roughen the contact: noise whose strength follows the passages and the load, without impacts."""
     frequency = fault_orders()[part] * shaft * rng.normal(1, 0.01)
     depth = rng.uniform(0.4, 0.9)
@@ -186,13 +176,9 @@ def envelope_spectrum(spectra: np.ndarray) -> np.ndarray:
     """Return the log1p squared-envelope spectrum, 0-200 Hz, of 5 carrier bands, at 32 points: (n, 5, 32)."""
     starts = (np.array(_CARRIERS) / _BIN).astype(int)
     bands = np.stack([spectra[:, start : start + _CARRIER_BINS] for start in starts], axis=1)  # (n, 5, 384)
-    analytic = (
-        ifft(bands, n=2 * _CARRIER_BINS, norm="forward") / WINDOW
-    )  # twice as long: squaring doubles the band
+    analytic = ifft(bands, n=2 * _CARRIER_BINS, norm="forward") / WINDOW  # twice as long: squaring doubles the band
     squared = analytic.real**2 + analytic.imag**2
-    lines = np.abs(rfft(squared - squared.mean(-1, keepdims=True), norm="forward"))[
-        ..., 1:41
-    ]  # 5, 10, ..., 200 Hz
+    lines = np.abs(rfft(squared - squared.mean(-1, keepdims=True), norm="forward"))[..., 1:41]  # 5, 10, ..., 200 Hz
     place = np.linspace(0, 39, 32)
     low = np.minimum(place.astype(int), 38)
     share = (place - low).astype(np.float32)

@@ -19,8 +19,7 @@ def pkl(path: str | None = None) -> Dataset:
     """Return the data of a file with x_train ({name: (N, *shape)} or one array) and y_train (N,).
 
     Optional keys are x_test, cv_splits, groups and class_names; a file that synthesize.py wrote is read too.
-    Labels of any integers from 0 on, or strings, are mapped to 0..K-1; the schema's class_names map them
-    back. Raises MmganError with the file, the key and the remedy for whatever cannot be used.
+    Labels of any integers from 0 on, or strings, are mapped to 0..K-1; the schema's labels map them back. Raises MmganError with the file, the key and the remedy for whatever cannot be used.
     """
     if path is None:
         raise MmganError("data=pkl needs a file; give data.path=FILE.")
@@ -35,11 +34,12 @@ def pkl(path: str | None = None) -> Dataset:
     y_train, labels = _read_labels(data["y_train"], path)
     _same_length({**x_train, "y_train": y_train}, "x_train and y_train", path)
     passthrough = {key: data[key] for key in _PASSED_ON if data.get(key) is not None}
+    names = tuple(map(str, labels))
     if data.get("class_names") is not None:
-        passthrough["class_names"] = _read_names(data["class_names"], len(labels), path)
+        names = tuple(_read_names(data["class_names"], len(labels), path))
     splits = data.get("cv_splits")
     groups = data.get("groups")
-    schema = DataSchema({name: rows.shape[1:] for name, rows in x_train.items()}, len(labels), labels)
+    schema = DataSchema({name: rows.shape[1:] for name, rows in x_train.items()}, labels, names)
     return Dataset(
         schema=schema,
         x_train=x_train,
@@ -74,9 +74,7 @@ def _read_rows(rows: Any, where: str) -> np.ndarray:
             "give (rows, F), (rows, C, L) or (rows, C, H, W), such as by array[:, None]."
         )
     if 0 in rows.shape:
-        raise MmganError(
-            f"{where} is empty, of shape {rows.shape}; give at least one row and one value a row."
-        )
+        raise MmganError(f"{where} is empty, of shape {rows.shape}; give at least one row and one value a row.")
     with np.errstate(over="ignore"):  # what overflows is counted below
         converted = np.require(rows, np.float32, ["C", "W"])
     for array, fault, remedy in (
@@ -86,8 +84,7 @@ def _read_rows(rows: Any, where: str) -> np.ndarray:
         bad = np.concatenate([~np.isfinite(part).reshape(len(part), -1).all(1) for part in _chunks(array)])
         if bad.any():
             raise MmganError(
-                f"{where} has {fault} in {bad.sum()} of {len(bad)} rows, "
-                f"the first in row {bad.argmax()}; {remedy}."
+                f"{where} has {fault} in {bad.sum()} of {len(bad)} rows, the first in row {bad.argmax()}; {remedy}."
             )
     return converted
 
@@ -110,9 +107,7 @@ def _read_labels(value: Any, path: str) -> tuple[np.ndarray, tuple[int | str, ..
     where = f"{path}: y_train"
     labels = as_array(value, where)
     if labels.ndim != 1 or labels.size == 0:
-        raise MmganError(
-            f"{where} has shape {labels.shape}; give one label a row, (rows,), such as by .argmax(1)."
-        )
+        raise MmganError(f"{where} has shape {labels.shape}; give one label a row, (rows,), such as by .argmax(1).")
     if labels.dtype.kind == "f":
         raise MmganError(f"{where} holds floats; give integers with .astype(int), or strings.")
     if labels.dtype.kind not in "iubU":
@@ -143,8 +138,7 @@ def _read_groups(value: Any, n_rows: int, path: str) -> np.ndarray:
     groups = as_array(value, f"{path}: groups")
     if groups.shape != (n_rows,) or groups.dtype.kind not in "iubU":
         raise MmganError(
-            f"{path}: groups is {groups.dtype} of shape {groups.shape}; "
-            f"give one integer or string a row, ({n_rows},)."
+            f"{path}: groups is {groups.dtype} of shape {groups.shape}; give one integer or string a row, ({n_rows},)."
         )
     return np.unique(groups, return_inverse=True)[1].astype(np.int64)
 
@@ -154,7 +148,5 @@ def _read_test(value: Any, schema: DataSchema, path: str) -> dict[str, np.ndarra
     _same_length(x_test, "the modalities of x_test", path)
     shapes = {name: rows.shape[1:] for name, rows in x_test.items()}
     if shapes != schema.modalities:
-        raise MmganError(
-            f"{path}: x_test has {shapes} where x_train has {schema.modalities}; give the same to both."
-        )
+        raise MmganError(f"{path}: x_test has {shapes} where x_train has {schema.modalities}; give the same to both.")
     return {name: x_test[name] for name in schema.modalities}

@@ -30,7 +30,7 @@ def watch(draw: int = 0) -> Dataset:
     train, test = next(split.split(y, y))
     names = tuple(str(name) for name in recordings["y_labels"])
     return Dataset(
-        schema=DataSchema({"spec": (7, 48), "env": (5, 32)}, len(names), names),
+        schema=DataSchema({"spec": (7, 48), "env": (5, 32)}, tuple(range(len(names))), names),
         x_train={name: array[train] for name, array in x.items()},
         y_train=y[train],
         x_test={name: array[test] for name, array in x.items()},
@@ -51,9 +51,7 @@ def _file() -> Path:
 
 def _windows(recordings: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Cut recordings (T, 6) into adjoining windows (n, 6, 96), each with its recording's number (n,)."""
-    cut = [
-        signal[: len(signal) // WINDOW * WINDOW].reshape(-1, WINDOW, signal.shape[1]) for signal in recordings
-    ]
+    cut = [signal[: len(signal) // WINDOW * WINDOW].reshape(-1, WINDOW, signal.shape[1]) for signal in recordings]
     origin = np.repeat(np.arange(len(cut)), [len(windows) for windows in cut])
     return np.concatenate(cut).transpose(0, 2, 1), origin
 
