@@ -69,6 +69,9 @@ def script(job: Callable[[Any], None]) -> Callable[[Any], None]:
 
     @functools.wraps(job)
     def wrapped(cfg: Any) -> None:
+        # Before the job imports torch and numpy, whose pools of threads are sized once.
+        for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+            os.environ.setdefault(pool, str(cfg.threads))
         # Inside the job: what leaves it, but for SystemExit, Hydra announces in words of its own.
         try:
             job(cfg)

@@ -24,7 +24,6 @@ from mmgan.models.checkpoint import build_model, load, read_checkpoint, write_li
 from mmgan.models.neural import NeuralSynthesizer
 from mmgan.run_folder import RunFolder
 
-
 # Checkpoints at the end of epochs, under one name, so that a run resumes at an epoch's beginning.
 KEEP = {"enable_version_counter": False, "save_on_train_epoch_end": True}
 

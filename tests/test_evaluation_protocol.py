@@ -33,6 +33,11 @@ def judge():
 
 
 @pytest.fixture(scope="module")
+def quick_judge():
+    return protocol.Judge(TRAIN, HELDOUT, quick=True)
+
+
+@pytest.fixture(scope="module")
 def real(judge):
     return judge.real()
 
@@ -49,12 +54,14 @@ def test_real_row_is_the_ceiling(real):
     json.dumps(real)
 
 
-def test_what_is_wrong_shows(judge, real):
+def test_what_is_wrong_shows(quick_judge, real):
     x, y = TRAIN
-    copies = judge((x, y))["metrics"]
+    copies = quick_judge((x, y))["metrics"]
     assert copies["close"] == 1.0 and copies["novelty50/wave"] < 1e-3 and copies["c2st"] < 0.62
     mean = {name: values.mean(0) for name, values in x.items()}
-    shrunk = judge(({name: mean[name] + 0.5 * (v - mean[name]) for name, v in make_rows(90, 2)[0].items()}, y[:90]))
+    shrunk = quick_judge(
+        ({name: mean[name] + 0.5 * (v - mean[name]) for name, v in make_rows(90, 2)[0].items()}, y[:90])
+    )
     assert shrunk["metrics"]["spread"] < 0.5 and shrunk["metrics"]["density"] > 1.3 * real["metrics"]["density"]
     fresh_x, fresh_y = make_rows(90, 3)
     order = np.lexsort((np.random.default_rng(0).random(90), fresh_y))
@@ -62,16 +69,16 @@ def test_what_is_wrong_shows(judge, real):
     for c in range(3):
         own = np.flatnonzero(fresh_y == c)
         shuffled["wave"][own] = fresh_x["wave"][np.roll(order[np.isin(order, own)], 1)]
-    found = judge((shuffled, fresh_y))["metrics"]
+    found = quick_judge((shuffled, fresh_y))["metrics"]
     assert found["retrieval"] > real["metrics"]["retrieval"] + 0.15 and found["tstr"] > 0.85 * found["trtr"]
     noise = {name: np.random.default_rng(0).normal(size=v.shape).astype(np.float32) for name, v in x.items()}
-    found = judge((noise, y))["metrics"]
+    found = quick_judge((noise, y))["metrics"]
     assert found["c2st"] > 0.85 and found["tstr"] < 0.7 * found["trtr"] and found["mmd"] > found["mmd_null"]
 
 
-def test_rows_of_one_class(judge):
+def test_rows_of_one_class(quick_judge):
     x, y = make_rows(200, 4)
-    found = judge((take(x, y == 1), y[y == 1]))
+    found = quick_judge((take(x, y == 1), y[y == 1]))
     assert found["missing_classes"] == [0, 2]
     assert found["metrics"]["class_recall/1"] == 1.0 and found["metrics"]["class_recall/0"] == 0.0
 

@@ -5,6 +5,7 @@
 in a few hundred rows each position of a spectrum has a meaning of its own, which weight sharing alone cannot express.
 """
 
+import itertools
 import math
 
 from torch import Tensor, nn
@@ -58,7 +59,7 @@ class ModalityEncoder(nn.Module):
             in_channels, size = _conv_input(shape, dims)
             sizes = _pyramid(size, stages)
             layers: list[nn.Module] = [nn.Unflatten(1, (in_channels, *size))]
-            for stage, (before, after) in enumerate(zip(sizes, sizes[1:], strict=False)):
+            for stage, (before, after) in enumerate(itertools.pairwise(sizes)):
                 stride = tuple(2 if a < b else 1 for a, b in zip(after, before, strict=True))
                 out_channels = channels * 2**stage
                 layers += [CONVS[dims](in_channels, out_channels, 3, stride=stride, padding=1)]
