@@ -1,11 +1,16 @@
 """Residual blocks and class-conditional normalisation, for vectors, signals and images."""
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 CONVS = {1: nn.Conv1d, 2: nn.Conv2d}
 
-# Piecewise linear: the second derivative that a gradient penalty asks for is zero, and costs nothing.
-ACTIVATION = nn.LeakyReLU(0.2)
+SLOPE = 0.2
+
+
+def activation(h: Tensor) -> Tensor:
+    """Leaky ReLU: piecewise linear, so that the second derivative which a gradient penalty asks for costs nothing."""
+    return F.leaky_relu(h, SLOPE)
 
 
 class ResidualMLP(nn.Module):
@@ -19,7 +24,7 @@ class ResidualMLP(nn.Module):
         self.outer = nn.Linear(width, width)
 
     def forward(self, h: Tensor) -> Tensor:
-        return h + self.outer(self.dropout(ACTIVATION(self.inner(self.norm(h)))))
+        return h + self.outer(self.dropout(activation(self.inner(self.norm(h)))))
 
 
 class ConditionalLayerNorm(nn.Module):
@@ -45,7 +50,7 @@ class ConditionalResidualMLP(nn.Module):
         self.outer = nn.Linear(width, width)
 
     def forward(self, h: Tensor, condition: Tensor) -> Tensor:
-        return h + self.outer(ACTIVATION(self.inner(self.norm(h, condition))))
+        return h + self.outer(activation(self.inner(self.norm(h, condition))))
 
 
 class ResidualConv(nn.Module):
@@ -62,4 +67,4 @@ class ResidualConv(nn.Module):
         self.outer = conv(channels, channels, 3, padding=1)
 
     def forward(self, h: Tensor) -> Tensor:
-        return h + self.outer(ACTIVATION(self.inner(ACTIVATION(self.norm(h)))))
+        return h + self.outer(activation(self.inner(activation(self.norm(h)))))

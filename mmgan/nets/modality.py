@@ -10,7 +10,7 @@ import math
 
 from torch import Tensor, nn
 
-from mmgan.nets.blocks import ACTIVATION, CONVS, ResidualConv
+from mmgan.nets.blocks import CONVS, SLOPE, ResidualConv, activation
 
 MAX_DENSE_FEATURES = 4096
 MIN_SIZE = 4  # no axis is halved below this
@@ -65,7 +65,7 @@ class ModalityEncoder(nn.Module):
                 layers += [CONVS[dims](in_channels, out_channels, 3, stride=stride, padding=1)]
                 layers += [ResidualConv(out_channels, dims, norm=norm)]
                 in_channels = out_channels
-            layers += [ACTIVATION, nn.Flatten(), nn.Linear(in_channels * math.prod(sizes[-1]), width)]
+            layers += [nn.LeakyReLU(SLOPE), nn.Flatten(), nn.Linear(in_channels * math.prod(sizes[-1]), width)]
             self.conv = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -97,12 +97,12 @@ class ModalityDecoder(nn.Module):
                 layers += [ResidualConv(in_channels, dims), nn.Upsample(finer)]
                 layers += [CONVS[dims](in_channels, next_channels, 3, padding=1)]
                 in_channels = next_channels
-            layers += [ACTIVATION, CONVS[dims](in_channels, out_channels, 3, padding=1), nn.Flatten()]
+            layers += [nn.LeakyReLU(SLOPE), CONVS[dims](in_channels, out_channels, 3, padding=1), nn.Flatten()]
             self.conv = nn.Sequential(*layers)
 
     def forward(self, h: Tensor) -> Tensor:
         if self.conv is None:
             flat = self.dense(h)
         else:
-            flat = self.conv(ACTIVATION(h)) if self.dense is None else self.conv(ACTIVATION(h)) + self.dense(h)
+            flat = self.conv(activation(h)) if self.dense is None else self.conv(activation(h)) + self.dense(h)
         return flat.reshape(len(h), *self.shape)

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mmgan.nets.blocks import ACTIVATION, ConditionalLayerNorm, ConditionalResidualMLP, ResidualMLP
+from mmgan.nets.blocks import ConditionalLayerNorm, ConditionalResidualMLP, ResidualMLP, activation
 from mmgan.nets.fusion import ConcatFusion
 from mmgan.nets.modality import ModalityDecoder, ModalityEncoder
 from mmgan.schema import DataSchema
@@ -37,8 +37,8 @@ class Trunk(nn.Module):
         self.blocks = nn.Sequential(*[ResidualMLP(width, norm=norm, dropout=dropout) for _ in range(depth)])
 
     def forward(self, x: dict[str, Tensor]) -> Tensor:
-        features = [ACTIVATION(branch(x[name])) for name, branch in self.branches.items()]
-        return ACTIVATION(self.blocks(self.fusion(features)))
+        features = [activation(branch(x[name])) for name, branch in self.branches.items()]
+        return activation(self.blocks(self.fusion(features)))
 
 
 class Encoder(nn.Module):
@@ -84,7 +84,7 @@ class Generator(nn.Module):
         h = self.stem(z)
         for block in self.blocks:
             h = block(h, condition)
-        h = ACTIVATION(self.norm(h, condition))
+        h = activation(self.norm(h, condition))
         return {name: branch(h) for name, branch in self.branches.items()}
 
 
