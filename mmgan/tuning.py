@@ -23,7 +23,7 @@ from mmgan.run_folder import RunFolder, differing_keys
 from mmgan.training import print_results, quiet_lightning
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-INTERRUPTED = "interrupted"  # a trial's mark: its process was killed, its parameters were queued again
+RETRY_OF = "retry_of"  # a trial's mark: it repeats the trial of that number, whose process was killed
 
 
 def tune_folds(cfg: DictConfig) -> list[FitResult]:
@@ -157,18 +157,16 @@ def refit(cfg: DictConfig, dataset: Dataset, fold: int, folder: RunFolder, best:
 
 
 def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the trials that count: complete, pruned or failed, but not those whose process was killed."""
-    return [t for t in study.trials if t.state in FINISHED and INTERRUPTED not in t.user_attrs]
+    """Return the trials that count: complete, pruned or failed, but not those that were cut off and queued again."""
+    cut_off = {trial.user_attrs.get(RETRY_OF) for trial in study.trials}
+    return [trial for trial in study.trials if trial.state in FINISHED and trial.number not in cut_off]
 
 
 def _requeue_interrupted(study: optuna.Study) -> None:
     """Queue the parameters of a trial whose process was killed again; we hold the lock, so nobody is running it."""
-    for trial in study.trials:
-        if trial.state == TrialState.RUNNING:
-            study._storage.set_trial_user_attr(trial._trial_id, INTERRUPTED, True)
-            study.tell(trial.number, state=TrialState.FAIL)
-            if trial.params:
-                study.enqueue_trial(trial.params)
+    for trial in study.get_trials(states=(TrialState.RUNNING,)):
+        study.enqueue_trial(trial.params, user_attrs={RETRY_OF: trial.number}, skip_if_exists=bool(trial.params))
+        study.tell(trial.number, state=TrialState.FAIL)
 
 
 @contextmanager

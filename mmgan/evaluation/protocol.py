@@ -20,8 +20,8 @@ Progress = Callable[[int, int], None]
 
 NEIGHBOURS = 5
 # Bounds of the work for large data sets: rows compared in a draw, and rows that a classifier is trained on.
-MAX_COMPARED = 2000
-MAX_TRAINED = 4000
+MAX_COMPARED = 1200
+MAX_TRAINED = 3000
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Judge:
     """Judges any number of synthetic sets against one pair of training and held-out rows.
 
     `n` rows of either kind are compared in each of `draws` draws; by default half of the held-out rows, and never more
-    than the synthetic rows or 2000. Give the same `n` for every row of a table. `quick` makes one draw, and leaves out
+    than the synthetic rows or 1200. Give the same `n` for every row of a table. `quick` makes one draw, and leaves out
     the gain and the per-modality C2ST. Raises MmganError for unusable rows.
     """
 
