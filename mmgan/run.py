@@ -4,6 +4,7 @@ import platform
 import time
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -81,18 +82,19 @@ def fit(
     started = time.monotonic()
     if cfg.trainer.max_epochs < 1:
         raise MmganError(f"trainer.max_epochs={cfg.trainer.max_epochs}: give a whole number from 1 on.")
-    folder = RunFolder(path)
-    folder.prepare(plain(cfg) | {"fold": fold}, resume=cfg.resume)
     run = Run(cfg, dataset, fold, best_params or {})
+    run.build()  # whatever is refused is refused before the folder is touched
     epochs, score = int(cfg.trainer.max_epochs), None
-    if cfg.final:
-        epochs, score = _selected_length(run, RunFolder(path / "selection"), epochs)
-        run.train(folder, epochs, final=True)
-    else:
-        epochs, score = run.train(folder, epochs)
-    write_light_checkpoint(folder.best, folder.light)
-    metrics = {"epochs": epochs, "val/score": score, "scores": run.score_fold(folder)}
-    folder.write_json("metrics.json", metrics | {"seconds": round(time.monotonic() - started, 1)})
+    folder = RunFolder(path)
+    with folder.opened(plain(cfg) | {"fold": fold}, resume=cfg.resume):
+        if cfg.final:
+            epochs, score = _selected_length(run, RunFolder(path / "selection"), epochs)
+            run.train(folder, epochs, final=True)
+        else:
+            epochs, score = run.train(folder, epochs)
+        write_light_checkpoint(folder.best, folder.light)
+        metrics = {"epochs": epochs, "val/score": score, "scores": run.score_fold(folder)}
+        folder.write_json("metrics.json", metrics | {"seconds": round(time.monotonic() - started, 1)})
     return FitResult(path, epochs, score, metrics)
 
 
@@ -138,6 +140,10 @@ class Run:
 
     def build(self, *, final: bool = False) -> tuple[NeuralSynthesizer, FoldDataModule]:
         """Return a fresh model, its scaler fitted on the training rows and its recipe attached, and the fold's datamodule."""
+        if "wandb" in self.cfg.logger._target_ and find_spec("wandb") is None:
+            raise MmganError(
+                'logger=wandb needs the package wandb: python -m pip install -c constraints.txt -e ".[wandb]".'
+            )
         torch.set_num_threads(self.cfg.threads)
         torch.manual_seed(self.cfg.seed)
         datamodule = make_datamodule(self.cfg, self.dataset, self.fold, final=final)

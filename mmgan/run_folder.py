@@ -1,9 +1,11 @@
 """The folder of a run: what it holds, when it is moved aside, and how its small files are written."""
 
+import fcntl
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +28,33 @@ class RunFolder:
         self.params = self.path / "params.yaml"
         self.metrics = self.path / "metrics.json"
 
-    def prepare(self, params: Mapping[str, Any], *, resume: bool) -> None:
-        """Make the folder ready: go on with an equal run if `resume`, else move an old run aside as `<name>.1`, `.2`, ...
+    @contextmanager
+    def opened(self, params: Mapping[str, Any], *, resume: bool) -> Iterator[None]:
+        """Hold the folder for a run of these settings; an old run is gone on with if `resume`, else moved aside as `<name>.1`.
 
-        Raises MmganError if the run to resume had other settings, or the folder cannot be written.
+        Raises MmganError if the run to resume had other settings, another run works there, or nothing can be written.
         """
-        if self.params.exists() and resume:
-            self._refuse_other(params)
-        elif self.params.exists():
-            self._move_aside()
+        with self.locked():
+            if resume:
+                self._refuse_other(params)
+            elif self.params.exists():
+                self._move_aside()  # and the lock with it
+        with self.locked():
+            self.write_yaml(self.params.name, params)
+            yield
+
+    @contextmanager
+    def locked(self, name: str = ".lock") -> Iterator[None]:
+        """Hold the folder, which is made if need be, until the block or the process ends; raises MmganError if it is held."""
         self.make()
-        self.write_yaml(self.params.name, params)
+        with open(self.path / name, "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise MmganError(
+                    f"{self.path}: another run works in this folder; wait for it, or give another out_dir=."
+                ) from error
+            yield
 
     def make(self) -> None:
         """Create the folder; raises MmganError if it cannot be written."""

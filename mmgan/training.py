@@ -30,8 +30,9 @@ def print_results(results: dict[int, FitResult]) -> None:
     """Print a row per fold, and mean and spread over several."""
     parts = list(next(iter(results.values())).metrics["scores"])
     table = Table(title="samples against the fold's own val_indices (1 is best)")
-    for column in ("fold", "epochs", "inner val/score", *parts):
-        table.add_column(column, justify="right")
+    headings = {"indistinguishability": "indist."}  # the line of a terminal is short
+    for column in ("fold", "epochs", "inner score", *parts):
+        table.add_column(headings.get(column, column), justify="right", no_wrap=True)
     for fold, result in results.items():
         scores = result.metrics["scores"]
         table.add_row(str(fold), str(result.epochs), _shown(result.score), *[f"{scores[p]:.3f}" for p in parts])

@@ -1,9 +1,7 @@
 """The Optuna study of one fold: trials, pruning, and the refit of the best parameters on the whole fold."""
 
-import fcntl
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +61,7 @@ def tune(cfg: DictConfig, dataset: Dataset, fold: int, path: Path) -> FitResult:
             " cannot be compared; use train.py, which trains for a fixed length."
         )
     folder = RunFolder(path)
-    folder.make()
-    with _locked(path):
+    with folder.locked("study.lock"):
         study = open_study(cfg, fold, path)
         _requeue_interrupted(study)
         run_trials(cfg, dataset, fold, path, study)
@@ -167,19 +164,6 @@ def _requeue_interrupted(study: optuna.Study) -> None:
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
         study.enqueue_trial(trial.params, user_attrs={RETRY_OF: trial.number}, skip_if_exists=bool(trial.params))
         study.tell(trial.number, state=TrialState.FAIL)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the folder's lock, which ends with the process; raises MmganError if another sweep holds it."""
-    with open(path / "study.lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise MmganError(
-                f"{path}: another tune.py works on this study; wait for it, or give another out_dir=."
-            ) from error
-        yield
 
 
 def _progress() -> Progress:
