@@ -60,6 +60,8 @@ class SynthesizeOptions:
 def register_options() -> None:
     """Make the options known to Hydra under the names that the primary configs list first."""
     store = ConfigStore.instance()
+    # Hydra's --help copies the repository, and with it this store, once per group; nothing changes the copies.
+    ConfigStore.__deepcopy__ = lambda self, memo: self
     for name, options in (("train", TrainOptions), ("tune", TuneOptions), ("synthesize", SynthesizeOptions)):
         store.store(name=f"{name}_options", node=options)
 

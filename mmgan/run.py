@@ -21,7 +21,8 @@ from mmgan.data.datamodule import FoldDataModule
 from mmgan.data.dataset import Dataset
 from mmgan.errors import MmganError
 from mmgan.evaluation.score import CheapScore
-from mmgan.models.checkpoint import build_model, load, read_checkpoint, write_light_checkpoint
+from mmgan.models.base import Synthesizer
+from mmgan.models.checkpoint import build_model, load, read_checkpoint, write_checkpoint, write_light_checkpoint
 from mmgan.models.neural import NeuralSynthesizer
 from mmgan.run_folder import RunFolder
 
@@ -86,7 +87,7 @@ def fit(
     run.build()  # whatever is refused is refused before the folder is touched
     epochs, score = int(cfg.trainer.max_epochs), None
     folder = RunFolder(path)
-    with folder.opened(plain(cfg) | {"fold": fold}, resume=cfg.resume):
+    with folder.opened(run.params(), resume=cfg.resume):
         if cfg.final:
             epochs, score = _selected_length(run, RunFolder(path / "selection"), epochs)
             run.train(folder, epochs, final=True)
@@ -117,9 +118,15 @@ class Run:
     fold: int
     best_params: dict[str, Any] = field(default_factory=dict)
 
+    def params(self) -> dict[str, Any]:
+        """Return every setting of the run, and what the data were, as params.yaml keeps them."""
+        return plain(self.cfg) | {"fold": self.fold, "data_fingerprint": self.dataset.fingerprint()}
+
     def train(self, folder: RunFolder, max_epochs: int, *, final: bool = False) -> tuple[int, float | None]:
         """Train once, with checkpoints; return length in epochs and score of the best (without inner split: the last, None)."""
         model, datamodule = self.build(final=final)
+        if not isinstance(model, NeuralSynthesizer):
+            return self._keep(model, datamodule, folder)
         scored = len(datamodule.monitor_indices) > 0
         best = ModelCheckpoint(folder.path, "best", monitor=model.monitor if scored else None, mode=model.mode, **KEEP)
         last = ModelCheckpoint(folder.path, "last", **KEEP)
@@ -138,8 +145,8 @@ class Run:
         trainer.fit(model, datamodule=datamodule)
         return float(trainer.callback_metrics[model.monitor])
 
-    def build(self, *, final: bool = False) -> tuple[NeuralSynthesizer, FoldDataModule]:
-        """Return a fresh model, its scaler fitted on the training rows and its recipe attached, and the fold's datamodule."""
+    def build(self, *, final: bool = False) -> tuple[Synthesizer, FoldDataModule]:
+        """Return a fresh model that has its recipe and has seen the training rows, and the fold's datamodule."""
         if "wandb" in self.cfg.logger._target_ and find_spec("wandb") is None:
             raise MmganError(
                 'logger=wandb needs the package wandb: python -m pip install -c constraints.txt -e ".[wandb]".'
@@ -148,8 +155,7 @@ class Run:
         torch.manual_seed(self.cfg.seed)
         datamodule = make_datamodule(self.cfg, self.dataset, self.fold, final=final)
         model = build_model(plain(self.cfg.model), self.dataset.schema)
-        x, _ = datamodule.rows(datamodule.fit_indices)
-        model.scaler.fit({name: torch.from_numpy(value) for name, value in x.items()})
+        model.fit_rows(*datamodule.rows(datamodule.fit_indices))
         model.seed = self.cfg.seed
         model.recipe = self.recipe(final=final)
         return model, datamodule
@@ -168,6 +174,15 @@ class Run:
             "best_params": self.best_params,
             "versions": versions(),
         }
+
+    def _keep(self, model: Synthesizer, datamodule: FoldDataModule, folder: RunFolder) -> tuple[int, float | None]:
+        """Write the checkpoint of a generator that needs no training; return no epochs and its score (or None)."""
+        write_checkpoint(folder.best, model)
+        if not len(datamodule.monitor_indices):
+            return 0, None
+        x, y = datamodule.rows(datamodule.fit_indices)
+        judge = CheapScore(x, y, *datamodule.rows(datamodule.monitor_indices), seed=self.cfg.seed)
+        return 0, judge(draw_like(model, y), y)["score"]
 
     def score_fold(self, folder: RunFolder) -> dict[str, float]:
         """Score the saved generator once against the fold's `val_indices`, and leave a picture of its samples."""

@@ -15,11 +15,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mmgan.data.dataset import Dataset
 from mmgan.errors import MmganError
-from mmgan.models.neural import DivergedError
-from mmgan.run import FitResult, Run, chosen_folds, fit, fold_path, load_data, make_datamodule, plain, run_name
+from mmgan.run import FitResult, Run, chosen_folds, fit, fold_path, load_data, make_datamodule, run_name
 from mmgan.run_folder import RunFolder, differing_keys
 from mmgan.training import print_results, quiet_lightning
 
+# What one choice of parameters may bring about: a loss that is not finite, no memory. The sweep goes on without it.
+TRIAL_FAILS = (MmganError, RuntimeError)
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 RETRY_OF = "retry_of"  # a trial's mark: it repeats the trial of that number, whose process was killed
 
@@ -62,7 +63,7 @@ def tune(cfg: DictConfig, dataset: Dataset, fold: int, path: Path) -> FitResult:
         )
     folder = RunFolder(path)
     with folder.locked("study.lock"):
-        study = open_study(cfg, fold, path)
+        study = open_study(cfg, dataset, fold, path)
         _requeue_interrupted(study)
         run_trials(cfg, dataset, fold, path, study)
         _write_study(study, path)
@@ -73,9 +74,9 @@ def tune(cfg: DictConfig, dataset: Dataset, fold: int, path: Path) -> FitResult:
         return refit(cfg, dataset, fold, folder, study.best_trial)
 
 
-def open_study(cfg: DictConfig, fold: int, path: Path) -> optuna.Study:
+def open_study(cfg: DictConfig, dataset: Dataset, fold: int, path: Path) -> optuna.Study:
     """Open or create the fold's study; raises MmganError if the one there belongs to another configuration."""
-    identity = {k: v for k, v in plain(cfg).items() if k != "fold"} | {"fold": fold}
+    identity = Run(cfg, dataset, fold).params()
     search = cfg.search
     storage = f"sqlite:///{(path / 'study.db').absolute()}"
     study = optuna.create_study(
@@ -102,7 +103,7 @@ def run_trials(cfg: DictConfig, dataset: Dataset, fold: int, path: Path, study: 
     with _progress() as progress:
         task = progress.add_task(f"fold {fold}", total=cfg.n_trials, completed=len(finished_trials(study)), note="")
         while (done := len(finished_trials(study))) < cfg.n_trials:
-            study.optimize(lambda trial: run_trial(cfg, dataset, fold, path, trial), n_trials=1, catch=(DivergedError,))
+            study.optimize(lambda trial: run_trial(cfg, dataset, fold, path, trial), n_trials=1, catch=TRIAL_FAILS)
             progress.update(task, completed=done + 1, note=_note(study))
 
 
@@ -145,7 +146,7 @@ def refit(cfg: DictConfig, dataset: Dataset, fold: int, folder: RunFolder, best:
     with open_dict(chosen):
         del chosen.search, chosen.n_trials
     chosen.final = chosen.resume = True
-    if folder.holds_other_than(plain(chosen) | {"fold": fold}):
+    if folder.holds_other_than(Run(chosen, dataset, fold).params()):
         folder.clear()  # the refit of an earlier best trial
     folder.write_yaml("best_params.yaml", best.params)
     result = fit(chosen, dataset, fold, folder.path, best_params=best.params)

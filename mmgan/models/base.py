@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,8 @@ class Synthesizer(ABC):
     schema: DataSchema
     samplings: tuple[str, ...] = ("prior",)  # where `sample` can draw from
     sampling: str = "prior"
+    seed: int = 0  # of the training
+    recipe: dict[str, Any]  # what a checkpoint must know to sample: plain containers only
 
     def use_sampling(self, sampling: str) -> None:
         """Choose where `sample` draws from; raises MmganError for what this family does not have."""
@@ -54,6 +57,10 @@ class Synthesizer(ABC):
                 yield rows, self._resample(near, label, BlockNoise(seed, label, block))
 
         return self._collect(indices, drawn())
+
+    @abstractmethod
+    def fit_rows(self, x: Rows, y: np.ndarray) -> None:
+        """Take in the training rows in physical units, with class indices (n,), before anything else is trained."""
 
     @abstractmethod
     def _sample(self, label: int, noise: BlockNoise) -> Rows:

@@ -39,8 +39,17 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 def write_light_checkpoint(source: str | Path, target: str | Path) -> None:
     """Write `target`, recipe and state dict alone, from the full checkpoint `source`."""
     content = read_checkpoint(source)
+    _save({"recipe": content["recipe"], "state_dict": content["state_dict"]}, target)
+
+
+def write_checkpoint(target: str | Path, model: Synthesizer) -> None:
+    """Write the recipe and tensors of a model that no trainer has written."""
+    _save({"recipe": model.recipe, "state_dict": model.state_dict()}, target)
+
+
+def _save(content: dict[str, Any], target: str | Path) -> None:
     temporary = Path(f"{target}.part")
-    torch.save({"recipe": content["recipe"], "state_dict": content["state_dict"]}, temporary)
+    torch.save(content, temporary)
     os.replace(temporary, target)
 
 
@@ -54,9 +63,11 @@ def load(path: str | Path) -> Synthesizer:
     model = build_model(recipe["model"], DataSchema.from_dict(recipe["schema"]))
     try:
         model.load_state_dict(content["state_dict"])
-    except RuntimeError as error:
+    except (RuntimeError, KeyError) as error:
         raise MmganError(
             f"{path}: its tensors do not fit its recipe; it was changed, or another version wrote it."
         ) from error
     model.recipe = recipe
-    return model.eval()
+    if isinstance(model, torch.nn.Module):
+        model.eval()
+    return model

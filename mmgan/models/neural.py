@@ -77,6 +77,9 @@ class NeuralSynthesizer(Synthesizer, L.LightningModule):
     def after_batch(self, x: Batch, labels: Tensor) -> None:
         """Update moving averages once the phases of a batch are done."""
 
+    def fit_rows(self, x: Rows, y: np.ndarray) -> None:
+        self.scaler.fit({name: torch.from_numpy(value) for name, value in x.items()})
+
     # -- training -------------------------------------------------------------------------------------------------
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         # Betas as floats: YAML's 0 is an int, which Adam refuses. Fused: 2.5 times the default's speed on CPU.

@@ -9,12 +9,12 @@ class BlockNoise:
     """The noise of one block of 64 rows of one class, from a counter-based generator (Philox; Salmon et al. 2011)."""
 
     def __init__(self, seed: int, label: int, block: int):
-        self._rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, label, block])))
+        self.rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, label, block])))
 
     def normal(self, shape: tuple[int, ...] = ()) -> np.ndarray:
         """Draw standard normal values, float32 (64, *shape); every call draws afresh."""
-        return self._rng.standard_normal((BLOCK_ROWS, *shape), dtype=np.float32)
+        return self.rng.standard_normal((BLOCK_ROWS, *shape), dtype=np.float32)
 
     def uniform(self, shape: tuple[int, ...] = ()) -> np.ndarray:
         """Draw uniform values in [0, 1), float32 (64, *shape); every call draws afresh."""
-        return self._rng.random((BLOCK_ROWS, *shape), dtype=np.float32)
+        return self.rng.random((BLOCK_ROWS, *shape), dtype=np.float32)

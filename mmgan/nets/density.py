@@ -23,8 +23,10 @@ class ClassDensity(nn.Module):
         """Take in one batch: mu, logvar (B, latent_dim), labels (B,)."""
         mu, logvar = mu.float(), logvar.float()
         belongs = torch.nn.functional.one_hot(labels, len(self.mass)).to(mu.dtype)  # (B, classes)
-        spread = torch.einsum("bk,bi,bj->kij", belongs, mu, mu) + torch.diag_embed(belongs.T @ logvar.exp())
-        for running, new in ((self.mass, belongs.sum(0)), (self.first, belongs.T @ mu), (self.second, spread)):
+        with torch.autocast(mu.device.type, enabled=False):  # products in bf16 would leave the covariance indefinite
+            spread = torch.einsum("bk,bi,bj->kij", belongs, mu, mu) + torch.diag_embed(belongs.T @ logvar.exp())
+            mean = belongs.T @ mu
+        for running, new in ((self.mass, belongs.sum(0)), (self.first, mean), (self.second, spread)):
             running.mul_(self.decay).add_(new)
 
     def sample(self, labels: Tensor, noise: Tensor) -> Tensor:
