@@ -1,6 +1,7 @@
 """While a model trains: score its samples on the monitored rows, and draw them."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import lightning as L
@@ -10,13 +11,22 @@ from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 
 from mmgan import plots
-from mmgan.evaluation.score import CheapScore
+from mmgan.data.datamodule import FoldDataModule
+from mmgan.evaluation.score import MAX_REFERENCE, MAX_TRAINED, CheapScore
 from mmgan.models.base import Synthesizer
 
 
 def draw_like(model: Synthesizer, y: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
     """Draw one synthetic row for each class index of `y`."""
     return model.sample(model.schema.decode(y), seed=seed)
+
+
+def fold_judge(data: FoldDataModule, heldout: np.ndarray, seed: int) -> Callable[[Synthesizer], dict[str, float]]:
+    """Return a function that scores a model's samples against the rows numbered `heldout`, as `CheapScore` does."""
+    reference = data.rows(data.fit_indices, most=MAX_REFERENCE)
+    judge = CheapScore(*reference, *data.rows(heldout, most=MAX_REFERENCE), seed=seed)
+    _, labels = data.rows(data.fit_indices, most=MAX_TRAINED)
+    return lambda model: judge(draw_like(model, labels), labels)
 
 
 class ScoreSamples(L.Callback):
@@ -28,7 +38,7 @@ class ScoreSamples(L.Callback):
     def __init__(self, window: int = 3):
         self.window = window
         self.recent: list[float] = []
-        self._judge: CheapScore | None = None
+        self._judge: Callable[[Synthesizer], dict[str, float]] | None = None
 
     def state_dict(self) -> dict[str, Any]:
         return {"recent": self.recent}
@@ -37,11 +47,10 @@ class ScoreSamples(L.Callback):
         self.recent = list(state_dict["recent"])
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        data = trainer.datamodule
-        x, y = data.rows(data.fit_indices)
         if self._judge is None:
-            self._judge = CheapScore(x, y, *data.rows(data.monitor_indices), seed=pl_module.seed)
-        parts = self._judge(draw_like(pl_module, y), y)
+            data = trainer.datamodule
+            self._judge = fold_judge(data, data.monitor_indices, pl_module.seed)
+        parts = self._judge(pl_module)
         self.recent = [*self.recent, parts["score"]][-self.window :]
         pl_module.log("val/score", math.fsum(self.recent) / len(self.recent), prog_bar=True)
         pl_module.log("val/score_now", parts.pop("score"))
@@ -59,7 +68,7 @@ class DrawSamples(L.Callback):
         epoch = trainer.current_epoch + 1
         if epoch % self.every_n_epochs and epoch != trainer.max_epochs:
             return
-        x, y = trainer.datamodule.rows(trainer.datamodule.fit_indices[:2000])  # enough for any picture
+        x, y = trainer.datamodule.rows(trainer.datamodule.fit_indices, most=2000)  # enough for any picture
         synthetic = draw_like(pl_module, y)
         for tag, figure in self._figures(pl_module, x, y, synthetic):
             _hand_over(trainer.logger, tag, figure, trainer.global_step)

@@ -79,8 +79,8 @@ def script(job: Callable[[Any], None]) -> Callable[[Any], None]:
             job(cfg)
         except (MmganError, HydraException, OmegaConfBaseException) as error:
             sys.exit(f"error: {sentence(error)}")
-        except KeyboardInterrupt:
-            sys.exit("interrupted; the same command goes on with resume=true (tune.py: without it).")
+        except (KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C into the latter
+            sys.exit("interrupted; train.py goes on with resume=true, tune.py by the same command.")
 
     return wrapped
 

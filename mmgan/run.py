@@ -16,11 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 
 import mmgan
 from mmgan import plots
-from mmgan.callbacks import draw_like
+from mmgan.callbacks import draw_like, fold_judge
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.data.dataset import Dataset
 from mmgan.errors import MmganError
-from mmgan.evaluation.score import CheapScore
 from mmgan.models.base import Synthesizer
 from mmgan.models.checkpoint import build_model, load, read_checkpoint, write_checkpoint, write_light_checkpoint
 from mmgan.models.neural import NeuralSynthesizer
@@ -180,19 +179,17 @@ class Run:
         write_checkpoint(folder.best, model)
         if not len(datamodule.monitor_indices):
             return 0, None
-        x, y = datamodule.rows(datamodule.fit_indices)
-        judge = CheapScore(x, y, *datamodule.rows(datamodule.monitor_indices), seed=self.cfg.seed)
-        return 0, judge(draw_like(model, y), y)["score"]
+        return 0, fold_judge(datamodule, datamodule.monitor_indices, self.cfg.seed)(model)["score"]
 
     def score_fold(self, folder: RunFolder) -> dict[str, float]:
         """Score the saved generator once against the fold's `val_indices`, and leave a picture of its samples."""
         datamodule = make_datamodule(self.cfg, self.dataset, self.fold, final=True)
-        x, y = datamodule.rows(datamodule.fit_indices)
-        synthetic = draw_like(load(folder.best), y)
-        picture = plots.overview(x, y, synthetic, y, self.dataset.schema.class_names)
+        model = load(folder.best)
+        x, y = datamodule.rows(datamodule.fit_indices, most=1000)  # enough for a picture
+        picture = plots.overview(x, y, draw_like(model, y), y, self.dataset.schema.class_names)
         picture.savefig(folder.path / "samples.png", dpi=110)
-        judge = CheapScore(x, y, *datamodule.rows(datamodule.fold.val_indices), seed=0)
-        return {name: round(float(value), 4) for name, value in judge(synthetic, y).items()}
+        scores = fold_judge(datamodule, datamodule.fold.val_indices, seed=0)(model)
+        return {name: round(float(value), 4) for name, value in scores.items()}
 
     def _trainer(
         self, folder: RunFolder, max_epochs: int, callbacks: list[L.Callback], *, validate: bool = True

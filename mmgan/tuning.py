@@ -103,7 +103,12 @@ def run_trials(cfg: DictConfig, dataset: Dataset, fold: int, path: Path, study: 
     with _progress() as progress:
         task = progress.add_task(f"fold {fold}", total=cfg.n_trials, completed=len(finished_trials(study)), note="")
         while (done := len(finished_trials(study))) < cfg.n_trials:
-            study.optimize(lambda trial: run_trial(cfg, dataset, fold, path, trial), n_trials=1, catch=TRIAL_FAILS)
+            study.optimize(
+                lambda trial: run_trial(cfg, dataset, fold, path, trial),
+                n_trials=1,
+                catch=TRIAL_FAILS,
+                gc_after_trial=True,  # a Trainer and its model refer to each other
+            )
             progress.update(task, completed=done + 1, note=_note(study))
 
 
@@ -162,8 +167,10 @@ def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
 
 def _requeue_interrupted(study: optuna.Study) -> None:
     """Queue the parameters of a trial whose process was killed again; we hold the lock, so nobody is running it."""
+    queued = {trial.user_attrs.get(RETRY_OF) for trial in study.trials}
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
-        study.enqueue_trial(trial.params, user_attrs={RETRY_OF: trial.number}, skip_if_exists=bool(trial.params))
+        if trial.number not in queued:  # nor queue it twice, when killed right here
+            study.enqueue_trial(trial.params, user_attrs={RETRY_OF: trial.number})
         study.tell(trial.number, state=TrialState.FAIL)
 
 
@@ -191,6 +198,8 @@ def _write_study(study: optuna.Study, path: Path) -> None:
         drawn["importance"] = pictures.plot_param_importances
     for name, draw in drawn.items():
         if complete:
-            figure = draw(study).figure
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # of an axis on which all trials have one value
+                figure = draw(study).figure
             figure.set_size_inches(10, 6)
             figure.savefig(path / f"{name}.png", dpi=90, bbox_inches="tight")

@@ -142,16 +142,18 @@ class FoldDataModule(L.LightningDataModule):
         self.fit_indices, self.monitor_indices = inner_split(
             self.dataset.y_train, self.fold.train_indices, inner_val, self.seed, groups
         )
+        self._batches = EndlessBatches(self.fit_indices, self.batch_size, self.steps_per_epoch, self.seed)
         columns = [self.dataset.x_train[name] for name in self.schema.modalities] + [self.dataset.y_train]
         self._tensors = tuple(torch.from_numpy(column) for column in columns)
 
-    def rows(self, indices: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Return copies of these rows, ({name: (n, *shape)}, (n,))."""
+    def rows(self, indices: np.ndarray, most: int | None = None) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Return copies of these rows, ({name: (n, *shape)}, (n,)); of more than `most`, a fixed random choice."""
+        if most is not None and len(indices) > most:
+            indices = np.random.default_rng(0).permutation(indices)[:most]
         return self.dataset.rows(indices)
 
     def train_dataloader(self) -> BatchLoader:
-        sampler = EndlessBatches(self.fit_indices, self.batch_size, self.steps_per_epoch, self.seed)
-        return BatchLoader(self._tensors, sampler)
+        return BatchLoader(self._tensors, self._batches)
 
     def val_dataloader(self) -> BatchLoader:
         return BatchLoader(self._tensors, SequentialBatches(self.monitor_indices, self.batch_size))

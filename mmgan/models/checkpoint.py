@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"{path}: there is no such file; give a checkpoint that train.py or tune.py wrote (best.ckpt)."
         )
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's of pickles that are none of its own, which are refused below
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
         raise MmganError(f"{path}: this is not a checkpoint of mmgan; give a best.ckpt or best.pth.") from error
     if not isinstance(content, dict) or not {"recipe", "state_dict"} <= content.keys():
