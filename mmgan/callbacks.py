@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning as L
 import numpy as np
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
@@ -55,6 +56,16 @@ class ScoreSamples(L.Callback):
         pl_module.log("val/score", math.fsum(self.recent) / len(self.recent), prog_bar=True)
         pl_module.log("val/score_now", parts.pop("score"))
         pl_module.log_dict({f"val/{name}": value for name, value in parts.items()})
+
+
+class FolderCheckpoint(ModelCheckpoint):
+    """A ModelCheckpoint that still knows its best after its folder was renamed or moved."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        old, new = state_dict["dirpath"], str(self.dirpath)
+        moved = {key: value.replace(old, new, 1) for key, value in state_dict.items() if isinstance(value, str)}
+        scores = {path.replace(old, new, 1): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict(state_dict | moved | {"best_k_models": scores})
 
 
 class DrawSamples(L.Callback):

@@ -11,7 +11,7 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mmgan.errors import MmganError
@@ -76,6 +76,7 @@ def script(job: Callable[[Any], None]) -> Callable[[Any], None]:
             os.environ.setdefault(pool, str(cfg.threads))
         # Inside the job: what leaves it, but for SystemExit, Hydra announces in words of its own.
         try:
+            check_options(cfg)
             job(cfg)
         except (MmganError, HydraException, OmegaConfBaseException) as error:
             sys.exit(f"error: {sentence(error)}")
@@ -83,6 +84,17 @@ def script(job: Callable[[Any], None]) -> Callable[[Any], None]:
             sys.exit("interrupted; train.py goes on with resume=true, tune.py by the same command.")
 
     return wrapped
+
+
+def check_options(cfg: Any) -> None:
+    """Raise MmganError for options that Hydra lets through: added ones (+fold=3), and numbers that mean nothing."""
+    known = set(OmegaConf.get_type(cfg).__dataclass_fields__) | {"experiment"}
+    if added := sorted(set(cfg) - known):
+        raise MmganError(f"there is no option '{added[0]}'{_closest(added[0])}; --help lists the options.")
+    for name, least in (("seed", 0), ("threads", 1), ("n_trials", 1), ("ratio", 0), ("n_per_class", 1)):
+        value = cfg.get(name)
+        if value is not None and not value >= least:  # NaN too
+            raise MmganError(f"{name}={value}: give a number from {least} on.")
 
 
 def run(main: Callable[[], None]) -> None:

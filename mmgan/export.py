@@ -1,6 +1,7 @@
 """Checkpoints to one file of synthetic labelled rows that plain numpy reads."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,14 @@ def synthesize(cfg: DictConfig) -> Path:
     if out.suffix not in (".pkl", ".npz"):
         raise MmganError(f"out={out}: the name must end with .pkl or .npz.")
     check_writable(out)
-    models = [load(path) for path in checkpoints]
+    found = [(load(path), path) for path in checkpoints]
+    found.sort(key=lambda pair: pair[0].recipe["fold"])
+    models, checkpoints = [model for model, _ in found], [path for _, path in found]
+    folds = [model.recipe["fold"] for model in models]
+    if len(set(folds)) < len(folds):
+        raise MmganError(f"ckpt: two of the checkpoints are of one fold ({folds}); give one per fold.")
     dataset = _common_data(models, checkpoints, cfg.data_path)
-    entries = [_fold_entry(model, path, dataset, cfg) for model, path in zip(models, checkpoints, strict=True)]
-    entries.sort(key=lambda entry: entry["fold"])
-    if len({entry["fold"] for entry in entries}) < len(entries):
-        raise MmganError(
-            f"ckpt: two of the checkpoints are of one fold ({[e['fold'] for e in entries]}); give one per fold."
-        )
+    entries = [_fold_entry(model, path, dataset, cfg) for model, path in found]
     content = _file_content(dataset, entries, models[0].recipe)
     (write_npz if out.suffix == ".npz" else write_pickle)(out, content)
     _report(out, entries)
@@ -46,9 +47,9 @@ def synthesize(cfg: DictConfig) -> Path:
 
 def find_checkpoints(where: Any) -> list[Path]:
     """Return the checkpoint files of a file, a run's folder, a folder of folds, or a list of these."""
-    if not isinstance(where, str):
+    if isinstance(where, Sequence) and not isinstance(where, str):
         return [path for item in where for path in find_checkpoints(item)]
-    path = Path(where)
+    path = Path(str(where))
     if path.is_file():
         return [path]
     if not path.is_dir():

@@ -11,15 +11,17 @@ from typing import Any
 import lightning as L
 import torch
 from hydra.utils import instantiate
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import RichProgressBar
 from omegaconf import DictConfig, OmegaConf
 
 import mmgan
 from mmgan import plots
-from mmgan.callbacks import draw_like, fold_judge
+from mmgan.callbacks import FolderCheckpoint, draw_like, fold_judge
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.data.dataset import Dataset
+from mmgan.data.folds import make_folds
 from mmgan.errors import MmganError
+from mmgan.evaluation.score import MIN_ROWS
 from mmgan.models.base import Synthesizer
 from mmgan.models.checkpoint import build_model, load, read_checkpoint, write_checkpoint, write_light_checkpoint
 from mmgan.models.neural import NeuralSynthesizer
@@ -49,12 +51,12 @@ def load_data(cfg: DictConfig) -> Dataset:
 
 def chosen_folds(cfg: DictConfig, dataset: Dataset) -> list[int]:
     """Return the fold numbers that `cfg.fold` asks for; raises MmganError if it is neither a fold's number nor `all`."""
-    count = len(dataset.splits) if cfg.data.split == "file" and dataset.splits else cfg.data.n_splits
+    numbers = [fold.fold for fold in make_folds(dataset, cfg.data.split, cfg.data.n_splits)]
     text = str(cfg.fold)
     if text == "all":
-        return list(range(1, count + 1))
-    if not text.isdigit() or not 1 <= int(text) <= count:
-        raise MmganError(f"fold={text}: give a fold's number from 1 to {count}, or fold=all.")
+        return numbers
+    if not text.isdecimal() or int(text) not in numbers:
+        raise MmganError(f"fold={text}: give one of {', '.join(map(str, numbers))}, or all.")
     return [int(text)]
 
 
@@ -127,8 +129,8 @@ class Run:
         if not isinstance(model, NeuralSynthesizer):
             return self._keep(model, datamodule, folder)
         scored = len(datamodule.monitor_indices) > 0
-        best = ModelCheckpoint(folder.path, "best", monitor=model.monitor if scored else None, mode=model.mode, **KEEP)
-        last = ModelCheckpoint(folder.path, "last", **KEEP)
+        best = FolderCheckpoint(folder.path, "best", monitor=model.monitor if scored else None, mode=model.mode, **KEEP)
+        last = FolderCheckpoint(folder.path, "last", **KEEP)
         callbacks = [instantiate(node) for name, node in self.cfg.callbacks.items() if scored or name != "score"]
         trainer = self._trainer(folder, max_epochs, [*callbacks, best, last, RichProgressBar()], validate=scored)
         resume_from = str(folder.last) if self.cfg.resume and folder.last.exists() else None
@@ -182,19 +184,21 @@ class Run:
         return 0, fold_judge(datamodule, datamodule.monitor_indices, self.cfg.seed)(model)["score"]
 
     def score_fold(self, folder: RunFolder) -> dict[str, float]:
-        """Score the saved generator once against the fold's `val_indices`, and leave a picture of its samples."""
+        """Score the saved generator once against the fold's `val_indices` (if they are enough), and leave a picture."""
         datamodule = make_datamodule(self.cfg, self.dataset, self.fold, final=True)
         model = load(folder.best)
         x, y = datamodule.rows(datamodule.fit_indices, most=1000)  # enough for a picture
         picture = plots.overview(x, y, draw_like(model, y), y, self.dataset.schema.class_names)
         picture.savefig(folder.path / "samples.png", dpi=110)
+        if len(datamodule.fold.val_indices) < MIN_ROWS:
+            return {}
         scores = fold_judge(datamodule, datamodule.fold.val_indices, seed=0)(model)
         return {name: round(float(value), 4) for name, value in scores.items()}
 
     def _trainer(
         self, folder: RunFolder, max_epochs: int, callbacks: list[L.Callback], *, validate: bool = True
     ) -> L.Trainer:
-        keep = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)
+        keep = any(isinstance(callback, FolderCheckpoint) for callback in callbacks)
         return instantiate(
             self.cfg.trainer,
             max_epochs=max_epochs,

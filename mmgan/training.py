@@ -28,7 +28,7 @@ def train_folds(cfg: DictConfig) -> list[FitResult]:
 
 def print_results(results: dict[int, FitResult]) -> None:
     """Print a row per fold, and mean and spread over several."""
-    parts = list(next(iter(results.values())).metrics["scores"])
+    parts = list(next(iter(results.values())).metrics["scores"])  # none where val_indices are too few
     table = Table(title="samples against the fold's own val_indices (1 is best)")
     headings = {"indistinguishability": "indist."}  # the line of a terminal is short
     for column in ("fold", "epochs", "inner score", *parts):

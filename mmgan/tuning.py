@@ -191,6 +191,7 @@ def _write_study(study: optuna.Study, path: Path) -> None:
     """Write trials.csv and Optuna's pictures of the study."""
     study.trials_dataframe().to_csv(path / "trials.csv", index=False)
     complete = [t for t in study.trials if t.state == TrialState.COMPLETE]
+    from matplotlib import pyplot
     from optuna.visualization import matplotlib as pictures
 
     drawn = {"history": pictures.plot_optimization_history, "parallel": pictures.plot_parallel_coordinate}
@@ -203,3 +204,4 @@ def _write_study(study: optuna.Study, path: Path) -> None:
                 figure = draw(study).figure
             figure.set_size_inches(10, 6)
             figure.savefig(path / f"{name}.png", dpi=90, bbox_inches="tight")
+            pyplot.close(figure)  # which pyplot keeps otherwise, fold after fold

@@ -12,6 +12,7 @@ from mmgan.data.unpickler import as_array
 from mmgan.errors import MmganError
 
 RANDOM_STATE = 1024  # of the folds, for every seed of a training
+FEWEST_MONITOR = 10  # rows of an inner split
 FEWEST_ROWS = 60  # with fewer training rows, an inner split takes more than it tells
 
 
@@ -142,6 +143,11 @@ def inner_split(
     train_indices = np.asarray(train_indices)
     if len(train_indices) < FEWEST_ROWS or fraction == 0:
         return train_indices, train_indices[:0]
+    if fraction * len(train_indices) < FEWEST_MONITOR:
+        least = FEWEST_MONITOR / len(train_indices)
+        raise MmganError(
+            f"data.inner_val={fraction} leaves too few rows to score; give {least:.2f} or more, or 0 for none."
+        )
     rng = np.random.default_rng(seed)
     labels = y[train_indices]
     if groups is None:

@@ -37,5 +37,7 @@ class ClassDensity(nn.Module):
         unseen = (self.mass == 0)[:, None, None]
         identity = torch.eye(mean.shape[1], device=mean.device)
         covariance = torch.where(unseen, identity, covariance + 1e-4 * identity)  # rounding may leave it indefinite
-        factor = torch.linalg.cholesky(covariance.double()).float()  # (classes, latent_dim, latent_dim)
+        factor, failed = torch.linalg.cholesky_ex(covariance.double())  # (classes, latent_dim, latent_dim)
+        # Of a model that has diverged: rows that are not finite, which `Synthesizer.sample` refuses in words.
+        factor = torch.where(failed[:, None, None] > 0, torch.nan, factor).float()
         return mean[labels] + torch.einsum("bij,bj->bi", factor[labels], noise)

@@ -27,17 +27,15 @@ class Trunk(nn.Module):
         branch: dict[str, Any] | None = None,
     ):
         super().__init__()
-        self.branches = nn.ModuleDict(
-            {
-                name: ModalityEncoder(shape, width, norm=norm, **(branch or {}))
-                for name, shape in schema.modalities.items()
-            }
+        self.names = tuple(schema.modalities)  # a ModuleDict would refuse names such as "type"
+        self.branches = nn.ModuleList(
+            ModalityEncoder(shape, width, norm=norm, **(branch or {})) for shape in schema.modalities.values()
         )
         self.fusion = ConcatFusion(len(schema.modalities), width)
         self.blocks = nn.Sequential(*[ResidualMLP(width, norm=norm, dropout=dropout) for _ in range(depth)])
 
     def forward(self, x: dict[str, Tensor]) -> Tensor:
-        features = [activation(branch(x[name])) for name, branch in self.branches.items()]
+        features = [activation(branch(x[name])) for name, branch in zip(self.names, self.branches, strict=True)]
         return activation(self.blocks(self.fusion(features)))
 
 
@@ -75,8 +73,9 @@ class Generator(nn.Module):
         self.stem = nn.Linear(latent_dim, width)
         self.blocks = nn.ModuleList([ConditionalResidualMLP(width, class_dim) for _ in range(depth)])
         self.norm = ConditionalLayerNorm(width, class_dim)
-        self.branches = nn.ModuleDict(
-            {name: ModalityDecoder(shape, width, **(branch or {})) for name, shape in schema.modalities.items()}
+        self.names = tuple(schema.modalities)
+        self.branches = nn.ModuleList(
+            ModalityDecoder(shape, width, **(branch or {})) for shape in schema.modalities.values()
         )
 
     def forward(self, z: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -85,7 +84,7 @@ class Generator(nn.Module):
         for block in self.blocks:
             h = block(h, condition)
         h = activation(self.norm(h, condition))
-        return {name: branch(h) for name, branch in self.branches.items()}
+        return {name: branch(h) for name, branch in zip(self.names, self.branches, strict=True)}
 
 
 class ProjectionCritic(nn.Module):

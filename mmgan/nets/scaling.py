@@ -14,7 +14,7 @@ class Scaler(nn.Module):
     """Base: (n, *shape) in physical units -> the same shape, zero mean and unit spread, and back.
 
     Modalities of rank 1 and 2 are scaled feature by feature, of rank 3 channel by channel.
-    If no training value is negative, no inverted value is.
+    If no training value is negative, no inverted value is; a feature of whole numbers stays one.
     """
 
     def __init__(self, shape: tuple[int, ...]):
@@ -22,6 +22,7 @@ class Scaler(nn.Module):
         self.shape = tuple(shape)
         self.n_features = shape[0] if len(shape) == 3 else math.prod(shape)
         self.register_buffer("lower_bound", torch.tensor(-math.inf))
+        self.register_buffer("whole", torch.zeros(self.n_features, 1, dtype=torch.bool))
 
     def _columns(self, x: Tensor) -> Tensor:
         """(n, *shape) -> (features, values): one row per scaled feature."""
@@ -38,7 +39,9 @@ class Scaler(nn.Module):
             self.lower_bound.fill_(0.0)
         if len(x) > MAX_FIT_ROWS:
             x = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:MAX_FIT_ROWS]]
-        self._fit(self._columns(x))
+        columns = self._columns(x)
+        self.whole.copy_((columns == columns.round()).all(1, keepdim=True))
+        self._fit(columns)
         return self
 
     def forward(self, x: Tensor) -> Tensor:
@@ -47,7 +50,9 @@ class Scaler(nn.Module):
 
     def inverse(self, z: Tensor) -> Tensor:
         """Return rows in physical units, (n, *shape) -> (n, *shape)."""
-        return self._rows(self._unscale(self._columns(z)), len(z)).clamp_min(self.lower_bound)
+        columns = self._unscale(self._columns(z))
+        columns = torch.where(self.whole, columns.round(), columns)
+        return self._rows(columns, len(z)).clamp_min(self.lower_bound)
 
     def _fit(self, columns: Tensor) -> None:
         raise TypeError("a Scaler subclass defines _fit, _scale and _unscale")
@@ -135,7 +140,8 @@ class QuantileScaler(Scaler):
         z = torch.where(high, self.normal[last] + (columns - self.values[:, -1:]) / self._steep(1), z)
         tied = right - left > 1
         u = torch.rand_like(columns) if self.training else torch.full_like(columns, 0.5)
-        spread = torch.special.ndtri((left + u * (right - left)) / self.n_knots)
+        # From the first tied knot to the last: all that lies between them goes back to the tied value.
+        spread = torch.special.ndtri((left + 0.5 + u * (right - left - 1)) / self.n_knots)
         return torch.where(tied, spread, z).clamp(-5.0, 5.0)
 
     def _steep(self, side: int) -> Tensor:
@@ -162,11 +168,9 @@ class ModalityScaler(nn.Module):
 
     def __init__(self, modalities: dict[str, tuple[int, ...]], scaler: type[Scaler]):
         super().__init__()
-        self.scalers = nn.ModuleDict(
-            {
-                name: StandardScaler(shape) if self._too_wide(shape) else scaler(shape)
-                for name, shape in modalities.items()
-            }
+        self.names = tuple(modalities)  # a ModuleDict would refuse names such as "type"
+        self.scalers = nn.ModuleList(
+            StandardScaler(shape) if self._too_wide(shape) else scaler(shape) for shape in modalities.values()
         )
 
     @staticmethod
@@ -175,13 +179,13 @@ class ModalityScaler(nn.Module):
 
     def fit(self, x: dict[str, Tensor]) -> None:
         """Fit every modality on training rows."""
-        for name, scaler in self.scalers.items():
+        for name, scaler in zip(self.names, self.scalers, strict=True):
             scaler.fit(x[name])
 
     def forward(self, x: dict[str, Tensor]) -> dict[str, Tensor]:
         """Scale rows of every modality."""
-        return {name: scaler(x[name]) for name, scaler in self.scalers.items()}
+        return {name: scaler(x[name]) for name, scaler in zip(self.names, self.scalers, strict=True)}
 
     def inverse(self, z: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return rows of every modality in physical units."""
-        return {name: scaler.inverse(z[name]) for name, scaler in self.scalers.items()}
+        return {name: scaler.inverse(z[name]) for name, scaler in zip(self.names, self.scalers, strict=True)}

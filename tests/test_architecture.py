@@ -1,0 +1,60 @@
+"""The floors of the house: a module imports only from below."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FLOORS = [  # from the ground up; a room is a module or a package of mmgan
+    {"errors"},
+    {"schema", "losses", "plots", "cli"},
+    {"nets", "evaluation"},
+    {"models", "data", "run_folder"},
+    {"callbacks", "export"},
+    {"run"},
+    {"training"},
+    {"tuning", "judging"},
+]
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+MODULES = sorted(
+    path for path in (ROOT / "mmgan").rglob("*.py") if path.parent != ROOT / "mmgan" or path.stem != "__init__"
+)
+
+
+def imported(path: Path) -> set[str]:
+    """Return the dotted names that a module imports, wherever in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: imports are absolute"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_from_below_only(path):
+    room = path.relative_to(ROOT / "mmgan").parts[0].removesuffix(".py")
+    above = [
+        name
+        for name in imported(path)
+        if name.startswith("mmgan.") and (other := name.split(".")[1]) != room and FLOOR[other] >= FLOOR[room]
+    ]
+    assert not above
+
+
+@pytest.mark.parametrize("room", ["evaluation", "plots.py", "schema.py", "errors.py", "cli.py", "data/archive.py"])
+def test_what_judges_or_reads_any_file_knows_no_torch(room):
+    where = ROOT / "mmgan" / room
+    for path in where.rglob("*.py") if where.is_dir() else [where]:
+        assert not {name.split(".")[0] for name in imported(path)} & {"torch", "lightning"}
+
+
+@pytest.mark.parametrize("script", ["train.py", "tune.py", "synthesize.py"])
+def test_a_script_is_short_and_loads_nothing_heavy_before_it_starts(script):
+    tree = ast.parse((ROOT / script).read_text())
+    at_start = {node.module for node in tree.body if isinstance(node, ast.ImportFrom)}
+    assert at_start == {"omegaconf", "mmgan.cli"}
+    assert len((ROOT / script).read_text().splitlines()) <= 25

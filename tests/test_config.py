@@ -1,0 +1,187 @@
+"""Every file in conf/ composes and becomes an object; what cannot be used ends with one sentence."""
+
+import importlib.util
+import inspect
+import runpy
+import subprocess
+import sys
+
+import pytest
+from conftest import CONF, TINY_RUN, compose
+from hydra.core.global_hydra import GlobalHydra
+from hydra.utils import get_method, instantiate
+from omegaconf import OmegaConf
+
+from mmgan.models.checkpoint import build_model
+from mmgan.run import plain
+from mmgan.schema import DataSchema
+
+ROOT = CONF.parent
+SCHEMA = DataSchema({"spec": (3, 9), "env": (5,)}, (0, 1), ("a", "b"))
+
+
+def choices(group):
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+# -- every choice -------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", choices("."))
+def test_every_primary_config_composes_and_lists_itself_before_its_groups(name):
+    text = OmegaConf.load(CONF / f"{name}.yaml")
+    first = [entry for entry in text.defaults if isinstance(entry, str)]
+    assert first == [f"{name}_options", "_self_"] and list(text.defaults[:2]) == first
+    cfg = compose(name, small=False)
+    assert OmegaConf.missing_keys(cfg) == ({"ckpt"} if name == "synthesize" else set())
+
+
+@pytest.mark.parametrize("group", ["data", "model", "trainer", "logger", "callbacks"])
+def test_every_choice_of_every_group_composes(group):
+    for name in choices(group):
+        if (group, name) != ("data", "default"):  # included by the others, and no data set
+            cfg = compose("train", f"{group}={name}", small=False)
+            assert not OmegaConf.missing_keys(cfg)
+            assert group not in ("data", "model") or cfg[group].name == name
+
+
+@pytest.mark.parametrize("name", [name for name in choices("data") if name != "default"])
+def test_every_data_set_has_a_source_that_takes_these_options(name):
+    cfg = compose("train", f"data={name}")
+    source = plain(cfg.data.source)
+    inspect.signature(get_method(source.pop("_target_"))).bind(**source)
+    assert set(OmegaConf.load(CONF / "data" / "default.yaml")) <= set(cfg.data)
+
+
+@pytest.mark.parametrize("name", choices("model"))
+def test_every_model_is_built_for_the_data_s_shapes(name):
+    cfg = compose("train", f"model={name}")
+    assert build_model(plain(cfg.model), SCHEMA).schema == SCHEMA
+
+
+@pytest.mark.parametrize("scaler", choices("model/scaler"))
+def test_every_scaler_can_be_chosen(scaler):
+    cfg = compose("train", f"model/scaler={scaler}")
+    model = build_model(plain(cfg.model), SCHEMA)
+    assert type(model.scaler.scalers[0]).__name__.lower() == f"{scaler}scaler"
+
+
+def test_trainer_logger_and_callbacks_become_objects(tmp_path):
+    for name in choices("trainer"):
+        instantiate(compose("train", f"trainer={name}").trainer, logger=False, enable_checkpointing=False)
+    for name in choices("logger"):
+        if name != "wandb" or importlib.util.find_spec("wandb"):
+            instantiate(compose("train", f"logger={name}").logger)(save_dir=str(tmp_path))
+    for name in choices("callbacks"):
+        for node in compose("train", f"callbacks={name}", small=False).callbacks.values():
+            assert callable(instantiate(node).state_dict)
+
+
+@pytest.mark.parametrize("name", choices("experiment"))
+@pytest.mark.parametrize("script", ["train", "tune"])
+def test_every_experiment_composes(script, name):
+    compose(script, f"experiment={name}", small=False)
+
+
+# -- search spaces ------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", choices("search"))
+def test_a_search_space_holds_keys_of_the_configuration_and_their_defaults(name):
+    cfg = compose("tune", f"model={name}", small=False)
+    assert cfg.search.epochs < cfg.trainer.max_epochs or cfg.trainer.max_epochs == 2
+    for key, options in cfg.search.space.items():
+        default = OmegaConf.select(cfg, key, throw_on_missing=True)
+        assert default is not None, key
+        if options.type == "categorical":
+            assert default in options.choices, key
+        else:
+            assert options.type in ("int", "float") and options.low < options.high, key
+            assert options.low <= default <= options.high, key
+
+
+def test_an_override_reaches_every_place_that_means_the_same():
+    cfg = compose("train", "data=bearing", "data.n_train=77", "data.draw=3")
+    assert plain(cfg.data.source) == {
+        "_target_": "mmgan.data.sources.bearing.bearing", "n_train": 77, "n_test": 1140, "imbalance": 1.0, "draw": 3,
+    }  # fmt: skip
+
+
+# -- sentences ----------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def script(monkeypatch):
+    """Run a script in this process as its command line would; return its exit status or last words."""
+
+    def run(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+        GlobalHydra.instance().clear()
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(f"{name}.py", run_name="__main__")
+        GlobalHydra.instance().clear()
+        return ended.value.code
+
+    monkeypatch.chdir(ROOT)
+    return run
+
+
+SENTENCES = {
+    "misspelt option": (
+        ["flod=3"],
+        "error: there is no option 'flod'; did you mean 'fold'?; --help lists the options.",
+    ),
+    "misspelt key": (["model.latent_dmi=3"], r"error: there is no option 'model.latent_dmi'"),
+    "wrong type": (["seed=x"], "error: seed=x: this option takes a value of type int"),
+    "unknown choice": (
+        ["data=wacth"],
+        "error: data=wacth: there is no such choice; choose bearing, default, pkl, watch",
+    ),
+    "no file": (["data=pkl"], "error: data=pkl needs a file; give data.path=FILE."),
+    "missing file": (["data=pkl", "data.path=nowhere.pkl"], "error: there is no file nowhere.pkl"),
+    "fold in letters": (["fold=three"], "error: fold=three: give one of 1, 2, 3, 4, 5, or all."),
+    "fold beyond the last": (["fold=9"], "error: fold=9: give one of 1, 2, 3, 4, 5, or all."),
+    "added key": (["+flod=3"], "error: there is no option 'flod'; did you mean 'fold'?"),
+    "negative seed": (["seed=-1"], "error: seed=-1: give a number from 0 on."),
+    "no thread": (["threads=0"], "error: threads=0: give a number from 1 on."),
+    "fold zero": (["fold=0"], "error: fold=0: give one of 1, 2, 3, 4, 5, or all."),
+    "no epochs": (["trainer.max_epochs=0"], "error: trainer.max_epochs=0: give a whole number from 1 on."),
+    "split": (["data.split=magic"], "error: data.split=magic is unknown; choose stratified, group or file."),
+    "no groups": (["data.split=group"], "has no groups"),
+    "batch size": (["data.batch_size=0"], "data.batch_size=0"),
+    "inner split": (["data.inner_val=1.5"], "data.inner_val=1.5 is not possible"),
+}
+
+
+@pytest.mark.parametrize("case", SENTENCES)
+def test_what_cannot_be_used_ends_with_one_sentence_and_nothing_written(script, case, tiny, tmp_path):
+    arguments, expected = SENTENCES[case]
+    if not any(argument.startswith("data=") for argument in arguments):
+        arguments = ["data=pkl", f"data.path={tiny}", *arguments]
+    out = tmp_path / "run"
+    code = script("train", *TINY_RUN, *arguments, f"out_dir={out}")  # what is not refused has an end, too
+    assert isinstance(code, str) and code.startswith("error: ") and expected in code
+    assert "\n" not in code and "Traceback" not in code
+    assert not out.exists()
+
+
+def test_synthesize_asks_for_a_checkpoint(script):
+    assert script("synthesize").startswith("error: give ckpt=")
+
+
+def test_tune_names_its_own_options(script):
+    assert "did you mean 'n_trials'" in script("tune", "n_trails=3")
+
+
+def test_help_is_shown_without_torch():
+    code = (
+        "import runpy, sys\n"
+        "sys.argv = ['train.py', '--help']\n"
+        "try:\n    runpy.run_path('train.py', run_name='__main__')\n"
+        "finally:\n    print('heavy:', sorted({'torch', 'lightning', 'optuna', 'numpy', 'sklearn'} & set(sys.modules)))\n"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stderr
+    assert "heavy: []" in shown.stdout
+    assert "fold: 1" in shown.stdout and "latent_dim" in shown.stdout
+
+
+def test_hydra_s_own_folders_are_not_made():
+    for name in choices("."):
+        text = OmegaConf.load(CONF / f"{name}.yaml").hydra
+        assert text.output_subdir is None and text.run.dir == "."

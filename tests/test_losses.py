@@ -1,0 +1,92 @@
+"""Losses against their closed forms."""
+
+import math
+
+import pytest
+import torch
+from torch.distributions import Independent, Normal, kl_divergence
+
+from mmgan.losses.adversarial import WassersteinGP, gradient_penalty, input_gradient_norm, mix
+from mmgan.losses.variational import kl_standard_normal, reconstruction_error, reparameterize
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+def linear_critic(scale=1.0):
+    """A critic w.x over two modalities, and the norm of w."""
+    w = {"spec": scale * torch.randn(3, 5), "env": scale * torch.randn(4)}
+    norm = math.sqrt(sum(float(v.square().sum()) for v in w.values()))
+    return lambda x: sum((x[name] * v).flatten(1).sum(1) for name, v in w.items()), norm
+
+
+def batch(n=6):
+    return {"spec": torch.randn(n, 3, 5), "env": torch.randn(n, 4)}
+
+
+def test_kl_is_that_of_torch_distributions():
+    mu, logvar = torch.randn(7, 5), torch.randn(7, 5)
+    posterior = Independent(Normal(mu, (logvar / 2).exp()), 1)
+    prior = Independent(Normal(torch.zeros(7, 5), torch.ones(7, 5)), 1)
+    torch.testing.assert_close(kl_standard_normal(mu, logvar), kl_divergence(posterior, prior).mean())
+
+
+def test_kl_of_the_prior_is_zero_and_the_batch_size_does_not_scale_it():
+    mu, logvar = torch.randn(3, 5), torch.randn(3, 5)
+    assert kl_standard_normal(torch.zeros(3, 5), torch.zeros(3, 5)) == 0
+    torch.testing.assert_close(kl_standard_normal(mu, logvar), kl_standard_normal(mu.repeat(9, 1), logvar.repeat(9, 1)))
+
+
+def test_reparameterize_has_the_posterior_s_moments_and_gradients():
+    mu, logvar = torch.tensor([[1.0, -2.0]], requires_grad=True), torch.tensor([[0.0, math.log(9)]], requires_grad=True)
+    z = reparameterize(mu, logvar, torch.randn(100_000, 2))
+    torch.testing.assert_close(z.mean(0), mu[0], atol=0.04, rtol=0)
+    torch.testing.assert_close(z.std(0), torch.tensor([1.0, 3.0]), atol=0.04, rtol=0)
+    z.sum().backward()
+    assert mu.grad.abs().min() > 0 and logvar.grad is not None
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.1, 3.0])
+def test_penalty_of_a_linear_critic_is_that_of_its_norm_over_both_modalities(scale):
+    critic, norm = linear_critic(scale)
+    torch.testing.assert_close(input_gradient_norm(critic, batch()), torch.full((6,), norm), atol=2e-6, rtol=1e-5)
+    torch.testing.assert_close(gradient_penalty(critic, batch()), torch.tensor((norm - 1) ** 2), atol=1e-5, rtol=1e-4)
+
+
+def test_penalty_has_a_finite_slope_at_a_gradient_of_zero():
+    w = torch.zeros(4, requires_grad=True)
+    gradient_penalty(lambda x: (x["env"] * w).sum(1), {"env": torch.randn(3, 4)}).backward()
+    assert torch.isfinite(w.grad).all()
+
+
+def test_penalty_trains_the_critic_through_the_gradient():
+    w = torch.full((4,), 2.0, requires_grad=True)  # norm 4
+    gradient_penalty(lambda x: (x["env"] * w).sum(1), {"env": torch.randn(3, 4)}).backward()
+    torch.testing.assert_close(w.grad, 2 * (4 - 1) * w.detach() / 4)  # d (|w| - 1)^2 / dw = 2 (|w| - 1) w / |w|
+
+
+def test_mixing_uses_one_epsilon_per_sample_in_all_modalities():
+    real, fake, epsilon = batch(), batch(), torch.rand(6)
+    for name, mixed in mix(real, fake, epsilon).items():
+        share = (mixed - fake[name]) / (real[name] - fake[name])
+        torch.testing.assert_close(share.flatten(1), epsilon[:, None].expand(6, share[0].numel()), atol=1e-3, rtol=1e-3)
+
+
+def test_wasserstein_terms():
+    critic, norm = linear_critic()
+    real, fake = batch(), batch()
+    game = WassersteinGP()
+    terms = game.critic_terms(critic, real, fake)
+    assert set(terms) == {"adversarial", "gradient_penalty"}
+    torch.testing.assert_close(terms["adversarial"], critic(fake).mean() - critic(real).mean())
+    torch.testing.assert_close(terms["gradient_penalty"], torch.tensor((norm - 1) ** 2), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(game.generator_term(critic(fake)), -critic(fake).mean())
+
+
+def test_reconstruction_counts_a_wide_modality_no_more_than_a_narrow_one():
+    x = {"wide": torch.zeros(5, 30, 40), "narrow": torch.zeros(5, 2)}
+    restored = {"wide": torch.full((5, 30, 40), 1.0), "narrow": torch.full((5, 2), 3.0)}
+    assert reconstruction_error(x, restored) == (1 + 9) / 2
+    assert reconstruction_error(x, x) == 0

@@ -1,0 +1,298 @@
+"""One battery for every generator in conf/model/: what a `Synthesizer` promises, and what its training does."""
+
+import itertools
+import random
+from types import SimpleNamespace
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+from conftest import CONF, THREE, TWO, compose, rows_of
+from hydra.utils import get_class
+from omegaconf import OmegaConf
+
+from mmgan.data.dataset import Dataset
+from mmgan.errors import MmganError
+from mmgan.models.base import Synthesizer
+from mmgan.models.checkpoint import load
+from mmgan.models.neural import DivergedError, NeuralSynthesizer
+from mmgan.run import Run
+from mmgan.schema import DataSchema
+
+
+def families(kind: type) -> list[str]:
+    """Return the names of the configurations in conf/model/ whose class is of `kind`."""
+    configs = {path.stem: OmegaConf.load(path) for path in sorted((CONF / "model").glob("*.yaml"))}
+    return [name for name, cfg in configs.items() if "_target_" in cfg and issubclass(get_class(cfg._target_), kind)]
+
+
+SYNTHESIZERS, NEURAL = families(Synthesizer), families(NeuralSynthesizer)
+LABELS = ("walk", "run", "rest", "jump")  # the data's own; sorted they are in another order than these
+
+
+def dataset_of(shapes=None, rows=100, classes=4, splits=None):
+    y = np.arange(rows) % classes
+    schema = DataSchema(dict(shapes or TWO), LABELS[:classes], LABELS[:classes])
+    return Dataset(schema, rows_of(shapes or TWO, y), y.astype(np.int64), splits=splits)
+
+
+def train(name, dataset, *overrides, precision="32-true", epochs=2):
+    """Train the small model of conf/model/<name>.yaml on fold 1 for `epochs` x 2 batches."""
+    cfg = compose("train", f"model={name}", *overrides)
+    model, datamodule = Run(cfg, dataset, 1).build(final=True)
+    if not isinstance(model, NeuralSynthesizer):
+        return SimpleNamespace(model=model)
+    before = {key: value.detach().clone() for key, value in model.named_parameters()}
+    trainer = L.Trainer(
+        max_epochs=epochs, accelerator="cpu", devices=1, precision=precision, logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(model, datamodule=datamodule)
+    return SimpleNamespace(model=model, before=before, trainer=trainer, dataset=dataset, datamodule=datamodule)
+
+
+@pytest.fixture(scope="module", params=SYNTHESIZERS)
+def run(request):
+    return train(request.param, dataset_of())
+
+
+@pytest.fixture
+def model(run):
+    return run.model
+
+
+@pytest.fixture(scope="module", params=NEURAL)
+def neural(request):
+    return train(request.param, dataset_of())
+
+
+def scaled_batch(trained):
+    return trained.model.rows(next(iter(trained.datamodule.train_dataloader())))
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(a[name].tobytes() == b[name].tobytes() for name in a)
+
+
+def test_there_is_something_to_test():
+    assert "vacwgan" in SYNTHESIZERS
+
+
+# -- training -----------------------------------------------------------------------------------------------------------
+def trained_parameters(model):
+    return {
+        id(p) for optimizer in model.configure_optimizers() for group in optimizer.param_groups for p in group["params"]
+    }
+
+
+def test_every_trained_parameter_moves_and_the_frozen_ones_have_no_optimizer(neural):
+    optimized = trained_parameters(neural.model)
+    for name, parameter in neural.model.named_parameters():
+        frozen = name.startswith(("average.", "first_stage."))
+        assert (id(parameter) in optimized) != frozen, name
+        # A Wasserstein game compares scores, so that a constant added to all of them has no gradient.
+        if not frozen and name != "critic.score.bias":
+            assert not torch.equal(parameter, neural.before[name]), name
+
+
+def test_no_parameter_has_two_optimizers(neural):
+    listed = [p for o in neural.model.configure_optimizers() for group in o.param_groups for p in group["params"]]
+    assert len(listed) == len({id(p) for p in listed})
+
+
+def test_a_phase_moves_its_own_modules_and_leaves_no_gradient_on_the_others(neural):
+    model = neural.model
+    for phase, optimizer in zip(model.phases(), model.configure_optimizers(), strict=True):
+        model.zero_grad(set_to_none=True)
+        before = {name: p.detach().clone() for name, p in model.named_parameters()}
+        model.update(phase, optimizer, *scaled_batch(neural))
+        own = {id(p) for module in phase.modules for p in module.parameters()}
+        for name, parameter in model.named_parameters():
+            if id(parameter) not in own:
+                assert parameter.grad is None and torch.equal(parameter, before[name]), (phase.name, name)
+        assert any(p.grad is not None for p in model.parameters() if id(p) in own)
+
+
+def test_the_words_for_terms_are_those_of_the_weights_and_of_the_log(neural):
+    x, labels = scaled_batch(neural)
+    logged = set(neural.trainer.callback_metrics)
+    assert set(neural.model.weights) == {phase.name for phase in neural.model.phases()}
+    for phase in neural.model.phases():
+        terms = phase.terms(x, labels)
+        assert terms.keys() == neural.model.weights[phase.name].keys()
+        assert {f"{phase.name}/{term}" for term in terms} | {f"{phase.name}/gradient_norm"} <= logged
+        assert all(value.shape == () for value in terms.values())
+
+
+def test_lightning_counts_batches(neural):
+    assert neural.trainer.global_step == 4
+
+
+def test_a_term_that_is_not_finite_is_named(neural):
+    x, labels = scaled_batch(neural)
+    phase, optimizer = neural.model.phases()[0], neural.model.configure_optimizers()[0]
+    name = next(iter(x))
+    x[name][0] = float("nan")
+    with pytest.raises(DivergedError, match=f"{phase.name}/"):
+        neural.model.update(phase, optimizer, x, labels)
+
+
+def test_the_model_declares_its_monitor(neural):
+    assert neural.model.monitor and neural.model.mode in ("max", "min")
+
+
+# -- sampling -----------------------------------------------------------------------------------------------------------
+def test_samples_have_the_shapes_of_the_data(model):
+    labels = ["rest"] * 3 + ["walk"] * 70
+    rows = model.sample(labels, seed=3)
+    assert list(rows) == list(model.schema.modalities)
+    for name, shape in model.schema.modalities.items():
+        assert rows[name].shape == (73, *shape) and rows[name].dtype == np.float32
+        assert np.isfinite(rows[name]).all()
+        if isinstance(model, NeuralSynthesizer):
+            assert rows[name].min() >= 0  # as in the training rows
+            assert len(np.unique(rows[name].reshape(73, -1), axis=0)) == 73
+
+
+def test_same_seed_same_bytes_and_another_seed_other_rows(model):
+    labels = ["run"] * 5 + ["rest"] * 5
+    assert same(model.sample(labels, seed=1), model.sample(np.array(labels), seed=1))
+    assert same(model.sample(labels), model.sample(labels, seed=0))
+    assert not same(model.sample(labels, seed=1), model.sample(labels, seed=2))
+
+
+def test_a_row_depends_on_seed_label_and_rank_alone(model):
+    many = model.sample(["run"] * 150 + ["rest"] * 2, seed=5)
+    mixed = ["rest", "run", "walk", "run", "run", "rest", "jump"]
+    rows = model.sample(mixed, seed=5)
+    for name in rows:
+        assert rows[name][[1, 3, 4]].tobytes() == many[name][:3].tobytes()
+        assert rows[name][[0, 5]].tobytes() == many[name][150:].tobytes()
+        assert model.sample(["run"] * 65, seed=5)[name].tobytes() == many[name][:65].tobytes()
+
+
+def test_classes_differ(model):
+    rows = model.sample(["run"] * 4 + ["walk"] * 4)
+    assert all(not np.allclose(value[:4], value[4:]) for value in rows.values())
+
+
+def test_sampling_leaves_global_random_states_and_the_training_mode_alone(model):
+    given = {name: value[:4] for name, value in rows_of(TWO, np.zeros(4)).items()}
+    before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002 - the state others use
+    for training in (True, False):
+        set_mode(model, training)
+        model.sample(["run", "walk"])
+        if can_resample(model):
+            model.resample(given, ["run"] * 4)
+        assert all(module.training == training for module in getattr(model, "modules", list)())
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert np.array_equal(before[1], np.random.get_state()[1])  # noqa: NPY002
+    assert before[2] == random.getstate()
+
+
+def test_samples_are_the_same_in_either_mode(model):
+    drawn = [set_mode(model, training).sample(["run"] * 3) for training in (True, False)]
+    assert same(*drawn)
+
+
+@pytest.mark.parametrize("labels", [["swim"], [0], ["run", "Run"], []], ids=str)
+def test_unknown_labels_are_refused(model, labels):
+    with pytest.raises(MmganError, match="label"):
+        model.sample(labels)
+
+
+def test_every_way_to_sample_works_and_others_are_refused(model):
+    own, drawn = model.sampling, {}
+    for sampling in model.samplings:
+        model.use_sampling(sampling)
+        drawn[sampling] = model.sample(["run"] * 4)
+    with pytest.raises(MmganError, match=r"sampling=magic: .*prior"):
+        model.use_sampling("magic")
+    model.use_sampling(own)
+    names = list(drawn)
+    assert all(not same(drawn[a], drawn[b]) for a, b in itertools.pairwise(names))
+
+
+def can_resample(model):
+    if isinstance(model, NeuralSynthesizer):
+        return type(model).regenerate is not NeuralSynthesizer.regenerate
+    return type(model)._resample is not Synthesizer._resample
+
+
+def set_mode(model, training):
+    return model.train(training) if isinstance(model, torch.nn.Module) else model
+
+
+def test_rows_near_given_rows_or_a_sentence(run):
+    model, labels = run.model, ["run"] * 70 + ["rest"] * 3
+    x = rows_of(TWO, np.repeat([1, 2], [70, 3]))
+    if not can_resample(model):
+        with pytest.raises(MmganError, match="rows near given rows"):
+            model.resample(x, labels)
+        return
+    rows = model.resample(x, labels, seed=4)
+    assert {name: value.shape for name, value in rows.items()} == {name: value.shape for name, value in x.items()}
+    assert same(rows, model.resample(x, labels, seed=4)) and not same(rows, model.resample(x, labels, seed=5))
+    few = model.resample({name: value[:2] for name, value in x.items()}, labels[:2], seed=4)
+    assert all(few[name].tobytes() == rows[name][:2].tobytes() for name in rows)
+    with pytest.raises(MmganError, match="73 rows"):
+        model.resample(x, labels[:-1])
+    with pytest.raises(MmganError, match="modalities"):
+        model.resample({"spec": x["spec"]}, labels)
+    with pytest.raises(MmganError, match="shape"):
+        model.resample(x | {"env": x["env"][:, :1]}, labels)
+
+
+# -- on disk ------------------------------------------------------------------------------------------------------------
+def test_a_loaded_model_draws_the_same_bytes(run, tmp_path):
+    path = tmp_path / "best.pth"
+    torch.save({"recipe": run.model.recipe, "state_dict": run.model.state_dict()}, path)
+    loaded = load(path)
+    labels = ["rest"] * 3 + ["walk"] * 70
+    assert not getattr(loaded, "training", False) and loaded.schema == run.model.schema
+    assert same(loaded.sample(labels, seed=9), run.model.sample(labels, seed=9))
+
+
+def test_tensors_that_do_not_fit_the_recipe_are_refused(run, tmp_path):
+    state = run.model.state_dict()
+    state.pop(next(iter(state)))
+    torch.save({"recipe": run.model.recipe, "state_dict": state}, tmp_path / "cut.pth")
+    with pytest.raises(MmganError, match=r"cut\.pth: its tensors do not fit"):
+        load(tmp_path / "cut.pth")
+
+
+# -- odd data -----------------------------------------------------------------------------------------------------------
+ONE_ROW_EACH = [{"fold": 1, "train_indices": np.arange(4), "val_indices": np.arange(4, 12)}]
+ODD = {
+    "one class": {"classes": 1},
+    "one row per class": {"splits": ONE_ROW_EACH},
+    "ranks 1, 2 and 3": {"shapes": THREE},
+    "one modality": {"shapes": {"x": (5,)}},
+    "names of module attributes": {"shapes": {"type": (3,), "values": (4,), "forward": (2, 8)}},
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("name", SYNTHESIZERS)
+def test_odd_data(name, odd):
+    dataset = dataset_of(**ODD[odd])
+    model = train(name, dataset, "data.split=file", epochs=1).model
+    rows = model.sample(list(dataset.schema.labels) * 2)
+    assert all(np.isfinite(value).all() for value in rows.values())
+    if can_resample(model):
+        model.resample(rows, list(dataset.schema.labels) * 2)
+
+
+@pytest.mark.parametrize("name", NEURAL)
+def test_mixed_precision_trains_to_finite_samples(name):
+    model = train(name, dataset_of(), precision="bf16-mixed").model
+    assert all(torch.isfinite(p).all() and p.dtype == torch.float32 for p in model.parameters())
+    model.sample(["run"] * 100)
+
+
+@pytest.mark.parametrize("scaler", ["quantile", "standard", "minmax"])
+@pytest.mark.parametrize("name", NEURAL)
+def test_every_scaler_can_be_chosen(name, scaler):
+    rows = train(name, dataset_of(), f"model/scaler={scaler}", epochs=1).model.sample(["run"] * 10)
+    assert all(value.min() >= 0 for value in rows.values())

@@ -1,0 +1,310 @@
+"""Networks and scalers, each against what it promises."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch.nn import functional as F
+
+from mmgan.nets.blocks import ConditionalLayerNorm
+from mmgan.nets.density import ClassDensity
+from mmgan.nets.modality import ModalityDecoder, ModalityEncoder
+from mmgan.nets.multimodal import Classifier, Encoder, Generator, ProjectionCritic
+from mmgan.nets.scaling import MAX_KNOTS, MinMaxScaler, ModalityScaler, QuantileScaler, StandardScaler
+from mmgan.schema import DataSchema
+
+SCHEMA = DataSchema({"features": (7,), "spec": (3, 9), "image": (2, 4, 5)}, (0, 1, 2), ("a", "b", "c"))
+SHAPES = [(76,), (1,), (3, 100), (15, 16), (7, 48), (1, 1), (2, 3, 5), (1, 28, 28), (3, 1, 2)]
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+def fitted(scaler, x, *, training=False):
+    scaler.fit(torch.as_tensor(x, dtype=torch.float32))
+    return scaler.train(training)
+
+
+def column(values):
+    return torch.as_tensor(np.asarray(values), dtype=torch.float32).reshape(-1, 1)
+
+
+# -- scaling ------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("draw", ["lognormal", "bimodal", "uniform"])
+def test_quantile_scaling_makes_any_continuous_feature_normal(draw):
+    rng = np.random.default_rng(0)
+    x = {
+        "lognormal": rng.lognormal(3, 1.5, 2000),
+        "bimodal": np.concatenate([rng.normal(-50, 1, 700), rng.normal(9, 3, 1300)]),
+        "uniform": rng.uniform(-1e-3, 1e-3, 2000),
+    }[draw]
+    z = fitted(QuantileScaler((1,)), column(x))(column(x)).numpy().ravel()
+    assert stats.kstest(z, "norm").pvalue > 0.5
+    ranks = stats.norm.ppf((stats.rankdata(x) - 0.5) / len(x))  # the same map, from scipy's ranks
+    middle = np.abs(ranks) < 2
+    np.testing.assert_allclose(z[middle], ranks[middle], atol=0.06)
+
+
+def test_quantile_scaling_is_inverted_at_the_knots_between_them_and_in_the_tails():
+    x = torch.randn(600, 4) * torch.tensor([1.0, 10.0, 0.01, 3.0]) - 2
+    scaler = fitted(QuantileScaler((4,)), x)
+    spread = x.std(0)
+    beyond = torch.stack([x.max(0).values + 0.2 * spread, x.min(0).values - 0.2 * spread])
+    for rows in (scaler.values.T, x, beyond):
+        torch.testing.assert_close(scaler.inverse(scaler(rows)) / spread, rows / spread, atol=1e-3, rtol=1e-3)
+
+
+def test_values_far_outside_stay_finite_and_bounded():
+    scaler = fitted(QuantileScaler((1,)), torch.randn(300, 1))
+    z = scaler(column([-1e30, -1e6, 1e6, 1e30]))
+    assert z.abs().max() <= 5
+    assert torch.isfinite(scaler.inverse(column([-50.0, 50.0]))).all()
+
+
+def test_scaling_is_monotone_both_ways():
+    rng = np.random.default_rng(1)
+    x = column(np.concatenate([np.zeros(300), rng.exponential(1, 500), np.full(100, 7.0)]))
+    scaler = fitted(QuantileScaler((1,)), x)
+    assert (scaler(column(np.linspace(-3, 20, 2000))).ravel().diff() >= 0).all()
+    assert (scaler.inverse(column(np.linspace(-6, 6, 2000))).ravel().diff() >= 0).all()
+
+
+def test_tied_values_are_spread_over_their_ranks_in_training_and_snapped_back():
+    rng = np.random.default_rng(2)
+    x = column(np.concatenate([np.zeros(400), 1 + rng.exponential(1, 600)]))
+    scaler = fitted(QuantileScaler((1,)), x, training=True)
+    zeros = column(np.zeros(5000))
+    z = scaler(zeros).ravel()
+    assert stats.kstest(stats.norm.cdf(z.numpy()), "uniform", args=(0, 0.4)).statistic < 0.03
+    assert (scaler.inverse(z[:, None]) == 0).all()
+    scaler.eval()
+    middle = scaler(zeros).ravel()
+    assert middle.unique().numel() == 1  # no chance in eval mode
+    assert middle[0].item() == pytest.approx(stats.norm.ppf(0.2), abs=0.02)
+    assert scaler.inverse(middle[:, None]).abs().max() == 0
+
+
+def test_integers_stay_integers():
+    x = column(np.random.default_rng(3).choice(5, 1000, p=[0.4, 0.3, 0.15, 0.1, 0.05]))
+    scaler = fitted(QuantileScaler((1,)), x, training=True)
+    torch.testing.assert_close(scaler.inverse(scaler(x)), x, atol=0, rtol=0)
+    drawn = scaler.inverse(torch.randn(20_000, 1)).ravel()
+    assert torch.equal(drawn, drawn.round())
+    shares = torch.bincount(drawn.long(), minlength=5)[:5] / len(drawn)
+    np.testing.assert_allclose(shares.numpy(), [0.4, 0.3, 0.15, 0.1, 0.05], atol=0.02)
+
+
+@pytest.mark.parametrize("scaler", [QuantileScaler, StandardScaler, MinMaxScaler])
+def test_a_constant_feature_comes_back_as_that_constant(scaler):
+    x = torch.stack([torch.full((50,), 3.25), torch.randn(50)], dim=1)
+    scaler = fitted(scaler((2,)), x, training=True)
+    assert torch.isfinite(scaler(x)).all()
+    torch.testing.assert_close(scaler.inverse(scaler(x))[:, 0], x[:, 0])
+    if isinstance(scaler, QuantileScaler):
+        assert (scaler.inverse(3 * torch.randn(200, 2))[:, 0] == 3.25).all()
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_a_handful_of_rows_can_be_scaled(rows):
+    x = torch.randn(rows, 3, 4)
+    scaler = fitted(QuantileScaler((3, 4)), x, training=True)
+    assert torch.isfinite(scaler(x)).all()
+    assert torch.isfinite(scaler.inverse(torch.randn(64, 3, 4))).all()
+
+
+@pytest.mark.parametrize("scaler", [QuantileScaler, StandardScaler, MinMaxScaler])
+def test_what_is_never_negative_stays_so_and_what_may_be_negative_is_left_alone(scaler):
+    wild = 6 * torch.randn(500, 4)
+    assert fitted(scaler((4,)), torch.rand(100, 4)).inverse(wild).min() >= 0
+    assert fitted(scaler((4,)), torch.randn(100, 4)).inverse(wild).min() < 0
+
+
+def test_rank_three_is_scaled_channel_by_channel_and_lower_ranks_feature_by_feature():
+    x = torch.randn(40, 2, 4, 5) * torch.tensor([1.0, 50.0]).view(1, 2, 1, 1) + 7
+    image = fitted(StandardScaler((2, 4, 5)), x)
+    per_channel = x.transpose(0, 1).reshape(2, -1)
+    torch.testing.assert_close(image.shift.ravel(), per_channel.mean(1))
+    torch.testing.assert_close(image.scale.ravel(), per_channel.std(1, correction=0))
+    torch.testing.assert_close(image(x), (x - image.shift.view(1, 2, 1, 1)) / image.scale.view(1, 2, 1, 1))
+    assert QuantileScaler((2, 4, 5)).values.shape == (2, MAX_KNOTS)
+    assert QuantileScaler((2, 20)).values.shape == (40, MAX_KNOTS)
+    for scaler in (QuantileScaler((2, 4, 5)), StandardScaler((2, 4, 5)), MinMaxScaler((2, 4, 5))):
+        fitted(scaler, x)
+        torch.testing.assert_close(scaler.inverse(scaler(x)), x, atol=0.05, rtol=1e-3)
+
+
+def test_each_feature_is_scaled_by_itself():
+    x = torch.randn(200, 3, 4)
+    scaler = fitted(QuantileScaler((3, 4)), x)
+    alone = fitted(QuantileScaler((1,)), x[:, 1, 2:3])
+    torch.testing.assert_close(scaler(x)[:, 1, 2:3], alone(x[:, 1, 2:3]))
+
+
+def test_standard_and_minmax_against_numpy():
+    x = np.random.default_rng(0).gamma(2, 3, (100, 5)).astype(np.float32)
+    standard, minmax = fitted(StandardScaler((5,)), x), fitted(MinMaxScaler((5,)), x)
+    t = torch.from_numpy(x)
+    np.testing.assert_allclose(standard(t), (x - x.mean(0)) / x.std(0), atol=1e-4)
+    np.testing.assert_allclose(minmax(t).amin(0), -1, atol=1e-5)
+    np.testing.assert_allclose(minmax(t).amax(0), 1, atol=1e-5)
+
+
+def test_tables_stay_small():
+    assert QuantileScaler((3,), knots=1000).values.shape == (3, 256)
+    scaler = ModalityScaler({"wide": (3, 1500), "narrow": (3, 15), "image": (3, 100, 100)}, QuantileScaler)
+    assert {name: type(part) for name, part in zip(scaler.names, scaler.scalers, strict=True)} == {
+        "wide": StandardScaler,
+        "narrow": QuantileScaler,
+        "image": QuantileScaler,
+    }
+
+
+def test_a_fitted_scaler_is_its_buffers():
+    scaler = ModalityScaler(SCHEMA.modalities, QuantileScaler)
+    x = {name: torch.randn(30, *shape) for name, shape in SCHEMA.modalities.items()}
+    scaler.fit(x)
+    other = ModalityScaler(SCHEMA.modalities, QuantileScaler)
+    other.load_state_dict(scaler.state_dict())
+    for name, value in scaler.eval()(x).items():
+        assert torch.equal(other.eval()(x)[name], value)
+
+
+# -- branches -----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("dims", [1, 2])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_branches_of_every_rank_and_odd_sizes(shape, dims):
+    options = {"channels": 4, "stages": 2, "dims": dims}
+    encoder, decoder = ModalityEncoder(shape, 8, **options), ModalityDecoder(shape, 8, **options)
+    h = encoder(torch.randn(5, *shape))
+    x = decoder(h)
+    assert h.shape == (5, 8) and x.shape == (5, *shape)
+    x.square().sum().backward()
+    idle = [n for net in (encoder, decoder) for n, p in net.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not idle
+
+
+@pytest.mark.parametrize("stages", [0, 1, 5])
+def test_a_branch_has_as_many_stages_as_asked_for(stages):
+    x = torch.randn(2, 3, 11)
+    h = ModalityEncoder((3, 11), 6, channels=2, stages=stages)(x)
+    assert ModalityDecoder((3, 11), 6, channels=2, stages=stages)(h).shape == x.shape
+
+
+def test_a_branch_is_dense_and_convolutional_unless_the_dense_map_would_be_large():
+    small, large = ModalityEncoder((3, 40), 8), ModalityEncoder((5, 1000), 8)
+    assert small.dense is not None and small.conv is not None
+    assert large.dense is None and large(torch.randn(2, 5, 1000)).shape == (2, 8)
+    assert ModalityDecoder((5, 1000), 8)(torch.randn(2, 8)).shape == (2, 5, 1000)
+
+
+@pytest.mark.parametrize("branch", [ModalityEncoder, ModalityDecoder])
+@pytest.mark.parametrize("shape", [(), (2, 3, 4, 5)])
+def test_other_ranks_are_refused(branch, shape):
+    with pytest.raises(ValueError, match="rank 1"):
+        branch(shape, 8)
+
+
+# -- players ------------------------------------------------------------------------------------------------------------
+def batch(n=6):
+    return {name: torch.randn(n, *shape) for name, shape in SCHEMA.modalities.items()}
+
+
+def trunk(**more):
+    return {"width": 16, "depth": 2, "branch": {"channels": 4, "stages": 1, "dims": 1}} | more
+
+
+def test_players_map_rows_to_latents_rows_scores_and_classes():
+    x, labels = batch(), torch.tensor([0, 1, 2, 0, 1, 2])
+    mu, logvar = Encoder(SCHEMA, 5, **trunk())(x)
+    assert mu.shape == logvar.shape == (6, 5)
+    assert (logvar == 0).all()  # a posterior starts with the prior's spread
+    drawn = Generator(SCHEMA, 5, **trunk(class_dim=3))(mu, labels)
+    assert {name: value.shape for name, value in drawn.items()} == {name: value.shape for name, value in x.items()}
+    assert ProjectionCritic(SCHEMA, **trunk())(x, labels).shape == (6,)
+    assert Classifier(SCHEMA, **trunk(dropout=0.3))(x).shape == (6, 3)
+
+
+def test_a_score_does_not_depend_on_the_other_samples():
+    critic = ProjectionCritic(SCHEMA, **trunk())
+    x = {name: value.requires_grad_() for name, value in batch().items()}
+    critic(x, torch.zeros(6, dtype=torch.int64))[0].backward()
+    for value in x.values():
+        assert value.grad[0].any() and not value.grad[1:].any()
+
+
+def test_the_critic_scores_by_the_projected_class():
+    critic, x = ProjectionCritic(SCHEMA, **trunk()), batch(1)
+    h = critic.features(x)
+    for k in range(3):
+        expected = h[0] @ (critic.score.weight[0] + critic.projection.weight[k]) + critic.score.bias[0]
+        torch.testing.assert_close(critic(x, torch.tensor([k]))[0], expected)
+
+
+def test_the_class_changes_what_is_generated():
+    generator = Generator(SCHEMA, 5, **trunk(class_dim=3))
+    z = torch.randn(1, 5).expand(3, 5)
+    rows = generator(z, torch.arange(3))["spec"]
+    assert not torch.allclose(rows[0], rows[1]) and not torch.allclose(rows[1], rows[2])
+
+
+def test_conditional_norm_is_layer_norm_with_gain_and_shift_of_the_condition():
+    norm = ConditionalLayerNorm(8, 2)
+    h, condition = torch.randn(5, 8), torch.randn(5, 2)
+    plain = F.layer_norm(h, (8,))
+    gain, shift = norm.film(condition).split(8, dim=1)
+    torch.testing.assert_close(norm(h, condition), plain * (1 + gain) + shift)
+    torch.nn.init.zeros_(norm.film.weight)
+    torch.nn.init.zeros_(norm.film.bias)
+    torch.testing.assert_close(norm(h, condition), plain)
+
+
+# -- density ------------------------------------------------------------------------------------------------------------
+def moments(density, label):
+    """Read mean and covariance off what `sample` does to no noise and to each axis of it."""
+    dim = density.first.shape[1]
+    labels = torch.full((dim,), label)
+    mean = density.sample(labels, torch.zeros(dim, dim))[0]
+    factor = (density.sample(labels, torch.eye(dim)) - mean).T
+    return mean.numpy(), (factor @ factor.T).numpy()
+
+
+def test_class_density_has_the_moments_of_posterior_draws():
+    rng = np.random.default_rng(0)
+    mu = rng.normal(size=(300, 3)) @ rng.normal(size=(3, 3)) + 2
+    logvar, y = rng.normal(-1, 0.5, (300, 3)), rng.integers(0, 2, 300)
+    density = ClassDensity(3, 3, decay=1.0)
+    for part in np.array_split(np.arange(300), 5):
+        density.update(*(torch.tensor(v[part]) for v in (mu, logvar, y)))
+    for k in (0, 1):
+        mean, covariance = moments(density, k)
+        np.testing.assert_allclose(mean, mu[y == k].mean(0), atol=1e-4)
+        expected = np.cov(mu[y == k].T, bias=True) + np.diag(np.exp(logvar[y == k]).mean(0))
+        np.testing.assert_allclose(covariance, expected, atol=1e-3)
+    mean, covariance = moments(density, 2)  # a class that was never seen: the prior
+    np.testing.assert_array_equal(mean, 0)
+    np.testing.assert_array_equal(covariance, np.eye(3))
+
+
+def test_class_density_forgets_old_batches():
+    old, new = torch.full((10, 1), -4.0), torch.full((30, 1), 6.0)
+    density = ClassDensity(1, 1, decay=0.5)
+    for mu in (old, new):
+        density.update(mu, torch.full_like(mu, -50.0), torch.zeros(len(mu), dtype=torch.int64))
+    mean, covariance = moments(density, 0)
+    expected = np.average([-4, 6], weights=[5, 30])
+    np.testing.assert_allclose(mean, expected, rtol=1e-5)
+    np.testing.assert_allclose(covariance, np.average([16, 36], weights=[5, 30]) - expected**2 + 1e-4, rtol=1e-4)
+
+
+def test_class_density_keeps_its_precision_under_autocast():
+    mu, logvar = 5 + 0.05 * torch.randn(400, 4), torch.full((400, 4), math.log(1e-3))
+    density = ClassDensity(1, 4, decay=1.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        density.update(mu, logvar, torch.zeros(400, dtype=torch.int64))
+    drawn = density.sample(torch.zeros(4000, dtype=torch.int64), torch.randn(4000, 4))
+    torch.testing.assert_close(drawn.mean(0), mu.mean(0), atol=0.01, rtol=0)
+    torch.testing.assert_close(drawn.var(0), mu.var(0) + 1e-3, atol=1e-3, rtol=0.2)

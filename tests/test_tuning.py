@@ -1,0 +1,209 @@
+"""The study of one fold: how long it is, what it survives, what it refuses, what it leaves."""
+
+import warnings
+
+import optuna
+import pandas as pd
+import pytest
+import yaml
+from conftest import compose, quick_judge
+from omegaconf import OmegaConf
+from optuna.trial import TrialState
+
+import mmgan
+from mmgan.data.sources.pkl import pkl
+from mmgan.errors import MmganError
+from mmgan.models.checkpoint import read_checkpoint
+from mmgan.run_folder import RunFolder
+from mmgan.tuning import check_space, finished_trials, open_study, suggest, tune, tune_folds, with_params
+
+SPACE = {
+    "model.latent_dim": {"type": "int", "low": 2, "high": 6},
+    "model.weights.generator.kl": {"type": "float", "low": 0.001, "high": 0.1, "log": True},
+    "model.networks.critic.width": {"type": "categorical", "choices": [8, 12]},
+}
+
+
+@pytest.fixture(autouse=True)
+def quiet_optuna(quick):
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def config(path, *overrides, space=SPACE):
+    small = ["search.epochs=1", "search.n_startup=2", "n_trials=3", "data.steps_per_epoch=1"]
+    cfg = compose("tune", *small, *overrides, path=path)
+    OmegaConf.set_struct(cfg, False)
+    cfg.search.space = space
+    OmegaConf.set_struct(cfg, True)
+    return cfg
+
+
+def states(path):
+    return list(pd.read_csv(path / "trials.csv").state)
+
+
+def study_of(data, path, fold=1):
+    return open_study(config(data), pkl(str(data)), fold, path)
+
+
+def params_of(study):
+    return [trial.params for trial in study.trials]
+
+
+@pytest.fixture(scope="module")
+def swept(tiny, tmp_path_factory):
+    """A study of three trials, and its folder."""
+    path = tmp_path_factory.mktemp("sweep") / "fold3"
+    with quick_judge(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return tune(config(tiny), pkl(str(tiny)), 3, path)
+
+
+def test_a_sweep_leaves_its_files(swept):
+    names = {path.name for path in swept.folder.iterdir()}
+    assert {
+        "best.ckpt",
+        "last.ckpt",
+        "best.pth",
+        "best_params.yaml",
+        "params.yaml",
+        "metrics.json",
+        "samples.png",
+    } <= names
+    assert {"trials.csv", "study.db", "history.png", "parallel.png", "importance.png"} <= names
+    trials = sorted(path.name for path in (swept.folder / "trials").iterdir())
+    assert trials == ["trial000", "trial001", "trial002"]  # none overwrites another's files
+    assert len(states(swept.folder)) == 3 and set(states(swept.folder)) <= {"COMPLETE", "PRUNED"}
+    assert not [name for name in names if "=" in name]
+
+
+def test_the_best_parameters_are_refitted_on_all_training_rows(swept, tiny):
+    study = study_of(tiny, swept.folder, 3)
+    best = yaml.safe_load((swept.folder / "best_params.yaml").read_text())
+    assert best == study.best_trial.params and best.keys() == SPACE.keys()
+    recipe = read_checkpoint(swept.folder / "best.pth")["recipe"]
+    assert recipe["best_params"] == best and recipe["final"] is True and recipe["fold"] == 3
+    assert recipe["model"]["latent_dim"] == best["model.latent_dim"]
+    assert recipe["model"]["networks"]["critic"]["width"] == best["model.networks.critic.width"]
+    assert swept.metrics["scores"]["score"] > 0
+    mmgan.load(swept.folder / "best.ckpt").sample([0, 1])
+
+
+def test_trials_run_the_search_s_epochs_and_see_no_validation_rows(swept, tiny):
+    for trial in study_of(tiny, swept.folder, 3).trials:
+        assert list(trial.intermediate_values) == [0]
+
+
+def test_n_trials_is_a_total_and_nothing_is_repeated(swept, tiny, tmp_path):
+    data, path = pkl(str(tiny)), tmp_path / "fold3"
+    tune(config(tiny, "n_trials=2"), data, 3, path)
+    first = params_of(study_of(tiny, path, 3))
+    refitted = (path / "best.ckpt").stat().st_mtime_ns
+    tune(config(tiny, "n_trials=2"), data, 3, path)
+    assert (path / "best.ckpt").stat().st_mtime_ns == refitted  # nothing was left to do
+    tune(config(tiny, "n_trials=3"), data, 3, path)
+    study = study_of(tiny, path, 3)
+    assert len(states(path)) == 3 and params_of(study)[:2] == first
+    assert len({str(params) for params in params_of(study)}) == 3
+    whole = study_of(tiny, swept.folder, 3)
+    assert [t.value for t in study.trials[:2]] == [t.value for t in whole.trials[:2]]  # the same first trials
+
+
+def test_folds_sample_different_trials(tiny, swept, tmp_path):
+    study = study_of(tiny, tmp_path)
+    first = suggest(study.ask(), config(tiny).search.space)
+    assert first != study_of(tiny, swept.folder, 3).trials[0].params
+
+
+def test_a_trial_that_was_cut_off_is_run_again_and_not_counted(tiny, tmp_path):
+    cfg = config(tiny, "n_trials=2")
+    study = open_study(cfg, pkl(str(tiny)), 1, tmp_path)
+    lost = suggest(study.ask(), cfg.search.space)  # its process ends here
+    assert study.trials[0].state == TrialState.RUNNING
+    tune(cfg, pkl(str(tiny)), 1, tmp_path)
+    study = open_study(cfg, pkl(str(tiny)), 1, tmp_path)
+    assert study.trials[0].state == TrialState.FAIL
+    assert len(study.trials) == 3 and len(finished_trials(study)) == 2
+    assert study.trials[1].params == lost
+    assert not [state for state in states(tmp_path) if state in ("RUNNING", "WAITING")]
+
+
+def test_a_retried_trial_that_is_cut_off_again_is_run_again(tiny, tmp_path):
+    cfg = config(tiny, "n_trials=1")
+    study = open_study(cfg, pkl(str(tiny)), 1, tmp_path)
+    lost = suggest(study.ask(), cfg.search.space)
+    study.enqueue_trial(lost, user_attrs={"retry_of": 0})
+    study.tell(0, state=TrialState.FAIL)
+    suggest(study.ask(), cfg.search.space)  # the retry ends here, too
+    tune(cfg, pkl(str(tiny)), 1, tmp_path)
+    study = open_study(cfg, pkl(str(tiny)), 1, tmp_path)
+    assert [trial.params for trial in study.trials] == [lost] * 3
+    assert [trial.state for trial in finished_trials(study)] == [TrialState.COMPLETE]
+
+
+def test_another_configuration_is_refused_with_its_keys(swept, tiny):
+    with pytest.raises(MmganError, match=r"another configuration \(.*seed: 0 -> 5") as refused:
+        tune(config(tiny, "seed=5"), pkl(str(tiny)), 3, swept.folder)
+    assert "n_trials" not in str(refused.value) and "out_dir=" in str(refused.value)
+
+
+def test_another_sweep_in_the_folder_is_refused(tiny, tmp_path):
+    with RunFolder(tmp_path).locked("study.lock"), pytest.raises(MmganError, match=r"another .* out_dir="):
+        tune(config(tiny), pkl(str(tiny)), 1, tmp_path)
+
+
+def test_diverged_trials_fail_the_sweep_goes_on_and_none_complete_is_said(tiny, tmp_path):
+    rate = {
+        f"model.optimizer.lr.{name}": {"type": "categorical", "choices": [1e30]} for name in ("generator", "critic")
+    }
+    cfg = config(tiny, "n_trials=2", "data.steps_per_epoch=2", space=rate)
+    with pytest.raises(MmganError, match="no trial was completed"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Optuna warns of each failed trial
+        tune(cfg, pkl(str(tiny)), 1, tmp_path)
+    assert states(tmp_path) == ["FAIL", "FAIL"]
+    assert not (tmp_path / "best.ckpt").exists()
+
+
+def test_a_trial_whose_samples_are_not_finite_fails_too(tiny, tmp_path):
+    rate = {"model.optimizer.lr.generator": {"type": "categorical", "choices": [1e30]}}
+    with pytest.raises(MmganError, match="no trial was completed"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tune(config(tiny, "n_trials=1", space=rate), pkl(str(tiny)), 1, tmp_path)
+    assert states(tmp_path) == ["FAIL"]
+
+
+def test_too_few_rows_are_told_before_anything_is_written(write_data, tmp_path):
+    path = write_data(rows=40)
+    with pytest.raises(MmganError, match=r"too few training rows for an inner split .* use train\.py"):
+        tune(config(path), pkl(str(path)), 1, tmp_path / "fold1")
+    assert not (tmp_path / "fold1").exists()
+
+
+@pytest.mark.parametrize(
+    ("space", "sentence"),
+    [
+        ({"model.latent_dmi": {"type": "int", "low": 1, "high": 2}}, "there is no key 'model.latent_dmi'"),
+        ({"model.latent_dim": {"type": "integer", "low": 1, "high": 2}}, "has type integer; choose int, float"),
+    ],
+)
+def test_a_wrong_search_space_is_told_first(tiny, space, sentence):
+    with pytest.raises(MmganError, match=sentence):
+        check_space(config(tiny, space=space))
+
+
+def test_parameters_override_dotted_keys_of_a_copy(tiny):
+    cfg = config(tiny)
+    changed = with_params(cfg, {"model.latent_dim": 6, "model.optimizer.lr.critic": 0.5})
+    assert (changed.model.latent_dim, changed.model.optimizer.lr.critic) == (6, 0.5)
+    assert cfg.model.latent_dim == 4
+
+
+@pytest.mark.slow
+def test_all_folds_are_tuned_each_in_its_own_folder(write_data, tmp_path, capsys):
+    path = write_data(rows=160)
+    cfg = config(path, "fold=all", "data.n_splits=2", "data.split=stratified", "n_trials=2", f"out_dir={tmp_path}")
+    results = tune_folds(cfg)
+    assert [result.folder for result in results] == [tmp_path / "fold1", tmp_path / "fold2"]
+    assert all((tmp_path / f"fold{k}" / "study.db").exists() for k in (1, 2))
+    assert "synthesize.py" in capsys.readouterr().out
