@@ -57,6 +57,24 @@ class SynthesizeOptions:
     data_path: str | None = None
 
 
+# Numbers that Hydra does not check, or not against their smallest value.
+NUMBERS = {
+    "seed": ("whole number", 0),
+    "threads": ("whole number", 1),
+    "n_trials": ("whole number", 1),
+    "n_per_class": ("whole number", 1),
+    "ratio": ("number", 0),
+    "trainer.max_epochs": ("whole number", 1),
+    "data.batch_size": ("whole number", 1),
+    "data.steps_per_epoch": ("whole number", 1),
+    "data.n_splits": ("whole number", 2),
+    "data.inner_val": ("number", 0),
+    "search.epochs": ("whole number", 1),
+    "callbacks.score.window": ("whole number", 1),
+    "callbacks.pictures.every_n_epochs": ("whole number", 1),
+}
+
+
 def register_options() -> None:
     """Make the options known to Hydra under the names that the primary configs list first."""
     store = ConfigStore.instance()
@@ -81,7 +99,7 @@ def script(job: Callable[[Any], None]) -> Callable[[Any], None]:
         except (MmganError, HydraException, OmegaConfBaseException) as error:
             sys.exit(f"error: {sentence(error)}")
         except (KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C into the latter
-            sys.exit("interrupted; train.py goes on with resume=true, tune.py by the same command.")
+            sys.exit("interrupted: a training goes on with resume=true, a sweep by the same command.")
 
     return wrapped
 
@@ -91,10 +109,11 @@ def check_options(cfg: Any) -> None:
     known = set(OmegaConf.get_type(cfg).__dataclass_fields__) | {"experiment"}
     if added := sorted(set(cfg) - known):
         raise MmganError(f"there is no option '{added[0]}'{_closest(added[0])}; --help lists the options.")
-    for name, least in (("seed", 0), ("threads", 1), ("n_trials", 1), ("ratio", 0), ("n_per_class", 1)):
-        value = cfg.get(name)
-        if value is not None and not value >= least:  # NaN too
-            raise MmganError(f"{name}={value}: give a number from {least} on.")
+    for name, (kind, least) in NUMBERS.items():
+        value = OmegaConf.select(cfg, name)
+        fits = isinstance(value, int if kind == "whole number" else int | float) and not isinstance(value, bool)
+        if value is not None and not (fits and value >= least):  # not >=: NaN too
+            raise MmganError(f"{name}={value}: give a {kind} from {least} on.")
 
 
 def run(main: Callable[[], None]) -> None:

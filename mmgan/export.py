@@ -20,6 +20,8 @@ from mmgan.models.base import Synthesizer
 from mmgan.models.checkpoint import load
 from mmgan.run_folder import fold_folders
 
+SPLIT_KEYS = ("n_splits", "random_state", "stratified")  # what a file says of its own cv_splits
+
 
 def synthesize(cfg: DictConfig) -> Path:
     """Write the rows that `cfg` asks for and return the file; raises MmganError for anything the user can mend."""
@@ -27,6 +29,8 @@ def synthesize(cfg: DictConfig) -> Path:
     if OmegaConf.is_missing(cfg, "ckpt") or cfg.ckpt is None:
         raise MmganError("give ckpt=... on the command line: a best.ckpt, or a folder that train.py or tune.py wrote.")
     checkpoints = find_checkpoints(cfg.ckpt)
+    if not checkpoints:
+        raise MmganError("ckpt=[] names no checkpoint; give a best.ckpt, or a folder of trained folds.")
     out = Path(cfg.out) if cfg.out else _default_out(cfg.ckpt, checkpoints)
     if out.suffix not in (".pkl", ".npz"):
         raise MmganError(f"out={out}: the name must end with .pkl or .npz.")
@@ -37,7 +41,7 @@ def synthesize(cfg: DictConfig) -> Path:
     folds = [model.recipe["fold"] for model in models]
     if len(set(folds)) < len(folds):
         raise MmganError(f"ckpt: two of the checkpoints are of one fold ({folds}); give one per fold.")
-    dataset = _common_data(models, checkpoints, cfg.data_path)
+    dataset = common_data(models, checkpoints, cfg.data_path)
     entries = [_fold_entry(model, path, dataset, cfg) for model, path in found]
     content = _file_content(dataset, entries, models[0].recipe)
     (write_npz if out.suffix == ".npz" else write_pickle)(out, content)
@@ -101,7 +105,7 @@ def _default_out(where: Any, checkpoints: list[Path]) -> Path:
     return (Path(where) if isinstance(where, str) else checkpoints[0].parent.parent) / "synthetic.pkl"
 
 
-def _common_data(models: list[Synthesizer], checkpoints: list[Path], moved_to: str | None) -> Dataset:
+def common_data(models: list[Synthesizer], checkpoints: list[Path], moved_to: str | None = None) -> Dataset:
     """Load the data that all the checkpoints were trained on; raises MmganError if theirs differ, or the data changed."""
     first = models[0].recipe
     for model, path in zip(models, checkpoints, strict=True):
@@ -122,13 +126,14 @@ def _common_data(models: list[Synthesizer], checkpoints: list[Path], moved_to: s
     return dataset
 
 
-def _fold_of(model: Synthesizer, dataset: Dataset) -> Fold:
+def fold_of(model: Synthesizer, dataset: Dataset) -> Fold:
+    """Return the fold that a model was trained on."""
     data = model.recipe["data"]
     return select_fold(make_folds(dataset, data["split"], data["n_splits"]), model.recipe["fold"])
 
 
 def _fold_entry(model: Synthesizer, path: Path, dataset: Dataset, cfg: DictConfig) -> dict[str, Any]:
-    fold = _fold_of(model, dataset)
+    fold = fold_of(model, dataset)
     x, y = dataset.rows(fold.train_indices)
     labels = wanted_labels(y, dataset.schema.n_classes, cfg)
     metrics = path.parent / "metrics.json"
@@ -147,7 +152,8 @@ def _fold_entry(model: Synthesizer, path: Path, dataset: Dataset, cfg: DictConfi
 
 def _file_content(dataset: Dataset, entries: list[dict[str, Any]], recipe: dict[str, Any]) -> dict[str, Any]:
     options = recipe["data"]
-    splits = dataset.splits or [vars(fold) for fold in make_folds(dataset, options["split"], options["n_splits"])]
+    theirs = dataset.splits if options["split"] == "file" else None
+    splits = theirs or [vars(fold) for fold in make_folds(dataset, options["split"], options["n_splits"])]
     content = {"x_train": dataset.x_train, "y_train": np.array(dataset.schema.decode(dataset.y_train))}
     if dataset.x_test is not None:
         content["x_test"] = dataset.x_test
@@ -155,7 +161,8 @@ def _file_content(dataset: Dataset, entries: list[dict[str, Any]], recipe: dict[
         content["groups"] = dataset.groups
     content["class_names"] = list(dataset.schema.class_names)
     content |= {"cv_splits": splits, "n_splits": len(splits), "random_state": RANDOM_STATE}
-    content |= {"stratified": options["split"] != "group"} | dataset.passthrough
+    content |= {"stratified": options["split"] != "group"}
+    content |= {key: value for key, value in dataset.passthrough.items() if theirs or key not in SPLIT_KEYS}
     # No time stamp: equal input gives equal bytes.
     shared = {key: value for key, value in recipe.items() if key not in ("fold", "versions", "best_params")}
     return content | {"folds": entries, "meta": {"format": 1, "recipe": shared, "versions": recipe["versions"]}}

@@ -10,6 +10,8 @@ from typing import Any
 
 import lightning as L
 import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import RichProgressBar
 from omegaconf import DictConfig, OmegaConf
@@ -66,10 +68,11 @@ def run_name(cfg: DictConfig) -> str:
 
 
 def fold_path(cfg: DictConfig, script: str, fold: int) -> Path:
-    """Return the folder of one fold's run; `out_dir` is that folder, or with fold=all the one that holds them."""
+    """Return the folder of one fold's run; `out_dir` is that folder, or with fold=all (and -m) the one that holds them."""
     if cfg.out_dir is None:
         return Path("runs") / script / run_name(cfg) / f"fold{fold}"
-    return Path(cfg.out_dir) / f"fold{fold}" if str(cfg.fold) == "all" else Path(cfg.out_dir)
+    several = str(cfg.fold) == "all" or (HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN)
+    return Path(cfg.out_dir) / f"fold{fold}" if several else Path(cfg.out_dir)
 
 
 def fit(
@@ -82,10 +85,8 @@ def fit(
     go into the checkpoint's recipe.
     """
     started = time.monotonic()
-    if cfg.trainer.max_epochs < 1:
-        raise MmganError(f"trainer.max_epochs={cfg.trainer.max_epochs}: give a whole number from 1 on.")
     run = Run(cfg, dataset, fold, best_params or {})
-    run.build()  # whatever is refused is refused before the folder is touched
+    run.check()
     epochs, score = int(cfg.trainer.max_epochs), None
     folder = RunFolder(path)
     with folder.opened(run.params(), resume=cfg.resume):
@@ -95,17 +96,19 @@ def fit(
         else:
             epochs, score = run.train(folder, epochs)
         write_light_checkpoint(folder.best, folder.light)
-        metrics = {"epochs": epochs, "val/score": score, "scores": run.score_fold(folder)}
+        metrics = {"epochs": epochs, "max_epochs": int(cfg.trainer.max_epochs), "val/score": score}
+        metrics["scores"] = run.score_fold(folder)
         folder.write_json("metrics.json", metrics | {"seconds": round(time.monotonic() - started, 1)})
     return FitResult(path, epochs, score, metrics)
 
 
 def _selected_length(run: "Run", selection: RunFolder, max_epochs: int) -> tuple[int, float | None]:
     """Return the best length and its score, from a training with the inner split; from its folder where that has ended."""
-    if not (known := selection.read_metrics()):
+    known = selection.read_metrics()
+    if known.get("max_epochs") != max_epochs:
         selection.make()
         epochs, score = run.train(selection, max_epochs)
-        known = {"epochs": epochs, "val/score": score}
+        known = {"epochs": epochs, "max_epochs": max_epochs, "val/score": score}
         selection.write_json("metrics.json", known)
     return known["epochs"], known["val/score"]
 
@@ -134,6 +137,10 @@ class Run:
         callbacks = [instantiate(node) for name, node in self.cfg.callbacks.items() if scored or name != "score"]
         trainer = self._trainer(folder, max_epochs, [*callbacks, best, last, RichProgressBar()], validate=scored)
         resume_from = str(folder.last) if self.cfg.resume and folder.last.exists() else None
+        if resume_from and (done := read_checkpoint(resume_from)["epoch"] + 1) > max_epochs:
+            raise MmganError(
+                f"{folder.path}: {done} epochs are done there; give trainer.max_epochs={done} or more to resume."
+            )
         trainer.fit(model, datamodule=datamodule, ckpt_path=resume_from, weights_only=True)
         if not scored:
             return trainer.current_epoch, None
@@ -145,6 +152,12 @@ class Run:
         trainer = self._trainer(folder, max_epochs, [instantiate(self.cfg.callbacks.score), pruning])
         trainer.fit(model, datamodule=datamodule)
         return float(trainer.callback_metrics[model.monitor])
+
+    def check(self) -> None:
+        """Build everything once, and throw it away: whatever is refused is refused before a folder is touched."""
+        self.build()
+        instantiate(self.cfg.callbacks)
+        instantiate(self.cfg.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
 
     def build(self, *, final: bool = False) -> tuple[Synthesizer, FoldDataModule]:
         """Return a fresh model that has its recipe and has seen the training rows, and the fold's datamodule."""

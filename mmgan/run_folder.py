@@ -3,7 +3,6 @@
 import fcntl
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,13 +14,14 @@ from mmgan.errors import MmganError
 
 # Keys that say where, how long and on how many threads a run works, not what it computes.
 FREE_KEYS = ("out_dir", "resume", "threads", "n_trials", "logger", "callbacks", "trainer.max_epochs")
+BOUND_KEYS = ("callbacks.score.",)  # of these, what does decide: how checkpoints are chosen
 
 
 class RunFolder:
     """The files of one fold's run under `path`."""
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
+        self.path = Path(path).absolute()
         self.best = self.path / "best.ckpt"
         self.last = self.path / "last.ckpt"
         self.light = self.path / "best.pth"
@@ -84,10 +84,9 @@ class RunFolder:
         temporary.replace(self.path / name)
 
     def _move_aside(self) -> None:
-        number = 1
-        while (aside := self.path.with_name(f"{self.path.name}.{number}")).exists():
-            number += 1
-        self.path.rename(aside)
+        if (self.path / "study.db").exists() or fold_folders(self.path):
+            raise MmganError(f"{self.path} holds more than this run (a study, or folds); give another out_dir=.")
+        self.path.rename(_free(self.path))
 
     def holds_other_than(self, params: Mapping[str, Any]) -> list[str]:
         """Return the keys in which the run there differs from these settings; none where there is no run."""
@@ -95,11 +94,14 @@ class RunFolder:
             return []
         return differing_keys(yaml.safe_load(self.params.read_text()), params)
 
-    def clear(self) -> None:
-        """Remove the files of the run, and nothing else."""
-        for path in (self.best, self.last, self.light, self.params, self.metrics):
-            path.unlink(missing_ok=True)
-        shutil.rmtree(self.path / "selection", ignore_errors=True)
+    def set_aside(self) -> None:
+        """Move the files of the run, and nothing else, into `earlier.1/`, `earlier.2/`, ... of its folder."""
+        aside = _free(self.path / "earlier")
+        aside.mkdir()
+        run = [self.best, self.last, self.light, self.params, self.metrics, self.path / "selection"]
+        for path in [*run, *self.path.glob("events.out.tfevents*")]:
+            if path.exists():
+                path.rename(aside / path.name)
 
     def _refuse_other(self, params: Mapping[str, Any]) -> None:
         if differing := self.holds_other_than(params):
@@ -109,12 +111,24 @@ class RunFolder:
             )
 
 
+def _free(path: Path) -> Path:
+    """Return `<path>.1`, or the first `<path>.2`, ... that does not exist."""
+    number = 1
+    while (candidate := path.with_name(f"{path.name}.{number}")).exists():
+        number += 1
+    return candidate
+
+
 def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Return the dotted keys whose values differ, with both values, leaving FREE_KEYS out."""
     old, new = _flat(old), _flat(new)
     keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
     free = tuple(f"{key}." for key in FREE_KEYS)
-    return [f"{key}: {old.get(key)} -> {new.get(key)}" for key in keys if not f"{key}.".startswith(free)]
+    return [
+        f"{key}: {old.get(key)} -> {new.get(key)}"
+        for key in keys
+        if not f"{key}.".startswith(free) or key.startswith(BOUND_KEYS)
+    ]
 
 
 def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

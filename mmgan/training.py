@@ -28,19 +28,21 @@ def train_folds(cfg: DictConfig) -> list[FitResult]:
 
 def print_results(results: dict[int, FitResult]) -> None:
     """Print a row per fold, and mean and spread over several."""
-    parts = list(next(iter(results.values())).metrics["scores"])  # none where val_indices are too few
+    # A fold with too few val_indices has no scores of its own.
+    parts = list(dict.fromkeys(part for result in results.values() for part in result.metrics["scores"]))
     table = Table(title="samples against the fold's own val_indices (1 is best)")
     headings = {"indistinguishability": "indist."}  # the line of a terminal is short
     for column in ("fold", "epochs", "inner score", *parts):
         table.add_column(headings.get(column, column), justify="right", no_wrap=True)
     for fold, result in results.items():
-        scores = result.metrics["scores"]
-        table.add_row(str(fold), str(result.epochs), _shown(result.score), *[f"{scores[p]:.3f}" for p in parts])
+        scores = [result.score, *[result.metrics["scores"].get(part) for part in parts]]
+        table.add_row(str(fold), str(result.epochs), *map(_shown, scores))
     if len(results) > 1:
-        columns = [[np.nan if r.score is None else r.score for r in results.values()]]
-        columns += [[r.metrics["scores"][part] for r in results.values()] for part in parts]
-        table.add_row("mean", "", *[f"{np.mean(c):.3f}" for c in columns])
-        table.add_row("spread", "", *[f"{np.std(c, ddof=1):.3f}" for c in columns])
+        columns = [[r.score for r in results.values()]]
+        columns += [[r.metrics["scores"].get(part) for r in results.values()] for part in parts]
+        known = [[value for value in column if value is not None] for column in columns]
+        table.add_row("mean", "", *[_shown(np.mean(values) if values else None) for values in known])
+        table.add_row("spread", "", *[_shown(np.std(values, ddof=1) if len(values) > 1 else None) for values in known])
     Console().print(table)
 
 

@@ -58,8 +58,8 @@ def tune(cfg: DictConfig, dataset: Dataset, fold: int, path: Path) -> FitResult:
     """Bring the study of one fold to `n_trials` finished trials, then refit its best parameters on the whole fold."""
     if not len(make_datamodule(cfg, dataset, fold, final=False).monitor_indices):
         raise MmganError(
-            f"{dataset.source}: fold {fold} has too few training rows for an inner split (fewer than 60), so that trials"
-            " cannot be compared; use train.py, which trains for a fixed length."
+            f"{dataset.source}: fold {fold} has no inner split (it takes 60 training rows and data.inner_val above 0), so"
+            " that trials cannot be compared; use train.py, which trains for a fixed length."
         )
     folder = RunFolder(path)
     with folder.locked("study.lock"):
@@ -76,7 +76,7 @@ def tune(cfg: DictConfig, dataset: Dataset, fold: int, path: Path) -> FitResult:
 
 def open_study(cfg: DictConfig, dataset: Dataset, fold: int, path: Path) -> optuna.Study:
     """Open or create the fold's study; raises MmganError if the one there belongs to another configuration."""
-    identity = Run(cfg, dataset, fold).params()
+    identity = Run(cfg, dataset, fold).params() | {"trial_epochs": trial_epochs(cfg)}
     search = cfg.search
     storage = f"sqlite:///{(path / 'study.db').absolute()}"
     study = optuna.create_study(
@@ -117,9 +117,13 @@ def run_trial(cfg: DictConfig, dataset: Dataset, fold: int, path: Path, trial: o
     chosen = with_params(cfg, suggest(trial, cfg.search.space))
     folder = RunFolder(path / "trials" / f"trial{trial.number:03d}")
     folder.make()
-    epochs = min(int(cfg.search.epochs), int(cfg.trainer.max_epochs))
     pruning = PyTorchLightningPruningCallback(trial, monitor="val/score")
-    return Run(chosen, dataset, fold).train_trial(folder, epochs, pruning)
+    return Run(chosen, dataset, fold).train_trial(folder, trial_epochs(cfg), pruning)
+
+
+def trial_epochs(cfg: DictConfig) -> int:
+    """Return the length of a trial: `search.epochs`, bounded by `trainer.max_epochs`."""
+    return min(int(cfg.search.epochs), int(cfg.trainer.max_epochs))
 
 
 def suggest(trial: optuna.Trial, space: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,14 +149,15 @@ def with_params(cfg: DictConfig, params: Mapping[str, Any]) -> DictConfig:
 def refit(cfg: DictConfig, dataset: Dataset, fold: int, folder: RunFolder, best: FrozenTrial) -> FitResult:
     """Train the best trial's parameters at full length on all the fold's training rows; once per best trial."""
     known = folder.read_metrics()
-    if known.get("trial") == best.number and folder.best.exists():
+    length = int(cfg.trainer.max_epochs)
+    if known.get("trial") == best.number and known.get("max_epochs") == length and folder.best.exists():
         return FitResult(folder.path, known["epochs"], known["val/score"], known)
     chosen = with_params(cfg, best.params)
     with open_dict(chosen):
         del chosen.search, chosen.n_trials
     chosen.final = chosen.resume = True
-    if folder.holds_other_than(Run(chosen, dataset, fold).params()):
-        folder.clear()  # the refit of an earlier best trial
+    if known or folder.holds_other_than(Run(chosen, dataset, fold).params()):
+        folder.set_aside()  # the refit of an earlier best trial, or of another length
     folder.write_yaml("best_params.yaml", best.params)
     result = fit(chosen, dataset, fold, folder.path, best_params=best.params)
     folder.write_json("metrics.json", folder.read_metrics() | {"trial": best.number, "trial_score": best.value})
@@ -202,6 +207,6 @@ def _write_study(study: optuna.Study, path: Path) -> None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # of an axis on which all trials have one value
                 figure = draw(study).figure
-            figure.set_size_inches(10, 6)
+            figure.set_size_inches(14 if name == "parallel" else 10, 6)
             figure.savefig(path / f"{name}.png", dpi=90, bbox_inches="tight")
             pyplot.close(figure)  # which pyplot keeps otherwise, fold after fold

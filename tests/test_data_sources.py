@@ -227,8 +227,10 @@ def test_pkl_reads_an_export(tmp_path, write):
     }
     write(tmp_path / "export", exported)
     assert "folds" in read_archive(tmp_path / "export")
-    read, original = pkl(tmp_path / "export"), pkl(saved(tmp_path, data))
+    read, original = pkl(tmp_path / "export"), pkl(saved(tmp_path, {**data, "cv_splits": [fold]}))
     assert read.fingerprint() == original.fingerprint() and read.schema == original.schema
+    edited = {**fold, "train_indices": np.arange(19)}
+    assert pkl(saved(tmp_path, {**data, "cv_splits": [edited]})).fingerprint() != original.fingerprint()
     assert [entry["fold"] for entry in read.splits] == [2]
 
 

@@ -175,7 +175,7 @@ def test_a_trial_whose_samples_are_not_finite_fails_too(tiny, tmp_path):
 
 def test_too_few_rows_are_told_before_anything_is_written(write_data, tmp_path):
     path = write_data(rows=40)
-    with pytest.raises(MmganError, match=r"too few training rows for an inner split .* use train\.py"):
+    with pytest.raises(MmganError, match=r"has no inner split .* use train\.py"):
         tune(config(path), pkl(str(path)), 1, tmp_path / "fold1")
     assert not (tmp_path / "fold1").exists()
 

@@ -137,7 +137,9 @@ class FoldDataModule(L.LightningDataModule):
         wanted = self._wanted
         folds = make_folds(self.dataset, wanted["split"], wanted["n_splits"])
         self.fold: Fold = select_fold(folds, wanted["fold"])
-        groups = self.dataset.groups if wanted["split"] == "group" else None
+        groups = self.dataset.groups
+        if groups is not None and np.intersect1d(groups[self.fold.train_indices], groups[self.fold.val_indices]).size:
+            groups = None  # where the fold parts groups, so may the inner split
         inner_val = 0.0 if wanted["final"] else wanted["inner_val"]
         self.fit_indices, self.monitor_indices = inner_split(
             self.dataset.y_train, self.fold.train_indices, inner_val, self.seed, groups

@@ -35,9 +35,13 @@ class Dataset:
         return {name: array[indices] for name, array in self.x_train.items()}, self.y_train[indices]
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of the training rows and labels: names, types, shapes and bytes."""
-        digest = hashlib.sha256()
-        for name, array in [*sorted(self.x_train.items()), ("y_train", self.y_train)]:
+        """Return the SHA-256 of the training rows, labels, groups and splits: names, types, shapes and bytes."""
+        digest = hashlib.sha256(repr(self.schema.labels).encode())
+        arrays = [*sorted(self.x_train.items()), ("y_train", self.y_train)]
+        arrays += [] if self.groups is None else [("groups", self.groups)]
+        for split in self.splits or []:
+            arrays += [(f"{key}/{split['fold']}", split[key]) for key in ("train_indices", "val_indices")]
+        for name, array in arrays:
             digest.update(repr((name, array.dtype.str, array.shape)).encode())
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()

@@ -34,7 +34,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
         raise MmganError(f"{path}: this is not a checkpoint of mmgan; give a best.ckpt or best.pth.") from error
-    if not isinstance(content, dict) or not {"recipe", "state_dict"} <= content.keys():
+    recipe = content.get("recipe") if isinstance(content, dict) else None
+    if not isinstance(recipe, dict) or not {"model", "data", "schema", "fold"} <= recipe.keys():
         raise MmganError(f"{path}: this checkpoint has no recipe; give a best.ckpt or best.pth that mmgan wrote.")
     return content
 

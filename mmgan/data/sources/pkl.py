@@ -12,7 +12,8 @@ from mmgan.errors import MmganError
 from mmgan.schema import DataSchema
 
 _CHUNK = 8192  # rows looked at together, so that checks need little memory of their own
-_PASSED_ON = ("n_splits", "random_state", "stratified")
+# Keys with a meaning here; the others are passed on as they are. `folds` and `meta` are of an earlier export.
+_READ = ("x_train", "y_train", "x_test", "cv_splits", "class_names", "folds", "meta")
 
 
 def pkl(path: str | None = None) -> Dataset:
@@ -33,7 +34,7 @@ def pkl(path: str | None = None) -> Dataset:
     x_train = _read_modalities(data["x_train"], "x_train", path)
     y_train, labels = _read_labels(data["y_train"], path)
     _same_length({**x_train, "y_train": y_train}, "x_train and y_train", path)
-    passthrough = {key: data[key] for key in _PASSED_ON if data.get(key) is not None}
+    passthrough = {key: value for key, value in data.items() if key not in _READ and value is not None}
     names = tuple(map(str, labels))
     if data.get("class_names") is not None:
         names = tuple(_read_names(data["class_names"], len(labels), path))

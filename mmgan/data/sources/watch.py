@@ -16,10 +16,10 @@ WINDOW = 96  # samples at 50 Hz
 N_TRAIN, N_TEST = 860, 1140
 
 
-def watch(draw: int = 0) -> Dataset:
-    """Return 860 training and 1140 test windows, spec (7, 48) and env (5, 32), grouped by subject.
+def watch(draw: int = 0, group: str = "subject") -> Dataset:
+    """Return 860 training and 1140 test windows, spec (7, 48) and env (5, 32).
 
-    `draw` chooses which of the 2478 windows go where. Raises MmganError if seglearn is not installed.
+    `draw` chooses which of the 2478 windows go where, `group` (subject or recording) what `groups` are. Raises MmganError if seglearn is not installed.
     https://doi.org/10.1088/1361-6579/aacfd9
     """
     recordings = read_npy_dict(_file())
@@ -29,13 +29,16 @@ def watch(draw: int = 0) -> Dataset:
     split = StratifiedShuffleSplit(1, train_size=N_TRAIN, test_size=N_TEST, random_state=draw)
     train, test = next(split.split(y, y))
     names = tuple(str(name) for name in recordings["y_labels"])
+    groups = {"subject": np.asarray(recordings["subject"], dtype=np.int64)[origin], "recording": origin}
+    if group not in groups:
+        raise MmganError(f"data.group={group}: choose subject or recording.")
     return Dataset(
         schema=DataSchema({"spec": (7, 48), "env": (5, 32)}, tuple(range(len(names))), names),
         x_train={name: array[train] for name, array in x.items()},
         y_train=y[train],
         x_test={name: array[test] for name, array in x.items()},
         y_test=y[test],
-        groups=np.asarray(recordings["subject"], dtype=np.int64)[origin][train],
+        groups=groups[group][train].astype(np.int64),
         source="watch",
     )
 
