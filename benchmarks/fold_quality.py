@@ -5,18 +5,15 @@ The data set must know the labels of its test rows (watch, bearing). Everything 
 
 import argparse
 import sys
+from pathlib import Path
 
 import numpy as np
 import torch
-from hydra.utils import instantiate
-from scipy import stats
 
 import mmgan
-from mmgan.data.dataset import Dataset
-from mmgan.data.folds import make_folds, select_fold
 from mmgan.errors import MmganError
 from mmgan.evaluation.protocol import Judge
-from mmgan.models.base import Synthesizer
+from mmgan.export import common_data, fold_of
 
 AIMS = {"TSTR / TRTR": ">= .90", "coverage / real": ">= .75", "novelty 50 %": ".85-1.25"}
 
@@ -28,16 +25,19 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     try:
-        judge_fold(mmgan.load(options.ckpt), options.draws)
+        judge_fold(Path(options.ckpt), options.draws)
     except MmganError as error:
         sys.exit(f"error: {error}")
 
 
-def judge_fold(model: Synthesizer, draws: int) -> None:
-    """Print the table of a model beside the real row; raises MmganError where it cannot be judged."""
-    recipe, dataset = model.recipe, data_of(model)
+def judge_fold(ckpt: Path, draws: int) -> None:
+    """Print the table of a checkpoint beside the real row; raises MmganError where it cannot be judged."""
+    model = mmgan.load(ckpt)
+    dataset = common_data([model], [ckpt])
+    if dataset.x_test is None or dataset.y_test is None:
+        raise MmganError(f"{dataset.source}: no labels of test rows are known; use data=watch or data=bearing.")
+    recipe, fold = model.recipe, fold_of(model, dataset)
     options = recipe["data"]
-    fold = select_fold(make_folds(dataset, options["split"], options["n_splits"]), recipe["fold"])
     x, y = dataset.rows(fold.train_indices)
     judge = Judge((x, y), (dataset.x_test, dataset.y_test), n=min(len(y), len(dataset.y_test) // 2), draws=draws)
     real = judge.real()
@@ -46,20 +46,10 @@ def judge_fold(model: Synthesizer, draws: int) -> None:
     print(
         f"{names}, final={str(recipe['final']).lower()}: {len(y)} synthetic rows, {ours['n']} of either kind compared,"
     )
-    print(f"mean and 95 % interval over {draws} draws of the compared rows (of one training).\n")
+    print(f"mean [smallest, largest] over {draws} draws of the compared rows, of one training.\n")
     print("| metric | real | synthetic | aim |\n|---|---|---|---|")
     for name, real_values in values(real, real).items():
         print(f"| {name} | {cell(real_values)} | {cell(values(ours, real)[name])} | {AIMS.get(name, '')} |")
-
-
-def data_of(model: Synthesizer) -> Dataset:
-    """Return the data set that a model was trained on; raises MmganError if it differs, or has no labelled test rows."""
-    dataset = instantiate(model.recipe["data"]["source"], _convert_="all")
-    if dataset.fingerprint() != model.recipe["fingerprint"]:
-        raise MmganError(f"{dataset.source}: the checkpoint was trained on other data; train again on these.")
-    if dataset.x_test is None or dataset.y_test is None:
-        raise MmganError(f"{dataset.source}: no labels of test rows are known; use data=watch or data=bearing.")
-    return dataset
 
 
 def values(result: dict, real: dict) -> dict[str, np.ndarray]:
@@ -72,9 +62,8 @@ def values(result: dict, real: dict) -> dict[str, np.ndarray]:
 
 
 def cell(each: np.ndarray) -> str:
-    """Return `mean [low, high]`, with the 95 % interval of Student's t."""
-    reach = stats.t.ppf(0.975, len(each) - 1) * each.std(ddof=1) / np.sqrt(len(each))
-    return f"{each.mean():.3f} [{each.mean() - reach:.3f}, {each.mean() + reach:.3f}]"
+    """Return `mean [smallest, largest]`: the draws share rows, so that an interval for independent ones would flatter."""
+    return f"{each.mean():.3f} [{each.min():.3f}, {each.max():.3f}]"
 
 
 if __name__ == "__main__":
