@@ -177,5 +177,7 @@ def _report(out: Path, entries: list[dict[str, Any]]) -> None:
         table.add_row(str(entry["fold"]), entry["model"], str(len(labels)), str(len(np.unique(labels))))
     console = Console()
     console.print(table)
-    console.print(f"file:   {out}", highlight=False)
-    console.print(f"next:   mmgan.load_augmented('{out}', fold={entries[0]['fold']}) in Python", highlight=False)
+    console.print(f"file:   {out}", highlight=False, soft_wrap=True)
+    console.print(
+        f"next:   mmgan.load_augmented('{out}', fold={entries[0]['fold']}) in Python", highlight=False, soft_wrap=True
+    )

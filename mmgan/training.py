@@ -20,9 +20,9 @@ def train_folds(cfg: DictConfig) -> list[FitResult]:
     first = next(iter(results.values())).folder
     shown = first.parent if str(cfg.fold) == "all" else first
     console = Console()
-    console.print(f"files:  {shown}", highlight=False)
-    console.print(f"watch:  tensorboard --logdir {shown}", highlight=False)
-    console.print(f"next:   python synthesize.py ckpt={shown}", highlight=False)
+    console.print(f"files:  {shown}", highlight=False, soft_wrap=True)
+    console.print(f"watch:  tensorboard --logdir {shown}", highlight=False, soft_wrap=True)
+    console.print(f"next:   python synthesize.py ckpt={shown}", highlight=False, soft_wrap=True)
     return list(results.values())
 
 
