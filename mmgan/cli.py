@@ -144,6 +144,8 @@ def sentence(error: BaseException) -> str:
         return f"{choice[1]}={choice[2]}: there is no such choice{_choices(text)}."
     if missing := re.search(r"Missing mandatory value: (\S+)", text):
         return f"give {missing[1]}=... on the command line."
+    if inner := re.search(r"Error in call to target '[\w.]*?(\w+)': \w+\((['\"])(.*?)\2\)", text):
+        return f"{inner[1]} refuses its options: {inner[3]}"
     return text.split(" full_key")[0]
 
 

@@ -87,6 +87,9 @@ def wanted_labels(y: np.ndarray, n_classes: int, cfg: DictConfig) -> np.ndarray:
 
 def draw(model: Synthesizer, labels: np.ndarray, x: dict, y: np.ndarray, *, sampling: str | None, seed: int) -> dict:
     """Draw a row per class index of `labels`; with sampling=posterior, near training rows (x, y) of the class."""
+    choices = (*model.samplings, "posterior")
+    if sampling is not None and sampling not in choices:
+        raise MmganError(f"sampling={sampling}: choose one of {', '.join(choices)}.")
     own = model.schema.decode(labels)
     if sampling != "posterior":
         if sampling is not None:
