@@ -4,8 +4,13 @@ The data set must know the labels of its test rows (watch, bearing). Everything 
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
+
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # before numpy: two threads beside a busy neighbour are tens of times slower
 
 import numpy as np
 import torch

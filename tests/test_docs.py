@@ -1,0 +1,48 @@
+"""Every command of the README and of the usage page runs, small; and what the README does in Python."""
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SMALL = ["data.steps_per_epoch=2", "trainer.max_epochs=2", "~callbacks.pictures"]
+SMALL += [f"model.networks.{player}.width=16" for player in ("encoder", "generator", "critic", "classifier")]
+EXTRA = {"train.py": SMALL, "tune.py": [*SMALL, "search.epochs=1"]}
+STANDS_FOR = {"ckpt=...": "ckpt=runs/train/watch-vacwgan/fold1", "n_trials=50": "n_trials=1"}
+
+
+def blocks(page: str) -> list[tuple[str, str]]:
+    """Return (language, code) of a page's code blocks, in order; of a plain one the language is empty."""
+    return [(language, code) for language, _, code in (block.partition("\n") for block in page.split("```")[1::2])]
+
+
+def commands(code: str) -> list[list[str]]:
+    """Return the arguments of each `python SCRIPT ...` of a plain block; pip and pytest are CI's."""
+    lines = [line for line in code.splitlines() if line.startswith("python ")]
+    parts = [shlex.split(part, comments=True)[1:] for line in lines for part in line.split("&&")]
+    return [[STANDS_FOR.get(word, word) for word in part] for part in parts if part[0] != "-m"]
+
+
+def run(arguments: list[str], where: Path) -> None:
+    options = EXTRA.get(Path(arguments[1]).name, []) if arguments[0] != "-c" else []
+    ended = subprocess.run([sys.executable, *arguments, *options], cwd=where, capture_output=True, text=True)
+    assert ended.returncode == 0, f"{shlex.join(arguments)}\n{ended.stdout[-800:]}\n{ended.stderr[-2000:]}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["README.md", "docs/usage.md"])
+def test_every_command_runs(name, write_data, tmp_path):
+    write_data(rows=80).rename(tmp_path / "dataset_best_cv.pkl")
+    ran = set()
+    for language, code in blocks((ROOT / name).read_text()):
+        if language == "python":
+            run(["-c", code], tmp_path)
+        for script, *options in commands(code) if not language else []:
+            ran.add(script)
+            if "resume=true" in options:  # a run to go on with
+                run(["-u", str(ROOT / script), *[word for word in options if word != "resume=true"]], tmp_path)
+            run(["-u", str(ROOT / script), *options], tmp_path)
+    assert ran >= {"train.py", "tune.py", "synthesize.py"}
