@@ -1,7 +1,8 @@
 """While a model trains: score its samples on the monitored rows, and draw them."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import lightning as L
@@ -96,6 +97,16 @@ class DrawSamples(L.Callback):
         if min(flat.shape) >= 2:
             pca = PCA(2, random_state=0).fit(flat)
             yield "pca", plots.scatter(pca.transform(flat), pca.transform(flat_synthetic))
+
+
+@contextmanager
+def logged(trainer: L.Trainer) -> Iterator[None]:
+    """End the logger's run with the block, also where a trial is pruned: wandb would go on with it in the next one."""
+    try:
+        yield
+    finally:
+        if isinstance(trainer.logger, WandbLogger):
+            trainer.logger.experiment.finish()
 
 
 def _hand_over(logger: Logger | None, tag: str, figure: Figure, step: int) -> None:

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import mmgan
 from mmgan import plots
-from mmgan.callbacks import FolderCheckpoint, draw_like, fold_judge
+from mmgan.callbacks import FolderCheckpoint, draw_like, fold_judge, logged
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.data.dataset import Dataset
 from mmgan.data.folds import make_folds
@@ -141,7 +141,8 @@ class Run:
             raise MmganError(
                 f"{folder.path}: {done} epochs are done there; give trainer.max_epochs={done} or more to resume."
             )
-        trainer.fit(model, datamodule=datamodule, ckpt_path=resume_from, weights_only=True)
+        with logged(trainer):
+            trainer.fit(model, datamodule=datamodule, ckpt_path=resume_from, weights_only=True)
         if not scored:
             return trainer.current_epoch, None
         return read_checkpoint(best.best_model_path)["epoch"] + 1, float(best.best_model_score)
@@ -150,7 +151,8 @@ class Run:
         """Train once as a sweep's trial, with neither checkpoints nor pictures nor bar, and return the last score."""
         model, datamodule = self.build()
         trainer = self._trainer(folder, max_epochs, [instantiate(self.cfg.callbacks.score), pruning])
-        trainer.fit(model, datamodule=datamodule)
+        with logged(trainer):
+            trainer.fit(model, datamodule=datamodule)
         return float(trainer.callback_metrics[model.monitor])
 
     def check(self) -> None:
