@@ -91,7 +91,7 @@ def test_equal_numbers_and_the_same_judges_for_all(judge):
     assert found == judge((x, y))  # nothing random is left
     sized = protocol.evaluate(TRAIN, HELDOUT, make_rows(90, 6), quick=True, n=25)
     assert sized["n"] == 25 and "gain" not in sized["metrics"] and "c2st/wave" not in sized["metrics"]
-    assert protocol.real_row(TRAIN, HELDOUT, quick=True, n=25)["n"] == 25
+    assert protocol.Judge(TRAIN, HELDOUT, quick=True, n=25).real()["n"] == 25
 
 
 @pytest.mark.parametrize(

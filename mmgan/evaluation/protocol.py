@@ -224,16 +224,3 @@ def evaluate(
 ) -> dict[str, Any]:
     """Return `Judge` of one synthetic set; several sets against the same rows are judged faster by one `Judge`."""
     return Judge(train, heldout, n, draws, seed, quick)(synthetic, progress)
-
-
-def real_row(
-    train: LabelledRows,
-    heldout: LabelledRows,
-    draws: int = 5,
-    seed: int = 0,
-    quick: bool = False,
-    progress: Progress | None = None,
-    n: int | None = None,
-) -> dict[str, Any]:
-    """Return the ceiling of every column: `evaluate` with one half of the held-out rows as the synthetic ones."""
-    return Judge(train, heldout, n, draws, seed, quick).real(progress)
