@@ -57,10 +57,30 @@ class SynthesizeOptions:
     data_path: str | None = None
 
 
+@dataclass
+class EvaluateOptions:
+    """Scalars of conf/evaluate.yaml."""
+
+    synthetic: Any = MISSING
+    fold: Any = None
+    quick: bool = False
+    draws: int = 5
+    workers: int | None = None
+    curve: str | None = None
+    seed: int = 0
+    threads: int = 1
+    out_dir: str | None = None
+    data: Any = None
+
+
+SCRIPTS = {"train": TrainOptions, "tune": TuneOptions, "synthesize": SynthesizeOptions, "evaluate": EvaluateOptions}
+
 # Numbers that Hydra does not check, or not against their smallest value.
 NUMBERS = {
     "seed": ("whole number", 0),
     "threads": ("whole number", 1),
+    "draws": ("whole number", 1),
+    "workers": ("whole number", 1),
     "n_trials": ("whole number", 1),
     "n_per_class": ("whole number", 1),
     "ratio": ("number", 0),
@@ -68,6 +88,8 @@ NUMBERS = {
     "data.batch_size": ("whole number", 1),
     "data.steps_per_epoch": ("whole number", 1),
     "data.n_splits": ("whole number", 2),
+    "data.rows_per_class": ("whole number", 1),
+    "data.imbalance_ratio": ("number", 1),
     "data.inner_val": ("number", 0),
     "search.epochs": ("whole number", 1),
     "callbacks.score.window": ("whole number", 1),
@@ -80,7 +102,7 @@ def register_options() -> None:
     store = ConfigStore.instance()
     # Hydra's --help copies the repository, and with it this store, once per group; nothing changes the copies.
     ConfigStore.__deepcopy__ = lambda self, memo: self
-    for name, options in (("train", TrainOptions), ("tune", TuneOptions), ("synthesize", SynthesizeOptions)):
+    for name, options in SCRIPTS.items():
         store.store(name=f"{name}_options", node=options)
 
 
@@ -157,6 +179,6 @@ def _choices(text: str) -> str:
 
 def _closest(name: str) -> str:
     """Return a suggestion for a misspelt top-level option."""
-    known = {field for options in (TuneOptions, SynthesizeOptions) for field in options.__dataclass_fields__}
+    known = {field for options in SCRIPTS.values() for field in options.__dataclass_fields__}
     near = difflib.get_close_matches(name, sorted(known), n=1)
     return f"; did you mean '{near[0]}'?" if near else ""

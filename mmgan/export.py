@@ -14,7 +14,7 @@ from rich.table import Table
 
 from mmgan.data.archive import check_writable, write_npz, write_pickle
 from mmgan.data.dataset import Dataset
-from mmgan.data.folds import RANDOM_STATE, Fold, make_folds, select_fold
+from mmgan.data.folds import RANDOM_STATE, Fold, configured_folds, make_folds, select_fold
 from mmgan.errors import MmganError
 from mmgan.models.base import Synthesizer
 from mmgan.models.checkpoint import load
@@ -130,9 +130,8 @@ def common_data(models: list[Synthesizer], checkpoints: list[Path], moved_to: st
 
 
 def fold_of(model: Synthesizer, dataset: Dataset) -> Fold:
-    """Return the fold that a model was trained on."""
-    data = model.recipe["data"]
-    return select_fold(make_folds(dataset, data["split"], data["n_splits"]), model.recipe["fold"])
+    """Return the fold that a model was trained on, with the training rows that it saw."""
+    return select_fold(configured_folds(dataset, model.recipe["data"]), model.recipe["fold"])
 
 
 def _fold_entry(model: Synthesizer, path: Path, dataset: Dataset, cfg: DictConfig) -> dict[str, Any]:
@@ -140,10 +139,12 @@ def _fold_entry(model: Synthesizer, path: Path, dataset: Dataset, cfg: DictConfi
     x, y = dataset.rows(fold.train_indices)
     labels = wanted_labels(y, dataset.schema.n_classes, cfg)
     metrics = path.parent / "metrics.json"
+    extra = {"extra_indices": fold.extra_indices} if len(fold.extra_indices) else {}
     return {
         "fold": fold.fold,
         "train_indices": fold.train_indices,
         "val_indices": fold.val_indices,
+        **extra,
         "x_synth": draw(model, labels, x, y, sampling=cfg.sampling, seed=cfg.seed),
         "y_synth": np.array(dataset.schema.decode(labels)),
         "best_params": model.recipe.get("best_params", {}),
@@ -156,7 +157,8 @@ def _fold_entry(model: Synthesizer, path: Path, dataset: Dataset, cfg: DictConfi
 def _file_content(dataset: Dataset, entries: list[dict[str, Any]], recipe: dict[str, Any]) -> dict[str, Any]:
     options = recipe["data"]
     theirs = dataset.splits if options["split"] == "file" else None
-    splits = theirs or [vars(fold) for fold in make_folds(dataset, options["split"], options["n_splits"])]
+    folds = make_folds(dataset, options["split"], options["n_splits"])  # without limits, for the file's next reader
+    splits = theirs or [{key: getattr(fold, key) for key in ("fold", "train_indices", "val_indices")} for fold in folds]
     content = {"x_train": dataset.x_train, "y_train": np.array(dataset.schema.decode(dataset.y_train))}
     if dataset.x_test is not None:
         content["x_test"] = dataset.x_test

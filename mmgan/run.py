@@ -199,13 +199,13 @@ class Run:
         return 0, fold_judge(datamodule, datamodule.monitor_indices, self.cfg.seed)(model)["score"]
 
     def score_fold(self, folder: RunFolder) -> dict[str, float]:
-        """Score the saved generator once against the fold's `val_indices` (if they are enough), and leave a picture."""
+        """Score the saved generator once against the fold's `val_indices` (if there are enough rows), and leave a picture."""
         datamodule = make_datamodule(self.cfg, self.dataset, self.fold, final=True)
         model = load(folder.best)
         x, y = datamodule.rows(datamodule.fit_indices, most=1000)  # enough for a picture
         picture = plots.overview(x, y, draw_like(model, y), y, self.dataset.schema.class_names)
         picture.savefig(folder.path / "samples.png", dpi=110)
-        if len(datamodule.fold.val_indices) < MIN_ROWS:
+        if min(len(datamodule.fit_indices), len(datamodule.fold.val_indices)) < MIN_ROWS:
             return {}
         scores = fold_judge(datamodule, datamodule.fold.val_indices, seed=0)(model)
         return {name: round(float(value), 4) for name, value in scores.items()}
@@ -228,11 +228,8 @@ class Run:
 
 def make_datamodule(cfg: DictConfig, dataset: Dataset, fold: int, *, final: bool) -> FoldDataModule:
     """Return the fold's datamodule, set up."""
-    options = {
-        k: v
-        for k, v in plain(cfg.data).items()
-        if k in ("split", "n_splits", "inner_val", "batch_size", "steps_per_epoch")
-    }
+    known = ("split", "n_splits", "rows_per_class", "imbalance_ratio", "inner_val", "batch_size", "steps_per_epoch")
+    options = {key: value for key, value in plain(cfg.data).items() if key in known}
     datamodule = FoldDataModule(dataset, fold, final=final, seed=cfg.seed, **options)
     datamodule.setup("fit")
     return datamodule

@@ -95,6 +95,22 @@ def test_group_split_holds_within_the_fold_too():
     assert all(parts) and sum(map(len, parts)) == 20
 
 
+@pytest.mark.parametrize(
+    ("options", "fit", "monitor"),
+    [({"rows_per_class": 14}, 56, 0), ({"rows_per_class": 20}, 64, 16), ({"imbalance_ratio": 10}, 57, 15)],
+)
+def test_limited_rows_are_all_that_is_served(options, fit, monitor):
+    whole, made = module(), module(**options)
+    assert (len(made.fit_indices), len(made.monitor_indices)) == (fit, monitor)
+    seen = np.sort(np.r_[made.fit_indices, made.monitor_indices])
+    np.testing.assert_array_equal(seen, made.fold.train_indices)
+    np.testing.assert_array_equal(np.union1d(seen, made.fold.extra_indices), whole.fold.train_indices)
+    np.testing.assert_array_equal(made.fold.val_indices, whole.fold.val_indices)
+    served = torch.cat([b[:, 0] for b, _, _ in made.train_dataloader()]).long().tolist()
+    assert set(served) <= set(made.fit_indices.tolist())
+    np.testing.assert_array_equal(module(**options, seed=1).fold.train_indices, seen)  # not the training's seed
+
+
 def test_an_unknown_fold_is_named():
     with pytest.raises(MmganError, match="there is no fold=9"):
         module(fold=9)

@@ -1,9 +1,11 @@
+import itertools
+
 import numpy as np
 import pytest
 from sklearn.model_selection import StratifiedKFold
 
 from mmgan.data.dataset import Dataset
-from mmgan.data.folds import inner_split, make_folds, read_splits, select_fold
+from mmgan.data.folds import Fold, inner_split, limit_rows, make_folds, read_splits, select_fold
 from mmgan.errors import MmganError
 from mmgan.schema import DataSchema
 
@@ -84,6 +86,92 @@ def test_select_fold_names_the_valid_ones(wanted):
         select_fold(folds, wanted)
 
 
+# -- fewer training rows ------------------------------------------------------------------------------------------------
+SKEWED = np.repeat([0, 1, 2], [50, 30, 4])
+
+
+def limited(y, rows_per_class=None, imbalance_ratio=None, number=1):
+    """Limit a fold whose training rows are all but the last two of each class, in an order of their own."""
+    val = np.concatenate([np.flatnonzero(y == label)[-2:] for label in np.unique(y)])
+    train = np.random.default_rng(0).permutation(np.setdiff1d(np.arange(len(y)), val))
+    fold = limit_rows(y, Fold(number, train, val), rows_per_class, imbalance_ratio)
+    assert fold.fold == number and fold.val_indices.tolist() == val.tolist()
+    assert fold.train_indices.dtype == fold.extra_indices.dtype == np.int64
+    assert sorted([*fold.train_indices, *fold.extra_indices]) == sorted(train)  # none twice, none lost
+    assert [row for row in train if row in set(fold.train_indices)] == fold.train_indices.tolist()
+    return fold
+
+
+def kept_of(y, fold):
+    return np.bincount(y[fold.train_indices], minlength=y.max() + 1).tolist()
+
+
+@pytest.mark.parametrize(
+    ("rows", "kept"), [(1, [1, 1, 1]), (10, [10, 10, 2]), (30, [30, 28, 2]), (99, [48, 28, 2]), (None, [48, 28, 2])]
+)
+def test_rows_of_each_class(rows, kept):
+    assert kept_of(SKEWED, limited(SKEWED, rows)) == kept
+
+
+@pytest.mark.parametrize("limits", [[{"rows_per_class": k} for k in (5, 10, 20)],
+                                    [{"imbalance_ratio": r} for r in (40, 10, 2.5, 1)]])  # fmt: skip
+def test_the_rows_of_a_stricter_limit_are_among_those_of_a_laxer_one(limits):
+    y = np.arange(200) % 4
+    rows = [set(limited(y, **limit).train_indices.tolist()) for limit in limits]
+    assert all(fewer < more for fewer, more in itertools.pairwise(rows))
+
+
+def test_rows_are_random_and_other_ones_in_each_fold():
+    y = np.arange(200) % 4
+    first, second = (set(limited(y, 10, number=number).train_indices.tolist()) for number in (1, 2))
+    assert first == set(limited(y, 10).train_indices.tolist()) != second
+    assert 70 < np.mean([*first, *second]) < 130
+    places = [np.flatnonzero(np.isin(np.flatnonzero(y == label), [*first])).tolist() for label in range(4)]
+    assert len({tuple(each) for each in places}) == 4  # of each class, too
+
+
+@pytest.mark.parametrize(
+    ("ratio", "sizes"),
+    [(10, [100, 46, 22, 10]), (100, [100, 22, 5, 1]), (1e6, [100, 1, 1, 1]), (2.5, [100, 74, 54, 40]), (1, [100] * 4)],
+)
+def test_long_tailed_sizes(ratio, sizes):
+    y = np.arange(408) % 4
+    orders = {tuple(kept_of(y, limited(y, None, ratio, number))) for number in range(1, 9)}
+    assert {tuple(sorted(order, reverse=True)) for order in orders} == {tuple(sizes)}
+    assert ratio == 1 or len(orders) > 1  # which class is rare depends on the fold
+
+
+def test_both_limits_and_classes_that_are_rare_already():
+    y = np.arange(408) % 4
+    assert sorted(kept_of(y, limited(y, 20, 10))) == [2, 4, 9, 20]
+    for number in range(1, 9):
+        kept = kept_of(SKEWED, limited(SKEWED, None, 4, number))
+        assert kept[0] in (48, 24, 12) and kept[1] in (28, 24, 12) and kept[2] == 2
+    assert kept_of(y[::4], limited(y[::4], 20, 10)) == [20]  # one class has no imbalance
+
+
+@pytest.mark.parametrize("split", ["stratified", "group", "file"])
+def test_limits_leave_the_splits_as_they_are(split):
+    data = dataset(np.arange(120) % 4, groups=np.arange(120) // 10)
+    whole, fewer = make_folds(data, split), make_folds(data, split, rows_per_class=6)
+    for one, other in zip(whole, fewer, strict=True):
+        np.testing.assert_array_equal(one.val_indices, other.val_indices)
+        np.testing.assert_array_equal(np.sort(np.r_[other.train_indices, other.extra_indices]), one.train_indices)
+        assert kept_of(data.y_train, other) == [6] * 4 and not len(one.extra_indices)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "remedy"),
+    [("rows_per_class", value, "a whole number from 1 on") for value in (0, -3, 2.5, "ten", True, [5])]
+    + [("imbalance_ratio", value, "a number from 1 on") for value in (0.5, float("nan"), float("inf"), "x", True)],
+)
+def test_impossible_limits(option, value, remedy):
+    with pytest.raises(MmganError) as refused:
+        make_folds(dataset(np.arange(20) % 2), "stratified", **{option: value})
+    assert str(refused.value) == f"data.{option}={value} is not possible; give {remedy}, or null for no limit."
+
+
+# -- a file's own folds -------------------------------------------------------------------------------------------------
 def entry(train=(0, 1, 2), val=(3, 4), fold=1):
     return {"train_indices": train, "val_indices": val, "fold": fold}
 

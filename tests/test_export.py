@@ -196,6 +196,52 @@ def test_load_augmented(runs, data, tmp_path):
         mmgan.load_augmented(out, 2)
 
 
+# -- fewer training rows ------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("suffix", ["pkl", "npz"])
+def test_a_limited_fold(data, tmp_path, suffix):
+    folder = trained(data, tmp_path, 2, "model=smote", "data.rows_per_class=10", "final=true")
+    out = export(folder, tmp_path / f"a.{suffix}", "ratio=2")
+    file, (entry,) = read_archive(out), read_archive(out)["folds"]
+    assert entry.keys() == ENTRY | {"extra_indices"}
+    assert [(file["y_train"][entry["train_indices"]] == label).sum() for label in GAPS] == [10, 10, 10, 8]
+    assert [(entry["y_synth"] == label).sum() for label in GAPS] == [20, 20, 20, 16]
+    split = file["cv_splits"][1]
+    assert all(each.keys() == {"fold", "train_indices", "val_indices"} for each in file["cv_splits"])
+    both = np.r_[entry["train_indices"], entry["extra_indices"]]
+    np.testing.assert_array_equal(np.sort(both), split["train_indices"])  # and so disjoint
+    np.testing.assert_array_equal(entry["val_indices"], split["val_indices"])
+    x, y, is_synthetic = mmgan.load_augmented(out, 2)
+    np.testing.assert_array_equal(x["spec"][~is_synthetic], file["x_train"]["spec"][entry["train_indices"]])
+    assert len(y) == 38 + 76
+    model = mmgan.load(folder / "best.ckpt")
+    np.testing.assert_array_equal(model.x["env"], file["x_train"]["env"][entry["train_indices"]])
+
+
+def test_too_few_rows_for_a_score(data, tmp_path):
+    folder = trained(data, tmp_path, 1, "model=smote", "data.rows_per_class=1")
+    (entry,) = read_archive(export(folder, tmp_path / "a.pkl"))["folds"]
+    assert entry["scores"] == {} and len(entry["train_indices"]) == 4
+
+
+def test_folds_of_different_limits_in_one_file(runs, data, tmp_path):
+    folder = trained(data, tmp_path, 2, "model=smote", "data.imbalance_ratio=5")
+    entries = read_archive(export(f"[{runs / 'fold1'},{folder}]", tmp_path / "a.pkl"))["folds"]
+    assert [("extra_indices" in entry, len(entry["train_indices"]) < 80) for entry in entries] == [
+        (False, False),
+        (True, True),
+    ]
+
+
+def test_a_checkpoint_older_than_the_limits(runs, tmp_path):
+    content = torch.load(runs / "fold1" / "best.pth", weights_only=True)
+    for key in ("rows_per_class", "imbalance_ratio"):
+        del content["recipe"]["data"][key]
+    torch.save(content, tmp_path / "old.pth")
+    old, new = (read_archive(export(path, tmp_path / "a.pkl")) for path in (tmp_path / "old.pth", runs / "fold1"))
+    assert old["folds"][0].keys() == ENTRY
+    np.testing.assert_array_equal(old["folds"][0]["x_synth"]["env"], new["folds"][0]["x_synth"]["env"])
+
+
 # -- ways to draw -------------------------------------------------------------------------------------------------------
 def test_every_sampling_and_its_default(runs, tmp_path):
     drawn = {

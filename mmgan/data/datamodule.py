@@ -104,6 +104,8 @@ class FoldDataModule(L.LightningDataModule):
         *,
         split: str = "stratified",
         n_splits: int = 5,
+        rows_per_class: int | None = None,
+        imbalance_ratio: float | None = None,
         inner_val: float = 0.2,
         batch_size: int = 128,
         steps_per_epoch: int = 200,
@@ -118,10 +120,14 @@ class FoldDataModule(L.LightningDataModule):
         self.seed = seed
         self._wanted = {
             "fold": fold,
-            "split": split,
-            "n_splits": n_splits,
             "inner_val": inner_val,
             "final": final,
+        }
+        self._folds = {
+            "split": split,
+            "n_splits": n_splits,
+            "rows_per_class": rows_per_class,
+            "imbalance_ratio": imbalance_ratio,
         }
         self._ready = False
 
@@ -135,8 +141,7 @@ class FoldDataModule(L.LightningDataModule):
 
     def _find_rows(self) -> None:
         wanted = self._wanted
-        folds = make_folds(self.dataset, wanted["split"], wanted["n_splits"])
-        self.fold: Fold = select_fold(folds, wanted["fold"])
+        self.fold: Fold = select_fold(make_folds(self.dataset, **self._folds), wanted["fold"])
         groups = self.dataset.groups
         if groups is not None and np.intersect1d(groups[self.fold.train_indices], groups[self.fold.val_indices]).size:
             groups = None  # where the fold parts groups, so may the inner split

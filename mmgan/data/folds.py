@@ -1,7 +1,7 @@
 """Which rows train and which judge: folds, and the inner split that stands in for the judge."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,19 +18,28 @@ FEWEST_ROWS = 60  # with fewer training rows, an inner split takes more than it 
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold, counted from 1; the indices are int64 rows of x_train."""
+    """One fold, counted from 1; the indices are int64 rows of x_train, `extra_indices` those that `limit_rows` left out."""
 
     fold: int
     train_indices: np.ndarray
     val_indices: np.ndarray
+    extra_indices: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
 
-def make_folds(dataset: Dataset, split: str, n_splits: int = 5, random_state: int = RANDOM_STATE) -> list[Fold]:
+def make_folds(
+    dataset: Dataset,
+    split: str,
+    n_splits: int = 5,
+    random_state: int = RANDOM_STATE,
+    *,
+    rows_per_class: int | None = None,
+    imbalance_ratio: float | None = None,
+) -> list[Fold]:
     """Return the folds of `split`: "stratified", "group" (no group on both sides), or "file".
 
-    "file" takes the file's own cv_splits, and is "stratified" where the file has none. Raises MmganError for
-    an unknown split, missing groups, a class with fewer rows than folds, or one without a training row in a
-    fold.
+    "file" takes the file's own cv_splits, and is "stratified" where the file has none. The last two options limit
+    the training rows as `limit_rows` does. Raises MmganError for an unknown split, missing groups, a class with
+    fewer rows than folds, one without a training row in a fold, or an impossible limit.
     """
     if split not in ("stratified", "group", "file"):
         raise MmganError(f"data.split={split} is unknown; choose stratified, group or file.")
@@ -50,7 +59,49 @@ def make_folds(dataset: Dataset, split: str, n_splits: int = 5, random_state: in
                 f"{dataset.source}: fold {fold.fold} has no training row of class "
                 f"{dataset.schema.labels[absent[0]]!r}; use other cv_splits, or data.split=stratified."
             )
-    return folds
+    return [limit_rows(dataset.y_train, fold, rows_per_class, imbalance_ratio) for fold in folds]
+
+
+def configured_folds(dataset: Dataset, options: Mapping[str, Any]) -> list[Fold]:
+    """Return the folds that a data configuration describes, with the limits of its training rows; see `make_folds`."""
+    limits = {key: options.get(key) for key in ("rows_per_class", "imbalance_ratio")}  # older recipes have none
+    return make_folds(dataset, options["split"], options["n_splits"], **limits)
+
+
+def limit_rows(y: np.ndarray, fold: Fold, rows_per_class: int | None, imbalance_ratio: float | None) -> Fold:
+    """Keep random training rows of each class, as the limits ask (None: no limit); the others become `extra_indices`.
+
+    `y` is (N,) over all rows. `rows_per_class` rows are kept of each class, or all where it has fewer. Then
+    `imbalance_ratio` r keeps round(n r^(-i / (K - 1))), at least one, of the class of random rank i = 0 ... K - 1, where
+    n is the largest class's number of rows: long-tailed sizes, https://arxiv.org/abs/1901.05555. The rows of a stricter
+    limit are among those of a laxer one. Raises MmganError for a limit that means nothing.
+    """
+    _check_limits(rows_per_class, imbalance_ratio)
+    if rows_per_class is None and imbalance_ratio is None:
+        return fold
+    labels = y[fold.train_indices]
+    classes, sizes = np.unique(labels, return_counts=True)
+    if rows_per_class is not None:
+        sizes = np.minimum(sizes, rows_per_class)
+    if imbalance_ratio is not None and len(classes) > 1:
+        rank = np.random.default_rng([RANDOM_STATE, fold.fold]).permutation(len(classes))
+        long_tail = np.rint(sizes.max() * float(imbalance_ratio) ** (-rank / (len(classes) - 1)))
+        sizes = np.minimum(sizes, np.maximum(long_tail, 1).astype(int))
+    kept = np.zeros(len(labels), bool)
+    for label, size in zip(classes, sizes, strict=True):
+        rng = np.random.default_rng([RANDOM_STATE, fold.fold, 1 + label])  # a 0 at the end would change nothing
+        kept[rng.permutation(np.flatnonzero(labels == label))[:size]] = True
+    return replace(fold, train_indices=fold.train_indices[kept], extra_indices=fold.train_indices[~kept])
+
+
+def _check_limits(rows_per_class: int | None, imbalance_ratio: float | None) -> None:
+    for option, value, kind, numbers in (
+        ("rows_per_class", rows_per_class, "whole number", int | np.integer),
+        ("imbalance_ratio", imbalance_ratio, "number", int | float | np.integer | np.floating),
+    ):
+        fits = isinstance(value, numbers) and not isinstance(value, bool)
+        if value is not None and not (fits and 1 <= value < np.inf):  # not 1 <= value: NaN too
+            raise MmganError(f"data.{option}={value} is not possible; give a {kind} from 1 on, or null for no limit.")
 
 
 def _check_counts(dataset: Dataset, split: str, n_splits: int) -> None:
