@@ -34,6 +34,12 @@ class Dataset:
         """Return copies of these training rows, ({name: (n, *shape)}, (n,))."""
         return {name: array[indices] for name, array in self.x_train.items()}, self.y_train[indices]
 
+    def heldout(self, val_indices: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Return the rows that judge a fold's finished generator: the test rows if their labels are known, else `val_indices`."""
+        if self.x_test is not None and self.y_test is not None:
+            return self.x_test, self.y_test
+        return self.rows(val_indices)
+
     def fingerprint(self) -> str:
         """Return the SHA-256 of the training rows, labels, groups and splits: names, types, shapes and bytes."""
         digest = hashlib.sha256(repr(self.schema.labels).encode())

@@ -49,12 +49,23 @@ class _View:
         )
 
 
+def compared_rows(heldout: int, synthetic: int, most: int | None = None) -> int:
+    """Return how many rows of either kind are compared; raises MmganError where they have too few neighbours."""
+    n = min(heldout // 2, synthetic, MAX_COMPARED, most or MAX_COMPARED)
+    if n <= NEIGHBOURS:
+        raise MmganError(
+            f"only {n} rows of either kind can be compared, and {NEIGHBOURS} neighbours need at least "
+            f"{NEIGHBOURS + 1}; give more synthetic rows, or twice as many held-out ones."
+        )
+    return n
+
+
 class Judge:
     """Judges any number of synthetic sets against one pair of training and held-out rows.
 
     `n` rows of either kind are compared in each of `draws` draws; by default half of the held-out rows, and never more
-    than the synthetic rows or 1200. Give the same `n` for every row of a table. `quick` makes one draw, and leaves out
-    the gain and the per-modality C2ST. Raises MmganError for unusable rows.
+    than the synthetic rows or 1200. Give the same `n` for every row of a table. `quick` makes one draw, takes 3 folds
+    for the C2ST in place of 5, and leaves out the gain and the per-modality C2ST. Raises MmganError for unusable rows.
     """
 
     def __init__(
@@ -109,14 +120,21 @@ class Judge:
                 progress(draw + 1, self.draws)
         return self._summary(values, n, np.setdiff1d(self._train[1], self._heldout.y))
 
-    def _size(self, rows: int) -> int:
-        limits = [len(self._heldout.y) // 2, rows, MAX_COMPARED, *([self._n] if self._n else [])]
-        if min(limits) <= NEIGHBOURS:
-            raise MmganError(
-                f"only {min(limits)} rows of either kind can be compared, and {NEIGHBOURS} neighbours need at least "
-                f"{NEIGHBOURS + 1}; give more synthetic rows, or twice as many held-out ones."
+    def distances(self, x: Rows) -> dict[str, np.ndarray]:
+        """Return the distance (n,) of rows to their nearest training row, `joint` and per modality."""
+        return self._distances({name: self._space.flat(x, name) for name in self._train_parts})
+
+    def confusion(self, synthetic: LabelledRows | None = None) -> np.ndarray:
+        """Return the confusion (true, predicted) of classifiers trained on synthetic rows, or on the training rows."""
+        predicted = self._predicted
+        if synthetic is not None:
+            predicted = utility.fit_panel(self._space.flat(synthetic[0]), synthetic[1], self._seed).predict(
+                self._heldout.flat
             )
-        return min(limits)
+        return utility.confusion(self._heldout.y, predicted, int(np.max(self._train[1])) + 1)
+
+    def _size(self, rows: int) -> int:
+        return compared_rows(len(self._heldout.y), rows, self._n)
 
     def _halves(self, draw: int, n: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the held-out rows that judge in this draw, and as many others: the same for every row of a table."""
@@ -124,14 +142,13 @@ class Judge:
         return order[:n], order[n : 2 * n]
 
     def _view(self, x: Rows, y: np.ndarray) -> _View:
-        parts = {name: self._space.flat(x, name) for name in self._space.names}
-        flat = self._space.flat(x)
-        distance = {
-            name: nearest(self._train_parts[name], flat if name == JOINT else parts[name])[:, 0]
-            for name in self._train_parts
-        }
+        parts = {name: self._space.flat(x, name) for name in self._train_parts}
+        distance, flat = self._distances(parts), parts.pop(JOINT)
         signal = {name: row_statistics(parts[name], np.asarray(x[name])) for name in self._space.names}
         return _View(y, flat, parts, self._space.embed(x), distance, signal, {k: np.asarray(v) for k, v in x.items()})
+
+    def _distances(self, parts: Rows) -> dict[str, np.ndarray]:
+        return {name: nearest(self._train_parts[name], flat)[:, 0] for name, flat in parts.items()}
 
     def _judge(self, judging: np.ndarray, other: _View, draw: int) -> dict[str, float]:
         heldout = self._heldout.rows(judging)
@@ -159,7 +176,7 @@ class Judge:
 
     def _c2st(self, heldout: _View, other: _View, draw: int) -> dict[str, float]:
         members = classifiers.two_sample_classifiers(heldout.flat.shape[1], draw)
-        found = {"c2st": fidelity.c2st_auc(heldout.flat, other.flat, members, seed=draw)}
+        found = {"c2st": fidelity.c2st_auc(heldout.flat, other.flat, members, 3 if self._quick else 5, seed=draw)}
         if not self._quick and len(self._space.names) > 1:
             members = classifiers.fast_two_sample_classifiers(draw)
             for name in self._space.names:

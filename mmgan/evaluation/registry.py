@@ -8,7 +8,7 @@ from mmgan.errors import MmganError
 
 @dataclass(frozen=True)
 class Metric:
-    """A column of the tables; `target` is the value that a perfect generator has, where the direction is `target`."""
+    """A column of the tables; where the direction is `target`, that is the value of a perfect generator (None: the real row's)."""
 
     name: str
     family: str
@@ -39,7 +39,7 @@ METRICS: dict[str, Metric] = {
         Metric("mmd", "fidelity", "min", "at most mmd_null", _GRETTON),
         Metric("mmd_null", "fidelity", "min", "95th percentile of real versus real", _GRETTON),
         Metric("spread", "fidelity", "target", ".95-1.05", _ALAA, 1.0),
-        Metric("retrieval", "coherence", "min", "within .05 of the real row", _COHERENCE),
+        Metric("retrieval", "coherence", "target", "within .05 of the real row", _COHERENCE),
         Metric("trtr", "utility", "max", "the reference", _ESTEBAN),
         Metric("tstr", "utility", "max", "at least .97 of trtr", _ESTEBAN),
         Metric("trts", "utility", "max", "near trtr", _ESTEBAN),
@@ -53,6 +53,10 @@ METRICS: dict[str, Metric] = {
         Metric("signal_spread", "signal", "min", "at most 1.2", _SIGNAL),
         Metric("signal_autocorrelation", "signal", "min", "at most 1.2", _SIGNAL),
         Metric("signal_cross", "signal", "min", "at most 1.2", _SIGNAL),
+        *(
+            Metric(f"signal_{name}_null", "signal", "min", "95th percentile of real versus real", _SIGNAL)
+            for name in ("mean", "spread", "autocorrelation", "cross")
+        ),
     )
 }
 

@@ -7,6 +7,7 @@ and no autocorrelation.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -85,7 +86,7 @@ SignalSet = Mapping[str, RowStatistics]
 class SignalComparison:
     """Compares two sets of rows, in units of what two random halves (`size` rows each) of the held-out rows differ by."""
 
-    def __init__(self, heldout: SignalSet, size: int, splits: int = 10, seed: int = 0) -> None:
+    def __init__(self, heldout: SignalSet, size: int, splits: int = 40, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
         rows = len(next(iter(heldout.values())).values)
         errors: dict[str, list[float]] = {}
@@ -97,17 +98,24 @@ class SignalComparison:
             ]
             for key, error in statistic_errors(*halves).items():
                 errors.setdefault(key, []).append(error)
-        self._units = {key: float(np.mean(found)) for key, found in errors.items()}
+        self._units = {key: max(float(np.mean(found)), 1e-12) for key, found in errors.items()}
+        relative = _over_modalities({key: np.array(found) / self._units[key] for key, found in errors.items()})
+        self._null = {f"{statistic}_null": float(np.percentile(found, 95)) for statistic, found in relative.items()}
 
     def __call__(self, heldout: SignalSet, synthetic: SignalSet) -> dict[str, float]:
-        """Return `signal_<statistic>/<modality>`, and `signal_<statistic>`, the mean over modalities."""
+        """Return `signal_<statistic>/<modality>`, `signal_<statistic>`, the mean over modalities, and `signal_<statistic>_null`.
+
+        The last is the 95th percentile of what two halves of real rows have: of few channels it is far above 1.
+        """
         errors = statistic_errors(heldout, synthetic)
-        result = {key: error / max(self._units[key], 1e-12) for key, error in errors.items()}
-        for statistic in STATISTICS:
-            parts = [value for key, value in result.items() if key.split("/")[0] == statistic]
-            if parts:
-                result[statistic] = float(np.mean(parts))
-        return result
+        result = {key: error / self._units[key] for key, error in errors.items()}
+        return result | {key: float(found) for key, found in _over_modalities(result).items()} | self._null
+
+
+def _over_modalities(errors: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `<statistic>`, the mean of its `<statistic>/<modality>`."""
+    parts = {name: [found for key, found in errors.items() if key.split("/")[0] == name] for name in STATISTICS}
+    return {name: np.mean(found, axis=0) for name, found in parts.items() if found}
 
 
 def statistic_errors(ours: SignalSet, theirs: SignalSet) -> dict[str, float]:

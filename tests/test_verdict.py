@@ -1,0 +1,167 @@
+"""The verdict calls rows what they are."""
+
+import numpy as np
+import pytest
+from test_evaluation_protocol import make_rows
+
+from mmgan.evaluation.controls import smote
+from mmgan.evaluation.features import take
+from mmgan.evaluation.statistics import Interval, interval
+from mmgan.evaluation.table import REAL, FoldRows, judged_row
+from mmgan.evaluation.verdict import CHECKS, number, verdict
+
+TRAIN, HELDOUT = make_rows(300, 0), make_rows(400, 1)
+NONE = dict.fromkeys((check.metric for check in CHECKS), 0.0)
+
+
+def shrunken():
+    x, y = make_rows(300, 2)
+    mean = {name: np.stack([values[y == k].mean(0) for k in range(3)])[y] for name, values in x.items()}
+    return {name: mean[name] + 0.5 * (values - mean[name]) for name, values in x.items()}, y
+
+
+def shuffled_pairs():
+    x, y = make_rows(300, 3)
+    order = np.arange(300)
+    for k in range(3):
+        order[y == k] = np.random.default_rng(0).permutation(order[y == k])
+    return {**x, "wave": x["wave"][order]}, y
+
+
+def one_class():
+    x, y = make_rows(600, 4)
+    return take(x, y == 1), y[y == 1]
+
+
+def noise():
+    rng = np.random.default_rng(0)
+    rows = {
+        name: rng.normal(v.mean(0), v.std(0), (300, *v.shape[1:])).astype(np.float32) for name, v in TRAIN[0].items()
+    }
+    return rows, rng.integers(0, 3, 300)
+
+
+def wrong_labels():
+    x, y = make_rows(300, 5)
+    return x, (y + 1) % 3
+
+
+def some_memorised():
+    x, y = make_rows(300, 6)
+    return {name: np.concatenate([TRAIN[0][name][:60], v[60:]]) for name, v in x.items()}, np.append(
+        TRAIN[1][:60], y[60:]
+    )
+
+
+def interpolated():
+    return smote(*TRAIN, TRAIN[1], np.random.default_rng(0)), TRAIN[1]
+
+
+def judged(rows):
+    fold = FoldRows(1, TRAIN, HELDOUT, rows)
+    ours, real = (judged_row(fold, name, quick=True) for name in ("file", REAL))
+    missing = [str(k) for k in ours["missing_classes"]]
+    return verdict(ours["metrics"], real["metrics"], NONE, None, missing)
+
+
+@pytest.mark.parametrize(
+    ("rows", "findings", "answers"),
+    [
+        (lambda: TRAIN, ["Copies: 100%"], {"new": "no"}),
+        (shrunken, ["Shrunken"], {"faithful": "no"}),
+        (shuffled_pairs, ["Incoherent"], {"faithful": "no"}),
+        (one_class, ["Classes without a synthetic row: 0, 2"], {"faithful": "no"}),
+        (noise, ["Noise"], {"faithful": "no", "new": "too far"}),
+        (wrong_labels, ["Wrong labels"], {}),
+        (some_memorised, ["Memorised: 2"], {"new": "no"}),
+        (interpolated, ["Near-copies", "Shrunken"], {"new": "no", "faithful": "no"}),
+    ],
+)
+def test_rows_are_called_what_they_are(rows, findings, answers):
+    found = judged(rows())
+    assert [told[: len(start)] for told, start in zip(found.findings, findings, strict=True)] == findings
+    assert {asks: found.answer(asks) for asks in answers} == answers
+
+
+def test_unseen_real_rows_are_faithful_and_new():
+    found = judged(make_rows(300, 7))
+    assert not found.findings
+    assert (found.answer("new"), found.answer("useful")) == ("yes", "unknown")
+    assert found.answer("faithful") == "yes", found.words[0]
+
+
+GOOD = {
+    "c2st": 0.5,
+    "coverage": 0.97,
+    "precision": 0.96,
+    "recall": 0.96,
+    "density": 1.0,
+    "spread": 1.0,
+    "retrieval": 0.3,
+}
+GOOD |= {f"signal_{name}": 1.0 for name in ("mean", "spread", "autocorrelation", "cross")}
+GOOD |= {"novelty10": 1.0, "novelty50": 1.0, "novelty90": 1.0, "close": 0.01, "mmd": 0.0, "mmd_null": 1.0}
+GOOD |= {"trtr": 0.9, "tstr": 0.88, "trts": 0.9}
+
+
+@pytest.mark.parametrize(
+    ("gain", "answer", "told"),
+    [
+        (
+            Interval(0.004, -0.002, 0.010, 0.002),
+            "not shown",
+            "+0.4 +- 0.6 points of macro-F1 beside the real rows, not distinguishable",
+        ),
+        (Interval(0.020, 0.010, 0.030, 0.004), "yes", "+2.0 +- 1.0 points"),
+        (Interval(-0.020, -0.030, -0.010, 0.004), "no", "they do harm"),
+        (interval([0.02], 8, 2), "unknown", "on one fold, which has no interval"),
+        (None, "unknown", "the gain was not measured; classifiers trained on them alone reach .98"),
+    ],
+)
+def test_useful(gain, answer, told):
+    found = verdict(GOOD, GOOD, NONE, gain)
+    assert found.answer("useful") == answer and told in found.words[2].because
+    assert (found.answer("faithful"), found.answer("new")) == ("yes", "yes")
+
+
+@pytest.mark.parametrize(
+    ("change", "asks", "answer"),
+    [
+        ({"c2st": 0.61}, "faithful", "no"),
+        ({"c2st": 0.40}, "faithful", "yes"),
+        ({"coverage": 0.91}, "faithful", "no"),
+        ({"density": 1.2}, "faithful", "no"),
+        ({"retrieval": 0.24}, "faithful", "no"),
+        ({"mmd": 1.1}, "faithful", "no"),
+        ({"signal_cross": 1.3}, "faithful", "no"),
+        ({"close": 0.04}, "new", "no"),
+        ({"novelty10": 0.8}, "new", "no"),
+        ({"novelty90": 1.3}, "new", "too far"),
+    ],
+)
+def test_each_check_can_fail(change, asks, answer):
+    assert verdict({**GOOD, **change}, GOOD, NONE, None).answer(asks) == answer
+
+
+def test_what_real_rows_do_by_chance_is_not_held_against_synthetic_ones():
+    off = {**GOOD, "signal_cross": 1.3, "coverage": 0.90, "close": 0.04}
+    assert (
+        verdict(off, GOOD, {**NONE, "signal_cross": 0.2, "coverage": 0.04, "close": 0.02}, None).answer("faithful")
+        == "yes"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.974, ".97"),
+        (1.02, "1.02"),
+        (-0.5, "-.50"),
+        (12.34, "12.3"),
+        (0.0, ".00"),
+        (0.0004, "0.0004"),
+        (float("nan"), "none"),
+    ],
+)
+def test_numbers_are_short(value, text):
+    assert number(value) == text.replace("0.0004", ".0004")
