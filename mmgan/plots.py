@@ -3,7 +3,8 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-REAL, SYNTHETIC = "#1f5a94", "#c8553d"
+# A page that recolours the figures knows these by their values, and black as the colour of its text.
+REAL, SYNTHETIC, MUTED = "#1f5a94", "#c8553d", "#6b7480"
 
 
 def _profile(rows: np.ndarray) -> np.ndarray:
@@ -31,19 +32,26 @@ def real_and_synthetic(
             if column == 0:
                 axis.set_ylabel(label)
             if column < len(shown):
-                _draw_row(axis, shown[column], low, high)
+                draw_row(axis, shown[column], low, high)
     figure.suptitle(f"{name}, class {class_name}", fontsize=10)
     return figure
 
 
-def _draw_row(axis, row: np.ndarray, low: float, high: float) -> None:
-    if row.ndim == 1:
-        axis.plot(row, lw=0.8, color=REAL)
+def is_curve(shape: tuple[int, ...]) -> bool:
+    """Say whether a row of this shape is drawn as a curve: a vector, or one channel, of which a map is one line."""
+    return len(shape) == 1 or (len(shape) == 2 and shape[0] == 1)
+
+
+def draw_row(axis, row: np.ndarray, low: float, high: float, colour: str = REAL) -> None:
+    """Draw one row into an axis: (C, L) as a map on the scale `low` to `high`, an image as itself, a vector as a curve."""
+    if is_curve(row.shape):
+        axis.plot(row.ravel(), lw=0.8, color=colour)
     elif row.ndim == 2:
-        axis.imshow(row, aspect="auto", vmin=low, vmax=high, cmap="magma", interpolation="nearest")
+        axis.imshow(row, aspect="auto", vmin=low, vmax=high, cmap="magma", interpolation="none")
     else:
         image = (row.transpose(1, 2, 0) - low) / max(high - low, 1e-12)  # (C, H, W) -> (H, W, C)
-        axis.imshow(image.clip(0, 1) if row.shape[0] == 3 else image[..., 0])
+        shown = image.clip(0, 1) if row.shape[0] == 3 else image[..., 0]
+        axis.imshow(shown, vmin=0, vmax=1, interpolation="none")
 
 
 def overview(
@@ -67,7 +75,7 @@ def overview(
                 axis = axes[2 * line + offset, column]
                 axis.set_xticks([])
                 axis.set_yticks([])
-                _draw_row(axis, source[name][np.flatnonzero(labels == k)[0]], low, high)
+                draw_row(axis, source[name][np.flatnonzero(labels == k)[0]], low, high)
                 if column == 0:
                     axis.set_ylabel(f"{name}\n{label}", fontsize=8)
                 if line == 0 and offset == 0:

@@ -1,0 +1,171 @@
+"""Rows, distances and confusions to the pictures of a report."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib import rc_context
+from sklearn.neighbors import NearestNeighbors
+
+from mmgan.evaluation.features import JOINT, FeatureSpace, LabelledRows, row_count, take
+from mmgan.plots import REAL, SYNTHETIC
+from mmgan.report import drawings
+from mmgan.report.content import Picture
+
+MOST_CLASSES, MOST_CHANNELS, MOST_POINTS, SAMPLES = 12, 8, 800, 3
+REAL_ROWS = "real rows"  # the entry of a curve that is no model
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the pictures show; every set is ({name: (n, *shape)} in physical units, class indices (n,)).
+
+    `distances` are, by set ("real" and others) and then jointly or by modality, those to the nearest training row (n,);
+    `confusions` are, by what was trained on, matrices (K, K) whose rows sum to 1.
+    """
+
+    train: LabelledRows
+    heldout: LabelledRows
+    synthetic: LabelledRows
+    class_names: tuple[str, ...]
+    distances: dict[str, dict[str, np.ndarray]]
+    confusions: dict[str, np.ndarray]
+
+
+def pictures(shown: Shown, ours: str) -> list[Picture]:
+    """Return the pictures of all sections but the curve's; `ours` is the judged set's name among the distances."""
+    space = FeatureSpace(shown.train[0], max_dims=2)
+    with rc_context(drawings.STYLE):
+        return [
+            *_samples(shown, space),
+            *_spectra(shown),
+            *_embeddings(shown, space),
+            *_distances(shown, ours),
+            *_confusions(shown),
+        ]
+
+
+def curve_picture(curve: dict[str, dict[str, tuple[float, float, float]]]) -> Picture:
+    """Return the picture of {model: {rows of a class: (mean, low, high)}}; `REAL_ROWS` is the line to compare with."""
+    about = (
+        "What synthetic rows add to the macro-F1 of classifiers on real held-out rows, by the number of real rows that"
+        " they are trained on; dashed: what as many more real rows add."
+    )
+    with rc_context(drawings.STYLE):
+        return Picture("Curve", "gain in macro-F1, with intervals", drawings.gains(curve, REAL_ROWS), about)
+
+
+def _classes(shown: Shown) -> tuple[list[int], str]:
+    """Return the classes that get pictures, and a sentence about those that do not."""
+    found = [int(k) for k in np.union1d(shown.heldout[1], shown.synthetic[1])]
+    few = len(found) <= MOST_CLASSES
+    return found[:MOST_CLASSES], "" if few else f" The first {MOST_CLASSES} of {len(found)} classes are shown."
+
+
+def _samples(shown: Shown, space: FeatureSpace) -> Iterator[Picture]:
+    classes, note = _classes(shown)
+    search = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(space.flat(shown.train[0]).astype(np.float64))
+    usual = float(np.median(shown.distances["real"][JOINT]))
+    about = (
+        "Real held-out rows, synthetic rows, and the training row nearest to each synthetic row, in all modalities at"
+        f" once. Above it its distance, in medians of the held-out rows' ones: near 0 is a copy.{note}"
+    )
+    for k in classes:
+        real, synthetic = (_some(rows, k, SAMPLES) for rows in (shown.heldout, shown.synthetic))
+        # Without rows scikit-learn refuses to search.
+        found = search.kneighbors(space.flat(synthetic).astype(np.float64)) if row_count(synthetic) else ([], [])
+        distance, index = np.reshape(found[0], -1), np.reshape(found[1], -1).astype(int)
+        nearest = take(shown.train[0], index)
+        for name in space.names:
+            scale = _scale(shown, name, k)
+            ratios = distance / usual if usual > 0 else distance
+            figure = drawings.beside_nearest(real[name], synthetic[name], nearest[name], ratios, scale)
+            yield Picture("Samples", f"{shown.class_names[k]}: {name}", figure, about)
+
+
+def _some(rows: LabelledRows, k: int, most: int) -> dict[str, np.ndarray]:
+    """Return at most so many rows of a class, from all over them."""
+    x, y = rows
+    members = np.flatnonzero(y == k)
+    return take(x, members[np.linspace(0, len(members) - 1, min(len(members), most)).round().astype(int)])
+
+
+def _scale(shown: Shown, name: str, k: int) -> tuple[float, float]:
+    """Return the colour scale of a class: the training rows', or of a class without any, all rows'."""
+    x, y = shown.train
+    values = x[name][y == k] if (y == k).any() else x[name]
+    return float(values.min()), float(np.quantile(values, 0.995))
+
+
+def _spectra(shown: Shown) -> Iterator[Picture]:
+    classes, note = _classes(shown)
+    about = (
+        "Mean and one standard deviation of every channel along its axis, in the data's own units. A vector is one"
+        f" channel; an image's channels are averaged over its columns.{note}"
+    )
+    for k in classes:
+        real, synthetic = (take(x, np.flatnonzero(y == k)) for x, y in (shown.heldout, shown.synthetic))
+        groups = {name: _panels(name, real[name], synthetic[name]) for name in real}
+        yield Picture("Spectra", shown.class_names[k], drawings.bands(groups), about)
+
+
+def _panels(name: str, real: np.ndarray, synthetic: np.ndarray) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """Return (title, real (n, L), synthetic (m, L)) of every channel, or of some, from the first to the last."""
+    real, synthetic = (_channels(values) for values in (real, synthetic))
+    count, short = real.shape[1], drawings.shortened(name, 8)
+    if count == 1:
+        return [(drawings.shortened(name, 40), real[:, 0], synthetic[:, 0])]
+    chosen = np.linspace(0, count - 1, min(count, MOST_CHANNELS)).round().astype(int)
+    return [(f"{short} {c + 1}/{count}", real[:, c], synthetic[:, c]) for c in chosen]
+
+
+def _channels(values: np.ndarray) -> np.ndarray:
+    """(n, L), (n, C, L) or (n, C, H, W) -> (n, channels, places)."""
+    if values.ndim == 2:
+        return values[:, None]
+    return values.mean(axis=-1) if values.ndim == 4 else values
+
+
+def _embeddings(shown: Shown, space: FeatureSpace) -> Iterator[Picture]:
+    about = (
+        "As many real held-out as synthetic rows in the first two principal components of the training rows: the two"
+        " clouds should be one. What these two components do not show may still differ."
+    )
+    count = min(len(shown.heldout[1]), len(shown.synthetic[1]), MOST_POINTS)
+    rng = np.random.default_rng(0)
+    chosen = [take(x, np.sort(rng.choice(len(y), count, replace=False))) for x, y in (shown.heldout, shown.synthetic)]
+    for name in _views(space.names):
+        real, synthetic = (_two(space.embed(x, name)) for x in chosen)
+        yield Picture("Embedding", _view_title(name), drawings.plane(real, synthetic), about)
+
+
+def _views(names: tuple[str, ...]) -> tuple[str, ...]:
+    return (JOINT, *names) if len(names) > 1 else (JOINT,)
+
+
+def _view_title(name: str) -> str:
+    return "all modalities" if name == JOINT else name
+
+
+def _two(embedded: np.ndarray) -> np.ndarray:
+    """(n, 1 or 2) -> (n, 2): a single component lies on a line."""
+    return np.pad(embedded, ((0, 0), (0, 2 - embedded.shape[1])))
+
+
+def _distances(shown: Shown, ours: str) -> Iterator[Picture]:
+    about = (
+        "How far rows are from their nearest training row. A line left of the real one is of copies or of rows without"
+        " variety, a line right of it of rows that real ones never resemble."
+    )
+    for name in _views(tuple(shown.train[0])):
+        usual = float(np.median(shown.distances["real"][name]))
+        lines = {key: np.asarray(of[name]) / (usual if usual > 0 else 1.0) for key, of in shown.distances.items()}
+        figure = drawings.cumulative(lines, {"real": REAL, ours: SYNTHETIC})
+        yield Picture("Distances", _view_title(name), figure, about)
+
+
+def _confusions(shown: Shown) -> Iterator[Picture]:
+    about = "What a classifier makes of real held-out rows: in each line the shares, in percent, of one true class."
+    for name, matrix in shown.confusions.items():
+        figure = drawings.confusion(np.asarray(matrix, dtype=float), shown.class_names)
+        yield Picture("Confusion", name, figure, about)

@@ -1,0 +1,117 @@
+"""The lines of benchmarks/quality.py as tables, and as the curve that a report can show."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmgan.errors import MmganError
+from mmgan.evaluation.statistics import Interval
+from mmgan.evaluation.table import REAL
+from mmgan.evaluation.utility import captured
+from mmgan.report import markdown
+from mmgan.report.content import Table
+from mmgan.report.tables import Correction, comparison_table, metric_tables, points, three
+
+FULL = "full"
+WITHOUT_ROWS = ("class_weights", "mixup")  # what classifiers may do with the rows they have
+
+Line = Mapping[str, Any]
+Curve = dict[str, dict[str, Interval]]  # model -> setting -> gain in macro-F1
+
+
+def quality_page(lines: Sequence[Line], command: str) -> str:
+    """Return the tables of the lines as markdown, a part for each data set, with the command that repeats them."""
+    parts = []
+    for data, draw in dict.fromkeys((line["data"], line["draw"]) for line in lines):
+        own = [line for line in lines if (line["data"], line["draw"]) == (data, draw)]
+        parts.append(f"# {data}" + ("" if draw is None else f", draw {draw}"))
+        parts += [markdown.table_text(table) for table in [*full_tables(own), *curve_tables(own)]]
+    return "\n\n".join([*parts, f"```\n{command}\n```"]) + "\n"
+
+
+def read_lines(path: str | Path) -> list[dict[str, Any]]:
+    """Return the finished lines of a result; raises MmganError for a file that is none."""
+    try:
+        lines = [json.loads(text) for text in Path(path).read_text().splitlines()]
+        finished = [line for line in lines if "error" not in line]
+        known = all(
+            {"data", "draw", "rows", "model", "fold", "seed", "metrics", "n_fold", "n_val"} <= set(line)
+            for line in finished
+        )
+    except (OSError, ValueError, TypeError):
+        finished, known = [], False
+    if not finished or not known:
+        raise MmganError(f"{path} holds no result of benchmarks/quality.py; give the .jsonl file that it wrote.")
+    return finished
+
+
+def by_fold(lines: Sequence[Line], key: str | None = None) -> dict[str, dict[int, dict[str, float]]]:
+    """Return {model: {fold: metrics}}, seeds averaged within a fold: they are not independent samples."""
+    found: dict[str, dict[int, list[Mapping[str, float]]]] = {}
+    for line in lines:
+        found.setdefault(line["model"], {}).setdefault(line["fold"], []).append(line["metrics"])
+    return {
+        model: {
+            fold: {k: float(np.mean([each[k] for each in seeds])) for k in seeds[0]}
+            for fold, seeds in sorted(folds.items())
+        }
+        for model, folds in found.items()
+    }
+
+
+def correction_of(lines: Sequence[Line]) -> Correction:
+    """Return the sizes that correct intervals; those of the whole fold, since limited training rows overlap the less."""
+    return Correction(lines[0]["n_fold"], lines[0]["n_val"])
+
+
+def full_tables(lines: Sequence[Line]) -> list[Table]:
+    """Return the tables of all models that were judged at full data, and how each trained one compares."""
+    judged = [line for line in lines if line["rows"] == FULL and "tstr" in line["metrics"]]
+    rows = by_fold(judged)
+    if REAL not in rows:
+        return []
+    correction = correction_of(judged)
+    trained = [line["model"] for line in judged if line.get("trained")]
+    compared = [comparison_table(rows, model, correction) for model in dict.fromkeys(trained)]
+    return metric_tables(rows, correction) + [table for table in compared if table]
+
+
+def curve_of(lines: Sequence[Line]) -> Curve:
+    """Return the gain of every model at every number of rows, beside that of as many more real rows (`real`)."""
+    curve: Curve = {}
+    for rows in dict.fromkeys(line["rows"] for line in lines):
+        own = [line for line in lines if line["rows"] == rows and "gain" in line["metrics"]]
+        for model, folds in by_fold(own).items():
+            gains = [metrics["gain"] for metrics in folds.values()]
+            curve.setdefault(model, {})[rows] = correction_of(own).interval(gains)
+    return curve
+
+
+def curve_tables(lines: Sequence[Line]) -> list[Table]:
+    """Return the gain of every model at every number of rows, and the share of the real rows' gain that it is."""
+    settings = list(dict.fromkeys(line["rows"] for line in lines))
+    curve = curve_of(lines)
+    if REAL not in curve or settings == [FULL]:
+        return []
+    baseline = {
+        rows: [line["metrics"].get("baseline", line["metrics"].get("trtr")) for line in lines if line["rows"] == rows]
+        for rows in settings
+    }
+    cells = [["none: macro-F1", *[three(float(np.mean(baseline[rows]))) for rows in settings]]]
+    cells += [[model, *[_gain(curve, model, rows) for rows in settings]] for model in curve]
+    note = (
+        "Points of macro-F1 that the rows add to the training rows, +- half of the 95 % interval over folds; in brackets the share"
+        " of what as many more real rows add (row `real`), where that is more than 2 standard errors."
+    )
+    return [Table("Utility: gain by training rows per class", ["training rows", *settings], cells, note)]
+
+
+def _gain(curve: Curve, model: str, rows: str) -> str:
+    if rows not in curve[model]:
+        return ""
+    gain, real = curve[model][rows], curve[REAL].get(rows)
+    share = None if model == REAL or real is None else captured(gain.mean, real.mean, real.error)
+    return points(gain) + ("" if share is None else f" ({100 * share:.0f} %)")
