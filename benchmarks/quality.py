@@ -1,7 +1,8 @@
 """The quality of models and controls on held-out rows: trains, synthesises and judges, cell by cell.
 
 A cell is one model on one fold of one data set, with one seed and as many training rows as `rows` says. Each finished
-cell is a line of `out`; the same command again does the cells that are missing. The table is written beside it at the end.
+cell is a line of `out`; the same command again does the cells that are missing. At the end the
+table of all lines in `out` is written beside it.
 
     python benchmarks/quality.py data=watch models=real,smote,vacwgan workers=2
     python benchmarks/quality.py data=watch models=real,smote rows=5,10,full,imbalance10
@@ -15,6 +16,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -24,17 +26,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # processes of two threads each g
 
 import hydra
 import numpy as np
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mmgan.cli import register_options
+from mmgan.cli import register_options, sentence
 from mmgan.errors import MmganError
 from mmgan.evaluation.augmentation import Augmentation, extra_per_class
 from mmgan.evaluation.controls import CONTROLS
-from mmgan.evaluation.features import LabelledRows
+from mmgan.evaluation.features import take
 from mmgan.evaluation.table import REAL, FoldRows, control_rows
-from mmgan.report.quality import FULL, WITHOUT_ROWS, quality_page
+from mmgan.report.quality import FULL, WITHOUT_ROWS, quality_page, read_lines
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
@@ -53,7 +56,7 @@ class Options:
     workers: int = 1
     out: str = "runs/quality/quality.jsonl"
     runs: str = "runs/quality"  # trained models, found again by a second call
-    overrides: str = ""  # of train.py, separated by blanks
+    overrides: str = ""  # options of train.py, separated by blanks: 'data.n_train=200 trainer.max_epochs=5'
 
 
 @dataclass(frozen=True)
@@ -83,10 +86,10 @@ class Cell:
         words += [f"data.draw={self.draw}"] if self.draw is not None else []
         words += [f"data.imbalance_ratio={self.rows[9:]}"] if self.rows.startswith("imbalance") else []
         words += [f"data.rows_per_class={self.rows}"] if self.rows.isdecimal() else []
-        words += [f"model={self.model}", *shlex.split(overrides)] if self.trained else []
+        words += [f"model={self.model}"] if self.trained else []
         register_options()
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            return hydra.compose("train", words)
+            return hydra.compose("train", [*words, *shlex.split(overrides)])
 
     def folder(self, runs: str) -> Path:
         """Return where its model is trained."""
@@ -99,7 +102,10 @@ def main() -> None:
     options = read_options(sys.argv[1:])
     out = Path(options.out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    wanted = {cell: settings(cell, options) for cell in cells(options)}
+    try:
+        wanted = {cell: settings(cell, options) for cell in cells(options)}
+    except HydraException as error:  # a model, a data set or an override that there is not
+        sys.exit(f"error: {sentence(error)}")
     known = finished(out, wanted)
     # The longest first, so that no process works on alone at the end.
     missing = sorted((cell for cell in wanted if cell not in known), key=lambda cell: not cell.trained)
@@ -107,12 +113,11 @@ def main() -> None:
         known[cell] = {**asdict(cell), "trained": cell.trained, "settings": wanted[cell], **line}
         with out.open("a") as stream:
             stream.write(json.dumps(known[cell]) + "\n")
-    command = shlex.join(["python", "benchmarks/quality.py", *sys.argv[1:]])
-    page = quality_page([known[cell] for cell in wanted if "error" not in known[cell]], command)
-    out.with_suffix(".md").write_text(page)
-    print(f"{page}\nlines: {out}   table: {out.with_suffix('.md')}")
     if failed := [cell for cell in wanted if "error" in known[cell]]:
         sys.exit(f"error: {len(failed)} cells failed, such as {failed[0]}: {known[failed[0]]['error']}")
+    page = quality_page(read_lines(out), shlex.join(["python", "benchmarks/quality.py", *sys.argv[1:]]))
+    out.with_suffix(".md").write_text(page)
+    print(f"{page}\nlines: {out}   table: {out.with_suffix('.md')}")
 
 
 def read_options(words: list[str]) -> Options:
@@ -155,11 +160,11 @@ def settings(cell: Cell, options: Options) -> str:
 def finished(out: Path, wanted: Mapping[Cell, str]) -> dict[Cell, dict[str, Any]]:
     """Return the lines of an earlier call for the wanted cells, of the same settings; failed cells are tried again."""
     found = {}
-    for text in out.read_text().splitlines() if out.exists() else []:
-        try:
-            line = json.loads(text)
-        except json.JSONDecodeError:  # the line at which the earlier call was killed
-            continue
+    text = out.read_text() if out.exists() else ""
+    if text and not text.endswith("\n"):  # the line at which an earlier call was killed
+        text = text[: text.rfind("\n") + 1]
+        out.write_text(text)
+    for line in map(json.loads, text.splitlines()):
         cell = Cell(*(line[name] for name in Cell.__dataclass_fields__))
         if wanted.get(cell) == line["settings"] and "error" not in line:
             found[cell] = line
@@ -189,7 +194,7 @@ def computed(missing: list[Cell], options: Options, known: int) -> Iterator[tupl
                     seconds.setdefault(kind(cell), []).append(line["seconds"])
                     progress.update(task, advance=1, left=time_left(waiting.values(), seconds, options.workers))
                     yield cell, line
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, BrokenProcessPool):  # the latter: a process was killed, for want of memory say
             pool.shutdown(wait=False, cancel_futures=True)
             sys.exit("interrupted: the same command goes on.")
     pool.shutdown()
@@ -217,83 +222,76 @@ def quiet_worker(log: str) -> None:
 
 def compute(cell: Cell, options: Options) -> dict[str, Any]:
     """Return the line of a cell; an error that the user can mend, or a training that diverged, is told in the line."""
-    from mmgan.data.folds import configured_folds, select_fold
-    from mmgan.run import load_data
-
     started = time.monotonic()
     try:
-        cfg = cell.config(options.overrides)
-        dataset = load_data(cfg)
-        fold = select_fold(configured_folds(dataset, cfg.data), cell.fold)
-        train, heldout = dataset.rows(fold.train_indices), dataset.heldout(fold.val_indices)
-        whole = {
-            "n_train": len(train[1]),
-            "n_fold": len(train[1]) + len(fold.extra_indices),
-            "n_val": len(fold.val_indices),
-        }
-        measure = augmentation if cell.of_augmentation else quality
-        metrics = measure(cell, options, cfg, dataset, train, heldout, dataset.rows(fold.extra_indices))
-        line = {**whole, "metrics": {key: round(value, 5) for key, value in metrics.items() if ":" not in key}}
+        line = Work(cell, options).line()
     except MmganError as error:
         line = {"error": str(error)}
     return {**line, "seconds": round(time.monotonic() - started, 1)}
 
 
-def quality(
-    cell: Cell, options: Options, cfg: DictConfig, dataset: Any, train: LabelledRows, heldout: LabelledRows, _: Any
-) -> dict[str, float]:
-    """Return the metrics of as many synthetic rows as there are training rows."""
-    judge = FoldRows(cell.fold, train, heldout, train).judge(options.draws)
-    if cell.model == REAL:
-        return judge.real()["metrics"]
-    return judge((generated(cell, options, cfg, dataset, train, train[1]), train[1]))["metrics"]
+class Work:
+    """One cell's data and what is measured on them."""
 
+    def __init__(self, cell: Cell, options: Options) -> None:
+        from mmgan.data.folds import configured_folds, select_fold
+        from mmgan.data.synthetic import judging_rows
+        from mmgan.run import load_data
 
-def augmentation(
-    cell: Cell,
-    options: Options,
-    cfg: DictConfig,
-    dataset: Any,
-    train: LabelledRows,
-    heldout: LabelledRows,
-    extra: LabelledRows,
-) -> dict[str, float]:
-    """Return what synthetic rows, or as many extra real ones, add to the training rows."""
-    judge = Augmentation(train, heldout)
-    kept, left_out = (np.bincount(y, minlength=dataset.schema.n_classes) for y in (train[1], extra[1]))
-    counts = extra_per_class(kept, left_out)
-    labels = np.repeat(np.arange(len(counts)), counts)
-    if cell.model == "class_weights":
-        worth = judge.class_weights()
-    elif cell.model == "mixup":
-        worth = judge.mixup(len(labels) or len(train[1]))
-    elif cell.model == REAL:
-        rng = np.random.default_rng([cell.seed, cell.fold])
-        chosen = np.concatenate(
-            [rng.permutation(np.flatnonzero(extra[1] == k))[:count] for k, count in enumerate(counts)]
-        )
-        worth = judge.rows(({name: values[chosen] for name, values in extra[0].items()}, extra[1][chosen]))
-    else:
-        worth = judge.rows((generated(cell, options, cfg, dataset, train, labels), labels))
-    return {"baseline": float(np.mean(judge.baseline)), "f1": worth.f1, "gain": worth.gain, "added": len(labels)}
+        self.cell, self.options = cell, options
+        self.cfg = cell.config(options.overrides)
+        self.dataset = load_data(self.cfg)
+        self.fold = select_fold(configured_folds(self.dataset, self.cfg.data), cell.fold)
+        self.train = self.dataset.rows(self.fold.train_indices)
+        self.heldout, self.newcomers = judging_rows(self.dataset, self.fold)
 
+    def line(self) -> dict[str, Any]:
+        """Return the sizes and the metrics."""
+        metrics = self.augmentation() if self.cell.of_augmentation else self.quality()
+        kept, left_out = len(self.train[1]), len(self.fold.extra_indices)
+        sizes = {"n_train": kept, "n_fold": kept + left_out, "n_val": len(self.fold.val_indices)}
+        return {**sizes, "metrics": {key: round(value, 5) for key, value in metrics.items() if ":" not in key}}
 
-def generated(
-    cell: Cell, options: Options, cfg: DictConfig, dataset: Any, train: LabelledRows, labels: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Return synthetic rows of these classes from a control, or from a model that is trained, or was by an earlier call."""
-    if not cell.trained:
-        return control_rows(train, cell.model, labels, [cell.seed, cell.fold])
-    from mmgan.models.checkpoint import load
-    from mmgan.run import Run, fit
-    from mmgan.run_folder import RunFolder
+    def quality(self) -> dict[str, float]:
+        """Return the metrics of as many synthetic rows as there are training rows."""
+        rows = FoldRows(self.cell.fold, self.train, self.heldout, self.train, self.newcomers)
+        judge, labels = rows.judge(self.options.draws), self.train[1]
+        return (judge.real() if self.cell.model == REAL else judge((self.generated(labels), labels)))["metrics"]
 
-    path = cell.folder(options.runs)
-    folder = RunFolder(path)
-    cfg.resume = not folder.holds_other_than(Run(cfg, dataset, cell.fold).params())
-    if not cfg.resume or not folder.read_metrics():
-        fit(cfg, dataset, cell.fold, path)
-    return load(folder.best).sample(dataset.schema.decode(labels), seed=cell.seed)
+    def augmentation(self) -> dict[str, float]:
+        """Return what synthetic rows, or as many extra real ones, add to the training rows."""
+        judge = Augmentation(self.train, self.newcomers or self.heldout)
+        extra = self.dataset.rows(self.fold.extra_indices)
+        classes = self.dataset.schema.n_classes
+        counts = extra_per_class(*(np.bincount(y, minlength=classes) for y in (self.train[1], extra[1])))
+        labels = np.repeat(np.arange(classes), counts)
+        if self.cell.model == "class_weights":
+            worth = judge.class_weights()
+        elif self.cell.model == "mixup":
+            worth = judge.mixup(len(labels) or len(self.train[1]))
+        elif self.cell.model == REAL:
+            rng = np.random.default_rng([self.cell.seed, self.cell.fold])
+            chosen = [rng.permutation(np.flatnonzero(extra[1] == k))[:count] for k, count in enumerate(counts)]
+            worth = judge.rows((take(extra[0], np.concatenate(chosen)), labels))
+        else:
+            worth = judge.rows((self.generated(labels), labels))
+        return {"baseline": float(np.mean(judge.baseline)), "f1": worth.f1, "gain": worth.gain, "added": len(labels)}
+
+    def generated(self, labels: np.ndarray) -> dict[str, np.ndarray]:
+        """Return rows of these classes from a control, or from a model that is trained, or was by an earlier call."""
+        cell = self.cell
+        if not cell.trained:
+            return control_rows(self.train, cell.model, labels, [cell.seed, cell.fold])
+        from mmgan.models.checkpoint import load
+        from mmgan.run import Run, fit
+        from mmgan.run_folder import RunFolder
+
+        path = cell.folder(self.options.runs)
+        folder = RunFolder(path)
+        self.cfg.resume = not folder.holds_other_than(Run(self.cfg, self.dataset, cell.fold).params())
+        if not self.cfg.resume or not folder.read_metrics():
+            fit(self.cfg, self.dataset, cell.fold, path)
+        return load(folder.best).sample(self.dataset.schema.decode(labels), seed=cell.seed)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table as ConsoleTable
 
 from mmgan.data.archive import check_writable
 from mmgan.data.synthetic import SyntheticFile, read_synthetic
+from mmgan.errors import MmganError
 from mmgan.evaluation.controls import CONTROLS
 from mmgan.evaluation.features import take
 from mmgan.evaluation.registry import METRICS
@@ -44,7 +46,9 @@ class Judged:
     def error(self) -> dict[str, float]:
         """Return the standard error of each of the real row's metrics over its draws."""
         draws = [found["draws"] for found in self.rows[REAL].values()]
-        values = {key: np.array([each[key] for each in draws]) for key in draws[0]}  # (folds, draws)
+        sizes = {key: {len(each.get(key, ())) for each in draws} for key in draws[0]}  # some draws lack a class
+        shared = [key for key, found in sizes.items() if len(found) == 1]
+        values = {key: np.array([each[key] for each in draws]) for key in shared}  # (folds, draws)
         return {key: float(np.std(each) / np.sqrt(each.shape[1])) for key, each in values.items()}
 
     def missing_classes(self) -> list[int]:
@@ -62,6 +66,8 @@ class Judged:
 
 def judge_file(cfg: DictConfig) -> Path:
     """Judge the file that `cfg.synthetic` names, write the report, and return its folder; raises MmganError for bad input."""
+    if OmegaConf.is_missing(cfg, "synthetic") or cfg.synthetic is None:
+        raise MmganError("give synthetic=FILE: a file that synthesize.py wrote, or a dict with x_synth and y_synth.")
     file = read_synthetic(cfg.synthetic, cfg.data, cfg.fold)
     folder = Path(cfg.out_dir) if cfg.out_dir else file.path.with_name(f"{file.path.stem}-report")
     curve = read_lines(cfg.curve) if cfg.curve else []
@@ -78,9 +84,10 @@ def judge_file(cfg: DictConfig) -> Path:
         verdict=list(found.words),
         findings=list(found.findings),
         facts=_facts(file, judged, cfg),
-        tables=[*tables, *curve_tables(curve), _glossary()],
+        tables=[*tables, *curve_tables(curve)],
         pictures=[*pictures(_shown(file, first, cfg), file.name), *_curve_pictures(curve)],
         notes=_notes(file),
+        appendix=[_glossary()],
         data={"verdict": asdict(found), "rows": judged.rows, "facts": _facts(file, judged, cfg)},
     )
     write_report(report, folder)
@@ -166,7 +173,7 @@ def _facts(file: SyntheticFile, judged: Judged, cfg: DictConfig) -> dict[str, st
         "data": file.data_name,
         "folds": ", ".join(str(rows.fold) for rows in file.folds) if file.has_folds else "none: all training rows",
         "training rows": ", ".join(str(len(rows.train[1])) for rows in file.folds),
-        "held-out rows": f"{file.heldout}, {len(file.folds[0].heldout[1])}",
+        "held-out rows": f"{file.heldout}, {', '.join(str(len(rows.heldout[1])) for rows in file.folds)}",
         "synthetic rows": ", ".join(map(str, counts)),
         "rows compared": ", ".join(str(found["n"]) for found in results.values())
         + " of either kind, in every row of the table",
@@ -186,10 +193,15 @@ def _notes(file: SyntheticFile) -> list[str]:
         "Where chance makes real rows differ by more, that much is allowed. Useful needs: a gain whose 95 % interval lies above 0.",
         "Near-copies are memorisation; that there are none says nothing of privacy.",
     ]
-    if file.grouped:
+    if file.folds[0].newcomers is not None:
         notes.append(
-            "The folds keep groups together, so the held-out rows may come from groups that the generator never saw; even a perfect "
-            "generator of the training groups is far from those."
+            "The folds keep groups apart: utility is judged on rows of groups that the generator never saw, all else on unseen rows of "
+            "the groups that it was trained on."
+        )
+    elif file.grouped:
+        notes.append(
+            "The folds keep groups apart, and the only unseen rows are of groups that the generator never saw: even a perfect generator "
+            "of the training groups is far from those. Judge fidelity and novelty on a stratified split."
         )
     return notes
 
@@ -210,10 +222,10 @@ def _print(found: Verdict, table: Table, folder: Path) -> None:
     for column in table.columns:
         shown.add_column(column, justify="right" if column else "left")
     for row in table.rows:
-        shown.add_row(*row, style="bold" if row[0] == table.marked else None)
+        shown.add_row(*map(escape, row), style="bold" if row[0] == table.marked else None)
     console.print(shown)
     for word in found.words:
         console.print(f"[bold]{word.asks}: {word.answer}[/]  {word.because}", highlight=False)
     for sentence in found.findings:
         console.print(f"- {sentence}", highlight=False, markup=False)
-    console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+    console.print(f"report: {folder / 'report.html'}", highlight=False, markup=False, soft_wrap=True)

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SMALL = ["data.steps_per_epoch=2", "trainer.max_epochs=2", "~callbacks.pictures"]
 SMALL += [f"model.networks.{player}.width=16" for player in ("encoder", "generator", "critic", "classifier")]
-EXTRA = {"train.py": SMALL, "tune.py": [*SMALL, "search.epochs=1"]}
+EXTRA = {"train.py": SMALL, "tune.py": [*SMALL, "search.epochs=1"], "evaluate.py": ["quick=true", "fold=1"]}
 STANDS_FOR = {"ckpt=...": "ckpt=runs/train/watch-vacwgan/fold1", "n_trials=50": "n_trials=1"}
 
 
@@ -45,4 +45,4 @@ def test_every_command_runs(name, write_data, tmp_path):
             if "resume=true" in options:  # a run to go on with
                 run(["-u", str(ROOT / script), *[word for word in options if word != "resume=true"]], tmp_path)
             run(["-u", str(ROOT / script), *options], tmp_path)
-    assert ran >= {"train.py", "tune.py", "synthesize.py"}
+    assert ran >= {"train.py", "tune.py", "synthesize.py", "evaluate.py"}

@@ -198,3 +198,14 @@ def test_statistics_at_the_edges():
         interval([0.5, float("nan")], 10, 5)
     with pytest.raises(MmganError, match="cannot be paired"):
         compare([0.5, 0.6], [0.5], 10, 5)
+
+
+def test_newcomers_judge_utility_alone(quick_judge):
+    rows, (x, y) = make_rows(90, 12), make_rows(80, 13)
+    found = quick_judge(rows)["metrics"]
+    swapped = protocol.Judge(TRAIN, HELDOUT, quick=True, newcomers=(x, (y + 1) % 3))
+    told = swapped(rows)["metrics"]
+    changed = {key for key in found if told.get(key) != found[key]}
+    assert {key.split("/")[0] for key in changed} == {"trtr", "tstr", "class_recall"}
+    assert told["trtr"] < 0.3 < found["trtr"]
+    assert swapped.confusion().shape == (3, 3)

@@ -23,6 +23,7 @@ class Dataset:
     x_test: dict[str, np.ndarray] | None = None
     y_test: np.ndarray | None = None
     groups: np.ndarray | None = None
+    test_groups: np.ndarray | None = None
     splits: list[dict[str, Any]] | None = None
     source: str = "data"
     passthrough: dict[str, Any] = field(default_factory=dict)
@@ -33,12 +34,6 @@ class Dataset:
     def rows(self, indices: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Return copies of these training rows, ({name: (n, *shape)}, (n,))."""
         return {name: array[indices] for name, array in self.x_train.items()}, self.y_train[indices]
-
-    def heldout(self, val_indices: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Return the rows that judge a fold's finished generator: the test rows if their labels are known, else `val_indices`."""
-        if self.x_test is not None and self.y_test is not None:
-            return self.x_test, self.y_test
-        return self.rows(val_indices)
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the training rows, labels, groups and splits: names, types, shapes and bytes."""

@@ -1,5 +1,6 @@
 """Files of synthetic rows, ours or another tool's, together with the real rows that judge them."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,14 @@ from omegaconf import DictConfig, OmegaConf
 from mmgan.data.archive import read_archive
 from mmgan.data.dataset import Dataset
 from mmgan.data.folds import Fold, configured_folds, select_fold
+from mmgan.data.unpickler import as_array
 from mmgan.errors import MmganError
 from mmgan.evaluation.controls import CONTROLS
 from mmgan.evaluation.features import LabelledRows
 from mmgan.evaluation.table import REAL, FoldRows
 
 FORMS = "give a file of synthesize.py, or a dict with x_synth ({name: array}) and y_synth, or with a list of such dicts as folds"
+SOURCES = re.compile(r"mmgan\.data\.sources\.(\w+)\.\1")  # all that a file may have run
 
 
 @dataclass(frozen=True)
@@ -41,15 +44,11 @@ def read_synthetic(path: Any, data: DictConfig | None, fold: Any = None) -> Synt
     `fold` chooses one of the file's folds, or says which fold's training rows a file without folds was made from; without
     it, all training rows were. Raises MmganError for a file that holds no synthetic rows, or was made from other data.
     """
+    path = Path(str(path))
     content = read_archive(path)
-    path = Path(path)
-    entries, recipe = _entries(content, path), (content.get("meta") or {}).get("recipe") or {}
-    options = recipe.get("data") if data is None else OmegaConf.to_container(data, resolve=True)
-    if options is None:
-        raise MmganError(
-            f"{path} does not say what data it was made from; give data=watch, or data=pkl data.path=FILE."
-        )
-    dataset = instantiate(options["source"], _convert_="all")
+    entries, recipe = _entries(content, path), _recipe(content)
+    options = _told(recipe, path) if data is None else OmegaConf.to_container(data, resolve=True)
+    dataset = instantiate(options["source"], _convert_="all", _recursive_=data is not None)
     if recipe and recipe["fingerprint"] != dataset.fingerprint():
         raise MmganError(f"{path} was made from other data than {dataset.source}; give the data= it was made from.")
     folds = configured_folds(dataset, options)
@@ -78,15 +77,33 @@ def read_synthetic(path: Any, data: DictConfig | None, fold: Any = None) -> Synt
 
 def _entries(content: Mapping[str, Any], path: Path) -> list[dict[str, Any]]:
     entries = content.get("folds") if "folds" in content else [content]
-    for entry in entries if isinstance(entries, list) else []:
+    if not isinstance(entries, list | tuple) or not entries:
+        raise MmganError(f"{path} holds no synthetic rows (folds is no list, or empty); {FORMS}.")
+    for entry in entries:
         missing = [key for key in ("x_synth", "y_synth") if not isinstance(entry, dict) or key not in entry]
         if missing:
             raise MmganError(f"{path} holds no synthetic rows (no key '{missing[0]}'); {FORMS}.")
         if not isinstance(entry["x_synth"], dict):
             raise MmganError(f"{path}: x_synth is no dict of modalities; {FORMS}.")
-    if not entries or not isinstance(entries, list):
-        raise MmganError(f"{path} holds no synthetic rows (folds is empty); {FORMS}.")
-    return entries
+    return list(entries)
+
+
+def _recipe(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the recipe of a file of synthesize.py; of another tool's, whatever its `meta`, an empty one."""
+    meta = content.get("meta")
+    recipe = meta.get("recipe") if isinstance(meta, dict) else None
+    return recipe if isinstance(recipe, dict) and {"data", "fingerprint"} <= recipe.keys() else {}
+
+
+def _told(recipe: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Return the data configuration that a file names, if the source is mmgan's own."""
+    remedy = "give data=watch, or data=pkl data.path=FILE."
+    if not recipe:
+        raise MmganError(f"{path} does not say what data it was made from; {remedy}")
+    target = recipe["data"]["source"].get("_target_")
+    if not SOURCES.fullmatch(str(target)):
+        raise MmganError(f"{path} was made from data of {target}, which is run only if you ask for it; {remedy}")
+    return recipe["data"]
 
 
 def _name(entries: list[dict[str, Any]], path: Path) -> str:
@@ -97,15 +114,17 @@ def _name(entries: list[dict[str, Any]], path: Path) -> str:
 
 def _chosen(entries: list, folds: list[Fold], fold: Any, path: Path) -> list[tuple[int | None, dict[str, Any]]]:
     """Return the entries to judge with their folds' numbers; None for rows that were made from all training rows."""
-    if fold is not None:
-        wanted = select_fold(folds, fold).fold
-        if len(entries) == 1 and "fold" not in entries[0]:
-            return [(wanted, entries[0])]
-        return [(wanted, entry) for entry in entries if entry.get("fold") == wanted]
-    numbers = [entry.get("fold") for entry in entries]
-    if len(set(numbers)) < len(numbers):
+    numbers, known = [entry.get("fold") for entry in entries], [each.fold for each in folds]
+    for number in numbers:
+        if number is not None and (not isinstance(number, int | np.integer) or number not in known):
+            listed = ", ".join(map(str, known))
+            raise MmganError(f"{path}: there is no fold {number!r}; the data have the folds {listed}: correct 'fold'.")
+    if len(numbers) > 1 and (None in numbers or len(set(numbers)) < len(numbers)):
         raise MmganError(f"{path}: its folds have the numbers {numbers}; give each entry its own 'fold'.")
-    return list(zip(numbers, entries, strict=True))
+    if fold is None:
+        return list(zip(numbers, entries, strict=True))
+    wanted = select_fold(folds, fold).fold
+    return [(wanted, entry) for number, entry in zip(numbers, entries, strict=True) if number in (None, wanted)]
 
 
 def _fold_rows(
@@ -113,33 +132,57 @@ def _fold_rows(
 ) -> FoldRows:
     where = f"{path}, fold {number}" if number is not None else str(path)
     if number is None:
-        train, val = np.arange(len(dataset)), np.empty(0, np.int64)
+        fold = Fold(0, np.arange(len(dataset)), np.empty(0, np.int64))
+        train = fold.train_indices
     else:
         fold = select_fold(folds, number)
-        train, val = np.asarray(entry.get("train_indices", fold.train_indices)), fold.val_indices
+        train = as_array(entry.get("train_indices", fold.train_indices), f"{where}: train_indices")
         if train.dtype.kind not in "iu" or train.ndim != 1 or not np.isin(train, np.arange(len(dataset))).all():
             raise MmganError(
                 f"{where}: train_indices are not rows of {dataset.source}; leave the key out, or correct it."
             )
-        if dataset.y_test is None and np.intersect1d(train, val).size:
+        if dataset.y_test is None and np.intersect1d(train, fold.val_indices).size:
             raise MmganError(
                 f"{where}: the generator saw rows that would judge it; give the data= and data.split= it was trained with."
             )
-    return FoldRows(number or 0, dataset.rows(train), dataset.heldout(val), _synthetic_rows(entry, dataset, where))
+    heldout, newcomers = judging_rows(dataset, fold)
+    return FoldRows(fold.fold, dataset.rows(train), heldout, _synthetic_rows(entry, dataset, where), newcomers)
 
 
 def _synthetic_rows(entry: Mapping[str, Any], dataset: Dataset, where: str) -> LabelledRows:
     """Return the rows as float32 with class indices, for the labels that the file gives them."""
     x = {}
     for name, values in entry["x_synth"].items():
-        values = np.asarray(values)
+        values = as_array(values, f"{where}: x_synth['{name}']")
         if values.dtype.kind not in "fiub":
             raise MmganError(f"{where}: x_synth['{name}'] holds {values.dtype}, no numbers; give arrays of floats.")
-        x[name] = values.astype(np.float32)
-    labels = np.asarray(entry["y_synth"])
+        with np.errstate(over="ignore"):  # what overflows is refused as infinite
+            x[str(name)] = values.astype(np.float32)
+    labels = as_array(entry["y_synth"], f"{where}: y_synth")
     if labels.ndim != 1:
         raise MmganError(f"{where}: y_synth has shape {labels.shape}; give one label for each row.")
     try:
         return x, np.array(dataset.schema.encode(labels.tolist()), dtype=np.int64)
     except MmganError as error:
         raise MmganError(f"{where}: {error}") from None
+
+
+def judging_rows(dataset: Dataset, fold: Fold) -> tuple[LabelledRows, LabelledRows | None]:
+    """Return the rows that judge a fold's finished generator, and those of groups that it never saw (None: the same).
+
+    They are the test rows where their labels are known, else `val_indices`. Where the fold keeps groups apart, the test rows
+    of its training groups judge, and the others, with `val_indices`, are newcomers.
+    """
+    val = dataset.rows(fold.val_indices)
+    if dataset.x_test is None or dataset.y_test is None:
+        return val, None
+    test = dataset.x_test, dataset.y_test
+    if dataset.groups is None or dataset.test_groups is None:
+        return test, None
+    own = dataset.groups[np.concatenate([fold.train_indices, fold.extra_indices])]
+    if not len(val[1]) or np.isin(dataset.groups[fold.val_indices], own).any():
+        return test, None
+    known = np.isin(dataset.test_groups, own)
+    seen, unseen = [({name: rows[part] for name, rows in test[0].items()}, test[1][part]) for part in (known, ~known)]
+    new = {name: np.concatenate([rows, val[0][name]]) for name, rows in unseen[0].items()}
+    return seen, (new, np.concatenate([unseen[1], val[1]]))

@@ -76,6 +76,7 @@ class Judge:
         draws: int = 5,
         seed: int = 0,
         quick: bool = False,
+        newcomers: LabelledRows | None = None,
     ) -> None:
         check_rows(train, train, "training")
         check_rows(train, heldout, "held-out")
@@ -90,7 +91,12 @@ class Judge:
         self._bandwidth = fidelity.median_bandwidth(self._space.embed(train[0]), seed)
         kept = np.random.default_rng(seed + 1).permutation(len(heldout[1]))[: 2 * MAX_COMPARED]
         self._heldout = self._view(take(heldout[0], kept), np.asarray(heldout[1])[kept])
-        self._predicted = self._panel.predict(self._heldout.flat)
+        self._tested = self._heldout.flat, self._heldout.y, self._panel.predict(self._heldout.flat)
+        self._newcomers = None
+        if newcomers is not None:
+            check_rows(train, newcomers, "held-out")
+            flat = self._space.flat(newcomers[0])
+            self._newcomers = self._tested = flat, np.asarray(newcomers[1]), self._panel.predict(flat)
         self._references: dict[int, tuple[float, SignalComparison]] = {}
 
     def __call__(self, synthetic: LabelledRows, progress: Progress | None = None) -> dict[str, Any]:
@@ -126,12 +132,10 @@ class Judge:
 
     def confusion(self, synthetic: LabelledRows | None = None) -> np.ndarray:
         """Return the confusion (true, predicted) of classifiers trained on synthetic rows, or on the training rows."""
-        predicted = self._predicted
+        flat, y, predicted = self._tested
         if synthetic is not None:
-            predicted = utility.fit_panel(self._space.flat(synthetic[0]), synthetic[1], self._seed).predict(
-                self._heldout.flat
-            )
-        return utility.confusion(self._heldout.y, predicted, int(np.max(self._train[1])) + 1)
+            predicted = utility.fit_panel(self._space.flat(synthetic[0]), synthetic[1], self._seed).predict(flat)
+        return utility.confusion(y, predicted, int(np.max(self._train[1])) + 1)
 
     def _size(self, rows: int) -> int:
         return compared_rows(len(self._heldout.y), rows, self._n)
@@ -185,8 +189,10 @@ class Judge:
         return {f"{key}:{member}": auc for key, each in found.items() for member, auc in each.items()}
 
     def _utility(self, judging: np.ndarray, other: _View, draw: int) -> dict[str, float]:
-        truth, test = self._heldout.y[judging], self._heldout.flat[judging]
-        trtr = utility.panel_f1(truth, self._predicted[:, judging])
+        test, truth, answers = self._tested
+        if self._newcomers is None:
+            test, truth, answers = test[judging], truth[judging], answers[:, judging]
+        trtr = utility.panel_f1(truth, answers)
         predicted = utility.fit_panel(other.flat, other.y, draw).predict(test)
         result = {
             "trtr": trtr,

@@ -19,13 +19,14 @@ Metrics = dict[str, float]
 class FoldRows:
     """What one fold's table needs: the rows that its generator saw, those that judge, and the synthetic ones.
 
-    Fold 0 stands for rows that no fold was asked for: the generator saw all training rows.
+    Fold 0 stands for rows that no fold was asked for: the generator saw all training rows. `newcomers` are as in `Judge`.
     """
 
     fold: int
     train: LabelledRows
     heldout: LabelledRows
     synthetic: LabelledRows
+    newcomers: LabelledRows | None = None
 
     def check(self, where: object) -> None:
         """Raise MmganError, naming `where` and the fold, for rows that cannot be judged."""
@@ -38,7 +39,7 @@ class FoldRows:
 
     def judge(self, draws: int = 5, seed: int = 0, quick: bool = False) -> Judge:
         """Return the judge of every row of this fold's table: the number of compared rows is the synthetic rows' at most."""
-        return Judge(self.train, self.heldout, len(self.synthetic[1]), draws, seed, quick)
+        return Judge(self.train, self.heldout, len(self.synthetic[1]), draws, seed, quick, self.newcomers)
 
 
 def control_rows(train: LabelledRows, name: str, labels: np.ndarray, seed: int | list[int]) -> Rows:

@@ -1,7 +1,7 @@
 """What a report says and shows."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -39,7 +39,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class Report:
-    """All that a report says; `data` are the numbers of report.json: dicts, lists, arrays, numbers and strings."""
+    """All that a report says, the tables of `appendix` after the pictures.
+
+    `data` are the numbers of report.json: dicts, lists, arrays, numbers and strings.
+    """
 
     title: str
     verdict: list[Word]
@@ -49,3 +52,4 @@ class Report:
     pictures: list[Picture]
     notes: list[str]
     data: dict[str, Any]
+    appendix: list[Table] = field(default_factory=list)

@@ -14,6 +14,7 @@ def written(report: Report, sections: dict[str, dict[str, Any]]) -> str:
         _items("Findings", report.findings),
         *(table_text(table) for table in report.tables),
         *(_section(heading, section) for heading, section in sections.items()),
+        *(table_text(table) for table in report.appendix),
         _items("Facts", [f"{key}: {value}" for key, value in report.facts.items()]),
         _items("Notes", report.notes),
     ]

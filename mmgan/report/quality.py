@@ -16,6 +16,7 @@ from mmgan.report.content import Table
 from mmgan.report.tables import Correction, comparison_table, metric_tables, points, three
 
 FULL = "full"
+CELL = ("data", "draw", "rows", "model", "fold", "seed")  # what a line tells of
 WITHOUT_ROWS = ("class_weights", "mixup")  # what classifiers may do with the rows they have
 
 Line = Mapping[str, Any]
@@ -33,19 +34,21 @@ def quality_page(lines: Sequence[Line], command: str) -> str:
 
 
 def read_lines(path: str | Path) -> list[dict[str, Any]]:
-    """Return the finished lines of a result; raises MmganError for a file that is none."""
+    """Return the finished lines of a result, of each cell and each model the latest; raises MmganError for a file that is none.
+
+    Lines of a model whose settings have changed since are left out, so that no table mixes them.
+    """
     try:
         lines = [json.loads(text) for text in Path(path).read_text().splitlines()]
         finished = [line for line in lines if "error" not in line]
-        known = all(
-            {"data", "draw", "rows", "model", "fold", "seed", "metrics", "n_fold", "n_val"} <= set(line)
-            for line in finished
-        )
+        known = all(set(line) >= {*CELL, "settings", "metrics", "n_fold", "n_val"} for line in finished)
     except (OSError, ValueError, TypeError):
         finished, known = [], False
     if not finished or not known:
         raise MmganError(f"{path} holds no result of benchmarks/quality.py; give the .jsonl file that it wrote.")
-    return finished
+    settings = {tuple(line[key] for key in CELL[:4]): line["settings"] for line in finished}
+    current = [line for line in finished if settings[tuple(line[key] for key in CELL[:4])] == line["settings"]]
+    return list({tuple(line[key] for key in CELL): line for line in current}.values())
 
 
 def by_fold(lines: Sequence[Line], key: str | None = None) -> dict[str, dict[int, dict[str, float]]]:

@@ -39,6 +39,7 @@ def watch(draw: int = 0, group: str = "subject") -> Dataset:
         x_test={name: array[test] for name, array in x.items()},
         y_test=y[test],
         groups=groups[group][train].astype(np.int64),
+        test_groups=groups[group][test].astype(np.int64),
         source="watch",
     )
 

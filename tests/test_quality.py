@@ -1,0 +1,178 @@
+"""The benchmark of quality: its cells, its lines, and the tables that the docs show."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmgan.errors import MmganError
+from mmgan.evaluation.augmentation import Augmentation, extra_per_class
+from mmgan.evaluation.features import FeatureSpace, take
+from mmgan.evaluation.statistics import interval
+from mmgan.report.quality import curve_of, quality_page, read_lines
+
+ROOT = Path(__file__).parent.parent
+SCRIPT = ROOT / "benchmarks" / "quality.py"
+SMALL = "overrides=data.n_train=200 data.n_test=80 trainer.max_epochs=1 data.steps_per_epoch=2"
+
+
+@pytest.fixture(scope="module")
+def quality():
+    spec = importlib.util.spec_from_file_location("quality", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["quality"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def line(model: str, fold: int, seed: int = 0, rows: str = "full", **metrics: float) -> dict:
+    cell = {
+        "data": "toy",
+        "draw": 0,
+        "rows": rows,
+        "model": model,
+        "fold": fold,
+        "seed": seed,
+        "trained": model == "net",
+    }
+    known = {
+        "tstr": 0.8,
+        "trtr": 0.9,
+        "coverage": 0.9,
+        "mmd": 0.1,
+        "mmd_null": 0.2,
+        "c2st": 0.7,
+        "gain": 0.01,
+        "close": 0.0,
+    }
+    return {**cell, "n_train": 80, "n_fold": 80, "n_val": 20, "metrics": {**known, **metrics}}
+
+
+def test_seeds_are_averaged_within_a_fold_before_the_interval():
+    values = {(1, 0): 0.80, (1, 1): 0.90, (2, 0): 0.70, (2, 1): 0.70, (3, 0): 0.75, (3, 1): 0.77}
+    lines = [line("real", fold) for fold in (1, 2, 3)]
+    lines += [line("net", fold, seed, tstr=value) for (fold, seed), value in values.items()]
+    expected = interval([0.85, 0.70, 0.76], 80, 20)
+    page = quality_page(lines, "python benchmarks/quality.py")
+    row = next(text for text in page.splitlines() if text.startswith("| net"))
+    assert row.split("|")[2].strip() == f"{expected.mean:.3f} ± {(expected.high - expected.mean):.3f}".replace(
+        "0.", "."
+    )
+    assert "net against" not in page  # there is no control to compare it with
+    assert page.endswith("```\npython benchmarks/quality.py\n```\n")
+
+
+def test_the_curve_gives_gains_and_what_share_of_real_rows_they_are():
+    lines = [line("real", fold, rows="5", gain=0.10 + 0.01 * fold, baseline=0.6) for fold in range(5)]
+    lines += [line("smote", fold, rows="5", gain=0.03 + 0.001 * fold, baseline=0.6) for fold in range(5)]
+    lines += [line("real", fold, gain=0.001 * (-1) ** fold) for fold in range(5)]
+    curve = curve_of(lines)
+    assert curve["smote"]["5"].mean == pytest.approx(0.032) and curve["real"]["5"].mean == pytest.approx(0.12)
+    page = quality_page(lines, "")
+    assert "(27 %)" in next(text for text in page.splitlines() if text.startswith("| smote | +3.2"))
+    assert "%" not in page.split("Utility")[1].split("| real |")[1].split("\n")[0]  # nothing is captured by the ceiling
+
+
+def test_of_several_lines_of_a_cell_the_latest_counts(tmp_path):
+    old = [{**line("net", fold, tstr=0.1), "settings": "old"} for fold in (1, 2)]
+    new = [{**line("net", 1, tstr=value), "settings": "new"} for value in (0.5, 0.6)]
+    other = {**line("real", 1), "settings": "old"}
+    (tmp_path / "x.jsonl").write_text("".join(json.dumps(each) + "\n" for each in [*old, other, *new]))
+    assert read_lines(tmp_path / "x.jsonl") == [other, new[1]]
+
+
+def test_a_file_that_is_no_result_is_refused(tmp_path):
+    for text in ("", "{}", "[1, 2]", '{"model": "real"}', "no json"):
+        (tmp_path / "x.jsonl").write_text(text)
+        with pytest.raises(MmganError, match="holds no result of benchmarks"):
+            read_lines(tmp_path / "x.jsonl")
+    with pytest.raises(MmganError, match="holds no result"):
+        read_lines(tmp_path / "none.jsonl")
+
+
+def test_extra_rows_fill_up_to_the_largest_class_or_to_five_times_the_rows():
+    assert extra_per_class(np.array([10, 10]), np.array([90, 25])).tolist() == [40, 25]
+    assert extra_per_class(np.array([80, 20, 8]), np.array([0, 50, 72])).tolist() == [0, 50, 72]
+
+
+def test_augmentation_is_the_gain_over_the_training_rows_alone():
+    rng = np.random.default_rng(0)
+    y = np.arange(600) % 3
+    x = {"a": (rng.normal(size=(600, 6)) + 1.2 * np.eye(6)[y]).astype(np.float32)}
+    few, more, test = np.arange(12), np.arange(12, 200), np.arange(200, 600)
+    judge = Augmentation((take(x, few), y[few]), (take(x, test), y[test]), seeds=1)
+    real = judge.rows((take(x, more), y[more]))
+    wrong = judge.rows((take(x, more), (y[more] + 1) % 3))
+    assert real.gain > 0.05 > 0 > wrong.gain
+    assert real.f1 == pytest.approx(judge.baseline[0] + real.gain)
+    assert abs(judge.class_weights().gain) < 0.02  # classes of equal size weigh the same
+    assert judge.mixup(30).f1 > 0.3
+    # By hand: the panel's F1 after standardising by the few rows.
+    from mmgan.evaluation.utility import train_and_test
+
+    space = FeatureSpace(take(x, few))
+    both = np.concatenate([few, more])
+    assert real.f1 == train_and_test(space.flat(take(x, both)), y[both], space.flat(take(x, test)), y[test])
+
+
+def test_cells_and_what_makes_a_line_another(quality, tmp_path):
+    options = quality.read_options(
+        ["data=bearing", "models=real,vacwgan", "folds=1,2", "seeds=2", "rows=full,10", SMALL]
+    )
+    cells = list(quality.cells(options))
+    assert len(cells) == 16 and sum(cell.trained for cell in cells) == 8
+    wanted = {cell: quality.settings(cell, options) for cell in cells[:2]}
+    out = tmp_path / "out.jsonl"
+    kept = {**vars(cells[0]), "settings": wanted[cells[0]], "metrics": {}}
+    other = {**vars(cells[1]), "settings": "of another model", "metrics": {}}
+    out.write_text(json.dumps(kept) + "\n" + json.dumps(other) + "\n" + json.dumps(kept)[:30])
+    assert set(quality.finished(out, wanted)) == {cells[0]}
+    longer = quality.read_options(["data=bearing", SMALL.replace("max_epochs=1", "max_epochs=2")])
+    trained = next(cell for cell in cells if cell.trained)
+    assert quality.settings(trained, longer) != quality.settings(trained, options)
+    assert quality.settings(cells[0], longer) == quality.settings(cells[0], options)  # nothing is trained for it
+    assert trained.config(SMALL.removeprefix("overrides=")).final
+    few = next(cell for cell in cells if cell.rows == "10")
+    assert few.config("").data.rows_per_class == 10
+
+
+@pytest.mark.parametrize("word", ["folds", "fold=1", "rows=some", "workers=two"])
+def test_unknown_options_end_with_a_sentence(quality, word):
+    with pytest.raises(SystemExit, match=r"^error: "):
+        quality.read_options([word])
+
+
+RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.jsonl"))
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_the_docs_show_the_tables_of_the_committed_lines(path):
+    page = (ROOT / "docs" / "results.md").read_text()
+    shown = [text for text in quality_page(read_lines(path), "").splitlines() if text.startswith("|")]
+    assert len(shown) > 5 and not [text for text in shown if text not in page]
+
+
+@pytest.mark.slow
+def test_an_interrupted_benchmark_goes_on(tmp_path):
+    def run(*words: str) -> str:
+        command = [sys.executable, str(SCRIPT), "data=bearing", "draws=1", SMALL, "out=out.jsonl", *words]
+        ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert ended.returncode == 0, ended.stderr[-2000:]
+        return ended.stdout
+
+    run("models=real,smote", "folds=1")
+    first = (tmp_path / "out.jsonl").read_text()
+    assert len(first.splitlines()) == 2
+    (tmp_path / "out.jsonl").write_text(first + first[:40])  # killed in the middle of a line
+    page = run("models=real,smote,vacwgan", "folds=1,2", "workers=2")
+    assert "| vacwgan |" in page and "vacwgan against" in page
+    assert (tmp_path / "out.jsonl").read_text().startswith(first) and len(read_lines(tmp_path / "out.jsonl")) == 6
+    checkpoint = tmp_path / "runs/quality/bearing-draw0-full-vacwgan-seed0/fold1/best.ckpt"
+    trained = checkpoint.stat().st_mtime_ns
+    (tmp_path / "out.jsonl").unlink()
+    run("models=real,smote,vacwgan", "folds=1")
+    assert checkpoint.stat().st_mtime_ns == trained  # found again, not trained again
