@@ -117,7 +117,7 @@ def quick() -> Iterator[None]:
 def compose(config: str = "train", *overrides: str, path: Path | str | None = None, small: bool = True) -> DictConfig:
     """Compose conf/<config>.yaml as the script does, for two epochs of two batches of a small model on the file `path`."""
     register_options()
-    trains = config != "synthesize"
+    trains = config in ("train", "tune")
     tiny_run = TINY_RUN if trains else []
     if path is not None:
         tiny_run = [*tiny_run, "data=pkl", f"data.path={path}"]

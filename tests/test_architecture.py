@@ -10,7 +10,7 @@ FLOORS = [  # from the ground up; a room is a module or a package of mmgan
     {"errors"},
     {"schema", "losses", "plots", "cli"},
     {"nets", "evaluation"},
-    {"models", "data", "run_folder"},
+    {"models", "data", "run_folder", "report"},
     {"callbacks", "export"},
     {"run"},
     {"training"},
@@ -45,14 +45,16 @@ def test_imports_from_below_only(path):
     assert not above
 
 
-@pytest.mark.parametrize("room", ["evaluation", "plots.py", "schema.py", "errors.py", "cli.py", "data/archive.py"])
+@pytest.mark.parametrize(
+    "room", ["evaluation", "report", "plots.py", "schema.py", "errors.py", "cli.py", "data/archive.py"]
+)
 def test_what_judges_or_reads_any_file_knows_no_torch(room):
     where = ROOT / "mmgan" / room
     for path in where.rglob("*.py") if where.is_dir() else [where]:
         assert not {name.split(".")[0] for name in imported(path)} & {"torch", "lightning"}
 
 
-@pytest.mark.parametrize("script", ["train.py", "tune.py", "synthesize.py"])
+@pytest.mark.parametrize("script", ["train.py", "tune.py", "synthesize.py", "evaluate.py"])
 def test_a_script_is_short_and_loads_nothing_heavy_before_it_starts(script):
     tree = ast.parse((ROOT / script).read_text())
     at_start = {node.module for node in tree.body if isinstance(node, ast.ImportFrom)}

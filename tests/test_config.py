@@ -17,6 +17,7 @@ from mmgan.run import plain
 from mmgan.schema import DataSchema
 
 ROOT = CONF.parent
+NEEDED = {"synthesize": {"ckpt"}, "evaluate": {"synthetic"}}  # what only the user can give
 SCHEMA = DataSchema({"spec": (3, 9), "env": (5,)}, (0, 1), ("a", "b"))
 
 
@@ -31,7 +32,7 @@ def test_every_primary_config_composes_and_lists_itself_before_its_groups(name):
     first = [entry for entry in text.defaults if isinstance(entry, str)]
     assert first == [f"{name}_options", "_self_"] and list(text.defaults[:2]) == first
     cfg = compose(name, small=False)
-    assert OmegaConf.missing_keys(cfg) == ({"ckpt"} if name == "synthesize" else set())
+    assert OmegaConf.missing_keys(cfg) == NEEDED.get(name, set())
 
 
 @pytest.mark.parametrize("group", ["data", "model", "trainer", "logger", "callbacks"])
@@ -144,6 +145,15 @@ SENTENCES = {
     "split": (["data.split=magic"], "error: data.split=magic is unknown; choose stratified, group or file."),
     "no groups": (["data.split=group"], "has no groups"),
     "batch size": (["data.batch_size=0"], "data.batch_size=0"),
+    "no rows of a class": (
+        ["data.rows_per_class=0"],
+        "error: data.rows_per_class=0: give a whole number from 1 on.",
+    ),
+    "parts of a row": (
+        ["data.rows_per_class=2.5"],
+        "error: data.rows_per_class=2.5: give a whole number from 1 on.",
+    ),
+    "imbalance": (["data.imbalance_ratio=0.5"], "error: data.imbalance_ratio=0.5: give a number from 1 on."),
     "inner split": (["data.inner_val=1.5"], "data.inner_val=1.5 is not possible"),
 }
 
@@ -162,6 +172,15 @@ def test_what_cannot_be_used_ends_with_one_sentence_and_nothing_written(script, 
 
 def test_synthesize_asks_for_a_checkpoint(script):
     assert script("synthesize").startswith("error: give ckpt=")
+
+
+def test_evaluate_asks_for_a_file(script):
+    assert script("evaluate").startswith("error: give synthetic=FILE")
+
+
+@pytest.mark.parametrize("option", ["draws", "workers", "threads"])
+def test_evaluate_counts_from_one(script, option):
+    assert script("evaluate", f"{option}=0") == f"error: {option}=0: give a whole number from 1 on."
 
 
 def test_tune_names_its_own_options(script):
