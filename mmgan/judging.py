@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table as ConsoleTable
 
 from mmgan.data.archive import check_writable
-from mmgan.data.synthetic import SyntheticFile, read_synthetic
+from mmgan.data.synthetic import VAL, SyntheticFile, read_synthetic
 from mmgan.errors import MmganError
 from mmgan.evaluation.controls import CONTROLS
 from mmgan.evaluation.features import take
@@ -25,7 +25,7 @@ from mmgan.evaluation.verdict import Verdict, verdict
 from mmgan.report.content import Picture, Report, Table
 from mmgan.report.figures import Shown, curve_picture, pictures
 from mmgan.report.page import write_report
-from mmgan.report.quality import curve_of, curve_tables, read_lines
+from mmgan.report.quality import curve_of, curve_tables, data_of, read_lines
 from mmgan.report.tables import Correction, comparison_table, metric_tables, short_table
 
 QUICK_ROWS = (REAL, "smote")
@@ -43,13 +43,11 @@ class Judged:
         """Return {row: {fold: metrics}}."""
         return {name: {fold: found["metrics"] for fold, found in folds.items()} for name, folds in self.rows.items()}
 
-    def error(self) -> dict[str, float]:
-        """Return the standard error of each of the real row's metrics over its draws."""
-        draws = [found["draws"] for found in self.rows[REAL].values()]
-        sizes = {key: {len(each.get(key, ())) for each in draws} for key in draws[0]}  # some draws lack a class
-        shared = [key for key, found in sizes.items() if len(found) == 1]
-        values = {key: np.array([each[key] for each in draws]) for key in shared}  # (folds, draws)
-        return {key: float(np.std(each) / np.sqrt(each.shape[1])) for key, each in values.items()}
+    def deviation(self) -> dict[str, float]:
+        """Return the standard deviation of the real row's metrics from one pair of halves to another, pooled over folds."""
+        found = [fold["deviation"] for fold in self.rows[REAL].values()]
+        shared = [key for key in found[0] if all(key in each for each in found)]
+        return {key: float(np.sqrt(np.mean([each[key] ** 2 for each in found]))) for key in shared}
 
     def missing_classes(self) -> list[int]:
         """Return the classes that have no synthetic row in some fold."""
@@ -61,7 +59,7 @@ class Judged:
         ours, real = (mean_over(metrics[name].values()) for name in (self.ours, REAL))
         gains = [found["gain"] for found in metrics[self.ours].values() if "gain" in found]
         missing = [class_names[k] for k in self.missing_classes()]
-        return verdict(ours, real, self.error(), correction.interval(gains) if gains else None, missing)
+        return verdict(ours, real, self.deviation(), correction.interval(gains) if gains else None, missing)
 
 
 def judge_file(cfg: DictConfig) -> Path:
@@ -70,13 +68,13 @@ def judge_file(cfg: DictConfig) -> Path:
         raise MmganError("give synthetic=FILE: a file that synthesize.py wrote, or a dict with x_synth and y_synth.")
     file = read_synthetic(cfg.synthetic, cfg.data, cfg.fold)
     folder = Path(cfg.out_dir) if cfg.out_dir else file.path.with_name(f"{file.path.stem}-report")
-    curve = read_lines(cfg.curve) if cfg.curve else []
+    curve = _curve_lines(cfg.curve, file.data_name) if cfg.curve else []
     for rows in file.folds:
         rows.check(file.path)
     check_writable(folder / "report.html")
     judged = Judged(_judge_all(file, cfg), file.name)
     first = file.folds[0]
-    sizes = Correction(len(first.train[1]), file.n_val)
+    sizes = Correction(file.n_fold, file.n_val)
     found = judged.verdict(sizes, file.dataset.schema.class_names)
     tables = _tables(judged, sizes)
     report = Report(
@@ -153,6 +151,13 @@ def _shown(file: SyntheticFile, rows: FoldRows, cfg: DictConfig) -> Shown:
     )
 
 
+def _curve_lines(path: str, data_name: str) -> list[dict[str, Any]]:
+    lines = [line for line in read_lines(path) if data_of(line) == data_name]
+    if not lines:
+        raise MmganError(f"{path} has no lines of {data_name}; give a result of the data that the file was made from.")
+    return lines
+
+
 def _curve_pictures(lines: list[dict[str, Any]]) -> list[Picture]:
     if not lines:
         return []
@@ -190,20 +195,33 @@ def _notes(file: SyntheticFile) -> list[str]:
         "Faithful needs: C2ST at most .10 above the real row's; coverage, precision and recall at least 95 % of it; density within 5 %, "
         "spread within .10 and retrieval rank within .05 of it; MMD inside the null of real against real; signal statistics at most 1.2 "
         "times what two halves of real rows differ by. New needs: novelty from .85 to 1.2 at the three quantiles, close at most .03. "
-        "Where chance makes real rows differ by more, that much is allowed. Useful needs: a gain whose 95 % interval lies above 0.",
+        "Where real rows differ by more from one another by chance, that much is allowed. Useful needs: a gain whose 95 % interval lies above 0.",
+        "The gain is that of adding as many synthetic rows to the training rows as are compared, not the whole file.",
         "Near-copies are memorisation; that there are none says nothing of privacy.",
     ]
+    if any(_share_difference(rows) > 0.1 for rows in file.folds):
+        notes.append(
+            "The synthetic rows have other class shares than the training rows. That counts against them: to judge the generator, draw "
+            "as many rows of each class as there are training rows (ratio=1)."
+        )
     if file.folds[0].newcomers is not None:
         notes.append(
             "The folds keep groups apart: utility is judged on rows of groups that the generator never saw, all else on unseen rows of "
             "the groups that it was trained on."
         )
-    elif file.grouped:
+    elif file.grouped and file.heldout == VAL:
         notes.append(
             "The folds keep groups apart, and the only unseen rows are of groups that the generator never saw: even a perfect generator "
             "of the training groups is far from those. Judge fidelity and novelty on a stratified split."
         )
     return notes
+
+
+def _share_difference(rows: FoldRows) -> float:
+    """Return the total variation between the class shares of training and synthetic rows."""
+    classes = np.unique(rows.train[1])
+    train, synthetic = ([np.mean(np.asarray(y) == k) for k in classes] for y in (rows.train[1], rows.synthetic[1]))
+    return float(np.abs(np.subtract(train, synthetic)).sum() / 2)
 
 
 def _glossary() -> Table:

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parent.parent
 SMALL = ["data.steps_per_epoch=2", "trainer.max_epochs=2", "~callbacks.pictures"]
 SMALL += [f"model.networks.{player}.width=16" for player in ("encoder", "generator", "critic", "classifier")]
 EXTRA = {"train.py": SMALL, "tune.py": [*SMALL, "search.epochs=1"], "evaluate.py": ["quick=true", "fold=1"]}
+EXTRA["quality.py"] = ["models=real,vacwgan", "folds=1", "draws=1", f"overrides={' '.join(SMALL)}"]
 STANDS_FOR = {"ckpt=...": "ckpt=runs/train/watch-vacwgan/fold1", "n_trials=50": "n_trials=1"}
 
 

@@ -147,7 +147,7 @@ def test_novelty_by_hand():
     # A tenth of copies: the median is blind to it, the 10th percentile and `close` are not.
     found = novelty(heldout, np.where(np.arange(100) < 11, 0.0, heldout))
     assert found["novelty50"] == pytest.approx(1.0) and found["novelty10"] == 0.0 and found["close"] == 0.11
-    assert novelty(np.zeros(5), np.ones(5))["novelty50"] == np.inf
+    assert np.isnan(novelty(np.zeros(5), np.ones(5))["novelty50"])  # no ratio to unseen rows that are copies themselves
 
 
 def test_signal_statistics_of_a_sine_and_of_white_noise():
@@ -177,7 +177,7 @@ def test_signal_comparison_is_one_for_real_rows_and_large_for_shuffled_time():
     assert found["signal_autocorrelation"] > 5
     statistics = ("mean", "spread", "autocorrelation", "cross")
     assert set(found) == {f"signal_{s}{m}" for s in statistics for m in ("", "/w", "_null")}
-    assert all(1 < found[f"signal_{s}_null"] < 3 for s in statistics)  # what 95 % of halves of real rows reach
+    assert all(1 < found[f"signal_{s}_null"] < 3 for s in statistics)  # what 99 % of halves of real rows reach
 
 
 def test_a_flat_modality_has_no_autocorrelation():

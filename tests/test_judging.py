@@ -145,7 +145,7 @@ def test_a_file_has_nothing_run(tmp_path):
 @pytest.fixture(scope="module")
 def report(ours, tmp_path_factory):
     curve = tmp_path_factory.mktemp("curve") / "curve.jsonl"
-    line = {"data": "watch", "draw": 0, "seed": 0, "n_fold": 80, "n_val": 20, "settings": {}}
+    line = {"data": "pkl", "draw": None, "seed": 0, "n_fold": 80, "n_val": 20, "settings": {}}
     lines = [
         line | {"rows": rows, "model": model, "fold": fold, "metrics": {"gain": 0.01 * fold, "baseline": 0.5}}
         for rows in ("5", "full")
@@ -270,6 +270,11 @@ REFUSED = {
     "rows that judge": (entry(fold=1, train_indices=np.arange(100)), [], FOLD + "the generator saw rows .*; give"),
     "curve": (entry(), [*ALONE, "curve=pyproject.toml"], r"pyproject\.toml holds no result of .*; give"),
     "no curve": (entry(), [*ALONE, "curve=nowhere.jsonl"], r"nowhere\.jsonl holds no result of .*; give"),
+    "curve of other data": (
+        entry(),
+        [*ALONE, "curve=benchmarks/results/watch.jsonl"],
+        r"watch\.jsonl has no lines of pkl; give",
+    ),
     "out_dir under a file": (entry(), [*ALONE, "out_dir=/dev/null"], r"report\.html cannot be written: /dev/null: "),
     "no such file": (entry(), ["synthetic=nowhere.pkl"], r"there is no file nowhere\.pkl; check"),
     "a folder": (entry(), ["synthetic=tests"], "tests cannot be read: Is a directory; give"),
@@ -309,3 +314,13 @@ def test_the_script_ends_with_one_line_and_status_1(given, tiny, tmp_path):
     assert ended.returncode == 1 and not ended.stdout
     assert re.fullmatch(r"error: (.*'env' hold NaN .*|give synthetic=.*)\n", ended.stderr)
     assert [path.name for path in tmp_path.iterdir()] == ["rows.pkl"]
+
+
+def test_new_groups_are_only_those_that_the_generator_never_saw(tmp_path):
+    y = np.arange(50) % 10
+    entry = {"x_synth": rows_of({"spec": (7, 48), "env": (5, 32)}, y), "y_synth": y, "fold": 1}
+    data = [*BEARING, "data.split=group"]
+    (rows,) = read(written(tmp_path, entry), *data).folds
+    assert len(rows.heldout[1]) < 60 and len(rows.newcomers[1]) > 60 - len(rows.heldout[1])  # and val_indices
+    (rows,) = read(written(tmp_path, {**entry, "train_indices": np.arange(100)}), *data).folds
+    assert len(rows.heldout[1]) == 60 and rows.newcomers is None

@@ -82,7 +82,7 @@ def test_of_several_lines_of_a_cell_the_latest_counts(tmp_path):
     new = [{**line("net", 1, tstr=value), "settings": "new"} for value in (0.5, 0.6)]
     other = {**line("real", 1), "settings": "old"}
     (tmp_path / "x.jsonl").write_text("".join(json.dumps(each) + "\n" for each in [*old, other, *new]))
-    assert read_lines(tmp_path / "x.jsonl") == [other, new[1]]
+    assert read_lines(tmp_path / "x.jsonl") == [other, new[1]]  # real rows first
 
 
 def test_a_file_that_is_no_result_is_refused(tmp_path):
@@ -154,6 +154,12 @@ def test_the_docs_show_the_tables_of_the_committed_lines(path):
     page = (ROOT / "docs" / "results.md").read_text()
     shown = [text for text in quality_page(read_lines(path), "").splitlines() if text.startswith("|")]
     assert len(shown) > 5 and not [text for text in shown if text not in page]
+
+
+def test_the_readme_shows_lines_of_the_results():
+    readme, page = (ROOT / "README.md").read_text(), (ROOT / "docs" / "results.md").read_text()
+    shown = [text for text in readme.partition("## How good is it?")[2].splitlines() if text.startswith("| ")]
+    assert len(shown) > 3 and not [text for text in shown if text not in page]
 
 
 @pytest.mark.slow

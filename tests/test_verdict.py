@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from test_evaluation_protocol import make_rows
 
-from mmgan.evaluation.controls import smote
+from mmgan.evaluation.controls import smoothed_bootstrap, smote
 from mmgan.evaluation.features import take
 from mmgan.evaluation.statistics import Interval, interval
 from mmgan.evaluation.table import REAL, FoldRows, judged_row
@@ -53,6 +53,10 @@ def some_memorised():
     )
 
 
+def close_by():
+    return smoothed_bootstrap(*TRAIN, TRAIN[1], np.random.default_rng(0), h=0.3), TRAIN[1]
+
+
 def interpolated():
     return smote(*TRAIN, TRAIN[1], np.random.default_rng(0)), TRAIN[1]
 
@@ -61,7 +65,7 @@ def judged(rows):
     fold = FoldRows(1, TRAIN, HELDOUT, rows)
     ours, real = (judged_row(fold, name, quick=True) for name in ("file", REAL))
     missing = [str(k) for k in ours["missing_classes"]]
-    return verdict(ours["metrics"], real["metrics"], NONE, None, missing)
+    return verdict(ours["metrics"], real["metrics"], real["deviation"], None, missing)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +78,7 @@ def judged(rows):
         (noise, ["Noise"], {"faithful": "no", "new": "too far"}),
         (wrong_labels, ["Wrong labels"], {}),
         (some_memorised, ["Memorised: 2"], {"new": "no"}),
+        (close_by, ["Too near: at"], {"new": "no"}),
         (interpolated, ["Near-copies", "Shrunken"], {"new": "no", "faithful": "no"}),
     ],
 )
@@ -115,7 +120,7 @@ GOOD |= {"trtr": 0.9, "tstr": 0.88, "trts": 0.9}
         (Interval(0.020, 0.010, 0.030, 0.004), "yes", "+2.0 +- 1.0 points"),
         (Interval(-0.020, -0.030, -0.010, 0.004), "no", "they do harm"),
         (interval([0.02], 8, 2), "unknown", "on one fold, which has no interval"),
-        (None, "unknown", "the gain was not measured; classifiers trained on them alone reach .98"),
+        (None, "unknown", "the gain was not measured; classifiers trained on them alone reach 1.00 of what as many"),
     ],
 )
 def test_useful(gain, answer, told):
@@ -165,3 +170,17 @@ def test_what_real_rows_do_by_chance_is_not_held_against_synthetic_ones():
 )
 def test_numbers_are_short(value, text):
     assert number(value) == text.replace("0.0004", ".0004")
+
+
+def test_few_unseen_rows_are_not_called_unfaithful_for_chance():
+    few = FoldRows(1, make_rows(160, 20), make_rows(150, 21), make_rows(160, 22))
+    ours, real = (judged_row(few, name, quick=True) for name in ("file", REAL))
+    found = verdict(ours["metrics"], real["metrics"], real["deviation"], None)
+    assert ours["n"] == 75 and found.answer("faithful") == "yes", found.words[0]
+    assert real["deviation"]["density"] > 0.03
+
+
+def test_a_metric_that_is_not_defined_decides_nothing():
+    undefined = {"novelty10": float("nan"), "retrieval": float("nan")}
+    found = verdict({**GOOD, **undefined}, {**GOOD, **undefined}, NONE, None)
+    assert [word.answer for word in found.words] == ["yes", "yes", "unknown"]

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from mmgan.evaluation.features import LabelledRows
 from mmgan.evaluation.table import REAL, FoldRows
 
 FORMS = "give a file of synthesize.py, or a dict with x_synth ({name: array}) and y_synth, or with a list of such dicts as folds"
+TEST, VAL = "test rows whose labels were kept back", "each fold's own val_indices"
 SOURCES = re.compile(r"mmgan\.data\.sources\.(\w+)\.\1")  # all that a file may have run
 
 
@@ -34,7 +35,8 @@ class SyntheticFile:
     folds: list[FoldRows]
     has_folds: bool
     heldout: str  # what the held-out rows are
-    n_val: int  # rows that a fold leaves out
+    n_fold: int  # training rows of a fold, without a limit
+    n_val: int  # rows that it leaves out
     grouped: bool
 
 
@@ -69,7 +71,8 @@ def read_synthetic(path: Any, data: DictConfig | None, fold: Any = None) -> Synt
         data_name=f"{options.get('name', dataset.source)}{draw}",
         folds=[_fold_rows(number, entry, folds, dataset, path) for number, entry in chosen],
         has_folds=has_folds,
-        heldout="test rows whose labels were kept back" if known else "each fold's own val_indices",
+        heldout=TEST if known else VAL,
+        n_fold=len(folds[0].train_indices) + len(folds[0].extra_indices),
         n_val=len(folds[0].val_indices),
         grouped=options["split"] == "group",
     )
@@ -141,11 +144,12 @@ def _fold_rows(
             raise MmganError(
                 f"{where}: train_indices are not rows of {dataset.source}; leave the key out, or correct it."
             )
-        if dataset.y_test is None and np.intersect1d(train, fold.val_indices).size:
-            raise MmganError(
-                f"{where}: the generator saw rows that would judge it; give the data= and data.split= it was trained with."
-            )
+        fold = replace(fold, train_indices=train.astype(np.int64))
     heldout, newcomers = judging_rows(dataset, fold)
+    if dataset.y_test is None and np.intersect1d(train, fold.val_indices).size:
+        raise MmganError(
+            f"{where}: the generator saw rows that would judge it; give the data= and data.split= it was trained with."
+        )
     return FoldRows(fold.fold, dataset.rows(train), heldout, _synthetic_rows(entry, dataset, where), newcomers)
 
 

@@ -6,6 +6,7 @@ A row that is nearer than real rows ever are is memorised. That says nothing of 
 import numpy as np
 
 PERCENTILES = (10, 50, 90)
+COPY = 1e-5  # standard deviations: two equal rows come out some 1e-7 apart
 
 
 def novelty(heldout_distance: np.ndarray, synthetic_distance: np.ndarray) -> dict[str, float]:
@@ -25,7 +26,7 @@ def novelty(heldout_distance: np.ndarray, synthetic_distance: np.ndarray) -> dic
 
 def _ratio(value: float, reference: float) -> float:
     if (
-        reference < 1e-9
-    ):  # held-out rows that are copies of training rows: nothing can be newer than they are by a factor
-        return 1.0 if value < 1e-9 else float("inf")
+        reference < COPY
+    ):  # unseen rows that are copies of training rows, as whole numbers often are: no ratio is defined
+        return 1.0 if value < COPY else float("nan")
     return value / reference

@@ -117,14 +117,18 @@ class Judge:
         return self._summary(values, n, np.setdiff1d(self._train[1], y))
 
     def real(self, progress: Progress | None = None) -> dict[str, Any]:
-        """Return the real row: one half of the held-out rows in the place of the synthetic ones, against the other."""
+        """Return the real row: one half of the held-out rows in the place of the synthetic ones, against the other.
+
+        Its `deviation` says by how much metrics differ, as a standard deviation, from one pair of halves to another.
+        """
         n, values = self._size(len(self._heldout.y)), []
         for draw in range(self.draws):
             judging, other = self._halves(draw, n)
             values.append(self._judge(judging, self._heldout.rows(other), draw))
             if progress:
                 progress(draw + 1, self.draws)
-        return self._summary(values, n, np.setdiff1d(self._train[1], self._heldout.y))
+        found = self._summary(values, n, np.setdiff1d(self._train[1], self._heldout.y))
+        return found | {"deviation": self._deviation(n)}
 
     def distances(self, x: Rows) -> dict[str, np.ndarray]:
         """Return the distance (n,) of rows to their nearest training row, `joint` and per modality."""
@@ -134,7 +138,9 @@ class Judge:
         """Return the confusion (true, predicted) of classifiers trained on synthetic rows, or on the training rows."""
         flat, y, predicted = self._tested
         if synthetic is not None:
-            predicted = utility.fit_panel(self._space.flat(synthetic[0]), synthetic[1], self._seed).predict(flat)
+            chosen = np.random.default_rng(self._seed).permutation(len(synthetic[1]))[:MAX_TRAINED]
+            rows = self._space.flat(take(synthetic[0], chosen)), np.asarray(synthetic[1])[chosen]
+            predicted = utility.fit_panel(*rows, self._seed).predict(flat)
         return utility.confusion(y, predicted, int(np.max(self._train[1])) + 1)
 
     def _size(self, rows: int) -> int:
@@ -142,7 +148,7 @@ class Judge:
 
     def _halves(self, draw: int, n: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the held-out rows that judge in this draw, and as many others: the same for every row of a table."""
-        order = np.random.default_rng([self._seed, draw, 0]).permutation(len(self._heldout.y))
+        order = np.random.default_rng([self._seed, draw % 2**32, 0]).permutation(len(self._heldout.y))
         return order[:n], order[n : 2 * n]
 
     def _view(self, x: Rows, y: np.ndarray) -> _View:
@@ -157,17 +163,32 @@ class Judge:
     def _judge(self, judging: np.ndarray, other: _View, draw: int) -> dict[str, float]:
         heldout = self._heldout.rows(judging)
         null, signal = self._reference(len(judging))
-        spread = fidelity.within_class_spread(heldout.embedded, heldout.y)
         return {
             **self._c2st(heldout, other, draw),
-            **fidelity.prdc(heldout.embedded, other.embedded, NEIGHBOURS),
+            **self._neighbourhood(heldout, other),
             "mmd": fidelity.mmd(heldout.embedded, other.embedded, self._bandwidth),
             "mmd_null": null,
-            "spread": fidelity.within_class_spread(other.embedded, other.y) / max(spread, 1e-12),
-            **self._retrieval(other.x, other.y),
             **self._utility(judging, other, draw),
             **self._novelty(heldout, other),
             **signal(heldout.signal, other.signal),
+        }
+
+    def _deviation(self, n: int, splits: int = 20) -> dict[str, float]:
+        values: dict[str, list[float]] = {}
+        for split in range(splits):
+            first, second = (self._heldout.rows(half) for half in self._halves(-1 - split, n))
+            for key, value in {**self._neighbourhood(first, second), **self._novelty(first, second)}.items():
+                values.setdefault(key, []).append(value)
+        # Of an AUC by its null (Mann & Whitney 1947), since classifiers are too dear to fit again and again.
+        null = float(np.sqrt((2 * n + 1) / (12 * n * n)))
+        return {"c2st": null, **{key: float(np.std(found, ddof=1)) for key, found in values.items()}}
+
+    def _neighbourhood(self, heldout: _View, other: _View) -> dict[str, float]:
+        spread = fidelity.within_class_spread(heldout.embedded, heldout.y)
+        return {
+            **fidelity.prdc(heldout.embedded, other.embedded, NEIGHBOURS),
+            "spread": fidelity.within_class_spread(other.embedded, other.y) / max(spread, 1e-12),
+            **self._retrieval(other.x, other.y),
         }
 
     def _reference(self, n: int) -> tuple[float, SignalComparison]:

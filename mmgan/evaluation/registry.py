@@ -31,19 +31,19 @@ _SIGNAL = "defined in mmgan.evaluation.signal"
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("c2st", "fidelity", "min", "the real row's", _LOPEZ),
+        Metric("c2st", "fidelity", "min", "at most .10 above the real row", _LOPEZ),
         Metric("precision", "fidelity", "max", ".95-1.05 of the real row", _NAEEM),
         Metric("recall", "fidelity", "max", ".95-1.05 of the real row", _NAEEM),
         Metric("density", "fidelity", "target", ".95-1.05 of the real row", _NAEEM, 1.0),
         Metric("coverage", "fidelity", "max", ".95-1.05 of the real row", _NAEEM),
         Metric("mmd", "fidelity", "min", "at most mmd_null", _GRETTON),
         Metric("mmd_null", "fidelity", "min", "95th percentile of real versus real", _GRETTON),
-        Metric("spread", "fidelity", "target", ".95-1.05", _ALAA, 1.0),
+        Metric("spread", "fidelity", "target", "within .10 of the real row", _ALAA, 1.0),
         Metric("retrieval", "coherence", "target", "within .05 of the real row", _COHERENCE),
         Metric("trtr", "utility", "max", "the reference", _ESTEBAN),
         Metric("tstr", "utility", "max", "at least .97 of trtr", _ESTEBAN),
         Metric("trts", "utility", "max", "near trtr", _ESTEBAN),
-        Metric("gain", "utility", "max", "more than 2 standard errors", _RAVURI),
+        Metric("gain", "utility", "max", "an interval above 0", _RAVURI),
         Metric("class_recall", "utility", "max", "the real row's", _RAVURI),
         Metric("novelty10", "novelty", "target", ".85-1.2", _MEEHAN, 1.0),
         Metric("novelty50", "novelty", "target", ".85-1.2", _MEEHAN, 1.0),
@@ -54,7 +54,7 @@ METRICS: dict[str, Metric] = {
         Metric("signal_autocorrelation", "signal", "min", "at most 1.2", _SIGNAL),
         Metric("signal_cross", "signal", "min", "at most 1.2", _SIGNAL),
         *(
-            Metric(f"signal_{name}_null", "signal", "min", "95th percentile of real versus real", _SIGNAL)
+            Metric(f"signal_{name}_null", "signal", "min", "99th percentile of real versus real", _SIGNAL)
             for name in ("mean", "spread", "autocorrelation", "cross")
         ),
     )

@@ -100,12 +100,12 @@ class SignalComparison:
                 errors.setdefault(key, []).append(error)
         self._units = {key: max(float(np.mean(found)), 1e-12) for key, found in errors.items()}
         relative = _over_modalities({key: np.array(found) / self._units[key] for key, found in errors.items()})
-        self._null = {f"{statistic}_null": float(np.percentile(found, 95)) for statistic, found in relative.items()}
+        self._null = {f"{statistic}_null": float(np.percentile(found, 99)) for statistic, found in relative.items()}
 
     def __call__(self, heldout: SignalSet, synthetic: SignalSet) -> dict[str, float]:
         """Return `signal_<statistic>/<modality>`, `signal_<statistic>`, the mean over modalities, and `signal_<statistic>_null`.
 
-        The last is the 95th percentile of what two halves of real rows have: of few channels it is far above 1.
+        The last is the 99th percentile of what two halves of real rows have: of few channels it is far above 1.
         """
         errors = statistic_errors(heldout, synthetic)
         result = {key: error / self._units[key] for key, error in errors.items()}

@@ -13,6 +13,7 @@ from mmgan.evaluation.statistics import Interval
 
 Metrics = Mapping[str, float]
 
+LIKE_REAL = 1.2  # times what real rows have against the same half, where a null is known
 # Where a fault has a name of its own: shares of the real value, and for the first two of rows and of their distance.
 MEMORISED, COPIED, SHRUNKEN, DENSE, MISLABELLED, UNLIKE = 0.06, 0.1, 0.75, 1.15, 0.6, 0.5
 
@@ -21,8 +22,8 @@ MEMORISED, COPIED, SHRUNKEN, DENSE, MISLABELLED, UNLIKE = 0.06, 0.1, 0.75, 1.15,
 class Check:
     """What a metric has to meet: within `margin` of the real row, or between `low` and `high`.
 
-    Where two standard errors of a difference between real rows are more, they are allowed, and so is what 95 % of random
-    halves of real rows reach: chance is not held against synthetic rows. `words` tells what has failed.
+    Where three standard deviations of the real row from one pair of halves to another are more, they are allowed, and so is
+    what 99 % of such pairs reach: among so many checks, chance is not held against synthetic rows. `words` tells what failed.
     """
 
     asks: Literal["faithful", "new"]
@@ -34,15 +35,17 @@ class Check:
     low: float | None = None
     high: float | None = None
 
-    def limits(self, real: float, error: float, null: float = -np.inf) -> tuple[float, float]:
-        """Return the smallest and the largest value that pass, given the real row's mean, its standard error, and the null."""
-        reach = 2 * np.sqrt(2) * error
+    def limits(self, real: float, deviation: float, null: float = -np.inf) -> tuple[float, float]:
+        """Return the smallest and the largest value that pass, given the real row's mean and deviation, and the null."""
+        reach = 3 * deviation
         if self.margin is not None:
             reach = max(reach, self.margin * abs(real) if self.relative else self.margin)
             low, high = real - reach, real + reach
         else:
             low = -np.inf if self.low is None else min(self.low, real - reach)
-            high = np.inf if self.high is None else max(self.high, real + reach, null)
+            high = (
+                np.inf if self.high is None else max(self.high, real + reach, LIKE_REAL * real if null > 0 else 0, null)
+            )
         return (-np.inf if self.side == "above" else low), (np.inf if self.side == "below" else high)
 
 
@@ -92,25 +95,29 @@ class Verdict:
 
 
 def verdict(
-    ours: Metrics, real: Metrics, error: Metrics, gain: Interval | None, missing: Sequence[str] = ()
+    ours: Metrics, real: Metrics, deviation: Metrics, gain: Interval | None, missing: Sequence[str] = ()
 ) -> Verdict:
-    """Return the verdict on rows whose means are `ours`, beside the real row's means and their standard errors.
+    """Return the verdict on rows whose means are `ours`, beside the real row's means and deviations.
 
     `gain` is the interval over folds of what the rows add to real ones (None: not measured), `missing` names the classes
     that have no synthetic row.
     """
     failed = [
-        (check, ours[check.metric]) for check in CHECKS if check.metric in ours and _fails(check, ours, real, error)
+        (check, ours[check.metric]) for check in CHECKS if check.metric in ours and _fails(check, ours, real, deviation)
     ]
-    if ours["mmd"] > ours["mmd_null"]:
-        failed.append((Check("faithful", "mmd", "distributions differ (MMD)"), ours["mmd"]))
-    words = _faithful(failed, real, missing), _new(failed, ours), _useful(ours, gain)
+    if ours["mmd"] > max(ours["mmd_null"], LIKE_REAL * real["mmd"]):
+        null = number(ours["mmd_null"])
+        failed.append((Check("faithful", "mmd", f"distributions differ beyond the null of {null} (MMD)"), ours["mmd"]))
+    words = _faithful(failed, real, missing), _new(failed, ours), _useful(ours, real, gain)
     return Verdict(words, tuple(_findings(ours, real, {check.metric for check, _ in failed}, missing)))
 
 
-def _fails(check: Check, ours: Metrics, real: Metrics, error: Metrics) -> bool:
-    low, high = check.limits(real[check.metric], error[check.metric], ours.get(f"{check.metric}_null", -np.inf))
-    return not low <= ours[check.metric] <= high
+def _fails(check: Check, ours: Metrics, real: Metrics, deviation: Metrics) -> bool:
+    value, reference = ours[check.metric], real[check.metric]
+    if not np.isfinite([value, reference]).all():  # not defined for these rows
+        return False
+    low, high = check.limits(reference, deviation.get(check.metric, 0.0), ours.get(f"{check.metric}_null", -np.inf))
+    return not low <= value <= high
 
 
 def _faithful(failed: list[tuple[Check, float]], real: Metrics, missing: Sequence[str]) -> Word:
@@ -133,8 +140,9 @@ def _new(failed: list[tuple[Check, float]], ours: Metrics) -> Word:
     return Word("new", "no" if near else "too far", told)
 
 
-def _useful(ours: Metrics, gain: Interval | None) -> Word:
-    alone = f"classifiers trained on them alone reach {number(ours['tstr'] / max(ours['trtr'], 1e-9))} of what real rows give"
+def _useful(ours: Metrics, real: Metrics, gain: Interval | None) -> Word:
+    share = number(ours["tstr"] / max(real["tstr"], 1e-9))
+    alone = f"classifiers trained on them alone reach {share} of what as many real rows give"
     if gain is None:
         return Word("useful", "unknown", f"the gain was not measured; {alone}")
     points = f"{100 * gain.mean:+.1f}"
@@ -154,13 +162,16 @@ def _findings(ours: Metrics, real: Metrics, failed: set[str], missing: Sequence[
     shrunken = ours["spread"] < SHRUNKEN and ours["density"] > DENSE * real["density"]
     if missing:
         found.append(f"Classes without a synthetic row: {', '.join(missing)}.")
+    # Rows near the middle of a class are near to training rows without copying them: then only "shrunken" is said.
     if ours["close"] > 0.5 and ours["novelty50"] < COPIED:
         found.append(f"Copies: {ours['close']:.0%} of the rows are training rows, or as good as.")
     elif "close" in failed and ours["close"] > 0.5:
         found.append(f"Near-copies: {ours['close']:.0%} of the rows lie beside or between training rows.")
-    elif (
-        ours["close"] > MEMORISED and "close" in failed and not shrunken
-    ):  # rows near the middle of a class are near to training rows without copying
+    elif "novelty50" in failed and ours["novelty50"] < 1 and not shrunken:
+        found.append(
+            f"Too near: at {number(ours['novelty50'])} of the distance to training rows that unseen rows have."
+        )
+    elif ours["close"] > MEMORISED and "close" in failed and not shrunken:
         found.append(f"Memorised: {ours['close']:.0%} of the rows are nearer to a training row than unseen rows are.")
     unlike = ours["precision"] < UNLIKE * real["precision"] or ours["coverage"] < UNLIKE * real["coverage"]
     mislabelled = ours["trts"] < MISLABELLED * ours["trtr"]

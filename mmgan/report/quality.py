@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mmgan.errors import MmganError
+from mmgan.evaluation.controls import CONTROLS
 from mmgan.evaluation.statistics import Interval
 from mmgan.evaluation.table import REAL
 from mmgan.evaluation.utility import captured
@@ -26,11 +27,16 @@ Curve = dict[str, dict[str, Interval]]  # model -> setting -> gain in macro-F1
 def quality_page(lines: Sequence[Line], command: str) -> str:
     """Return the tables of the lines as markdown, a part for each data set, with the command that repeats them."""
     parts = []
-    for data, draw in dict.fromkeys((line["data"], line["draw"]) for line in lines):
-        own = [line for line in lines if (line["data"], line["draw"]) == (data, draw)]
-        parts.append(f"# {data}" + ("" if draw is None else f", draw {draw}"))
+    for data in dict.fromkeys(map(data_of, lines)):
+        own = [line for line in lines if data_of(line) == data]
+        parts.append(f"# {data}")
         parts += [markdown.table_text(table) for table in [*full_tables(own), *curve_tables(own)]]
     return "\n\n".join([*parts, f"```\n{command}\n```"]) + "\n"
+
+
+def data_of(line: Line) -> str:
+    """Return the data set of a line, as a report names it."""
+    return line["data"] + ("" if line["draw"] is None else f", draw {line['draw']}")
 
 
 def read_lines(path: str | Path) -> list[dict[str, Any]]:
@@ -48,7 +54,16 @@ def read_lines(path: str | Path) -> list[dict[str, Any]]:
         raise MmganError(f"{path} holds no result of benchmarks/quality.py; give the .jsonl file that it wrote.")
     settings = {tuple(line[key] for key in CELL[:4]): line["settings"] for line in finished}
     current = [line for line in finished if settings[tuple(line[key] for key in CELL[:4])] == line["settings"]]
-    return list({tuple(line[key] for key in CELL): line for line in current}.values())
+    latest = {tuple(line[key] for key in CELL): line for line in current}
+    return sorted(latest.values(), key=lambda line: (line["data"], line["draw"] or 0, *_place(line)))
+
+
+def _place(line: Line) -> tuple:
+    """Return the place of a line in a table: real rows, controls, what makes no rows, models; few rows before many."""
+    known = [REAL, *CONTROLS, *WITHOUT_ROWS]
+    model = known.index(line["model"]) if line["model"] in known else len(known)
+    few = (0, int(line["rows"])) if line["rows"].isdecimal() else (1 if line["rows"] == FULL else 2, 0)
+    return model, line["model"], *few, line["rows"], line["fold"], line["seed"]
 
 
 def by_fold(lines: Sequence[Line], key: str | None = None) -> dict[str, dict[int, dict[str, float]]]:
@@ -100,14 +115,15 @@ def curve_tables(lines: Sequence[Line]) -> list[Table]:
     if REAL not in curve or settings == [FULL]:
         return []
     baseline = {
-        rows: [line["metrics"].get("baseline", line["metrics"].get("trtr")) for line in lines if line["rows"] == rows]
+        rows: [line["metrics"].get("trtr", line["metrics"].get("baseline")) for line in lines if line["rows"] == rows]
         for rows in settings
     }
     cells = [["none: macro-F1", *[three(float(np.mean(baseline[rows]))) for rows in settings]]]
     cells += [[model, *[_gain(curve, model, rows) for rows in settings]] for model in curve]
     note = (
         "Points of macro-F1 that the rows add to the training rows, +- half of the 95 % interval over folds; in brackets the share"
-        " of what as many more real rows add (row `real`), where that is more than 2 standard errors."
+        " of what as many more real rows add (row real), where that is more than 2 standard errors. Few rows and long-tailed classes"
+        " are judged on all test rows, the generators of the column full on random halves of them."
     )
     return [Table("Utility: gain by training rows per class", ["training rows", *settings], cells, note)]
 
@@ -117,4 +133,4 @@ def _gain(curve: Curve, model: str, rows: str) -> str:
         return ""
     gain, real = curve[model][rows], curve[REAL].get(rows)
     share = None if model == REAL or real is None else captured(gain.mean, real.mean, real.error)
-    return points(gain) + ("" if share is None else f" ({100 * share:.0f} %)")
+    return points(gain) + ("" if share is None else f" ({round(100 * share) + 0} %)")

@@ -48,7 +48,7 @@ SHORT = {
     "novelty50": "novelty50",
     "close": "close",
 }
-COMPARED = {"TSTR": "tstr", "coverage": "coverage", "C2ST": "c2st", "gain, points": "gain", "close": "close"}
+COMPARED = {"TSTR": "tstr", "coverage": "coverage", "C2ST": "c2st", "gain, points": "gain"}
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,10 @@ class Correction:
 
 
 def with_derived(rows: Mapping[str, Folds]) -> dict[str, dict[int, dict[str, float]]]:
-    """Return the rows of a table with their ratios to the real row of the same fold, which has to be among them."""
+    """Return the rows of a table with their ratios to the real row of the same fold; folds that it lacks are left out."""
     return {
-        name: {fold: derived(found, rows[REAL][fold]) for fold, found in folds.items()} for name, folds in rows.items()
+        name: {fold: derived(found, rows[REAL][fold]) for fold, found in folds.items() if fold in rows[REAL]}
+        for name, folds in rows.items()
     }
 
 
@@ -108,7 +109,7 @@ def _table(
 
 
 def _cell(folds: Folds, key: str, correction: Correction) -> str:
-    values = [found[key] for found in folds.values() if key in found and not np.isnan(found[key])]
+    values = [found[key] for found in folds.values() if key in found and np.isfinite(found[key])]
     if not values:
         return ""
     return (points if key == "gain" else plus_minus)(correction.interval(values))
@@ -129,7 +130,8 @@ def plus_minus(found: Interval) -> str:
 def points(found: Interval) -> str:
     """Return a difference of shares in points: `+0.4 +- 0.6`."""
     reach = (found.high - found.low) / 2
-    return f"{100 * found.mean:+.1f}" + ("" if np.isnan(reach) else f" ± {100 * reach:.1f}")
+    mean = round(100 * found.mean, 1) + 0.0  # never -0.0
+    return f"{mean:+.1f}" + ("" if np.isnan(reach) else f" ± {100 * reach:.1f}")
 
 
 def three(value: float) -> str:

@@ -70,6 +70,7 @@ def bearing(n_train: int = 860, n_test: int = 1140, imbalance: float = 1.0, draw
         x_test=x_test if n_test else None,
         y_test=wanted[1] if n_test else None,
         groups=group[:n_train],
+        test_groups=group[n_train:] if n_test else None,
         source="bearing",
     )
 

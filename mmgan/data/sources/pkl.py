@@ -59,8 +59,10 @@ def _read_modalities(value: Any, key: str, path: str) -> dict[str, np.ndarray]:
     if not isinstance(value, dict) or not value:
         raise MmganError(f"{path}: {key} is no dict of arrays; give {{name: array of shape (rows, ...)}}.")
     for name in value:
-        if not isinstance(name, str) or not name or "." in name or "/" in name:
-            raise MmganError(f"{path}: {key} has a modality called {name!r}; use a word without '.' and '/'.")
+        if not isinstance(name, str) or not name or set("./:") & set(name) or name == "joint":
+            raise MmganError(
+                f"{path}: {key} has a modality called {name!r}; use a word without '.', '/' and ':', other than joint."
+            )
     return {name: _read_rows(rows, f"{path}: {key} modality '{name}'") for name, rows in value.items()}
 
 
