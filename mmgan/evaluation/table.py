@@ -12,6 +12,7 @@ from mmgan.evaluation.features import LabelledRows, Rows, check_rows
 from mmgan.evaluation.protocol import Judge, compared_rows
 
 REAL = "real"
+CONTROL_DRAWS = 2  # of a control beside a file: it stands for comparison, and six of them take most of the time
 Metrics = dict[str, float]
 
 
@@ -59,6 +60,7 @@ def judged_row(rows: FoldRows, name: str, **options: Any) -> dict[str, Any]:
     if name == REAL:
         return judge.real()
     if name in CONTROLS:
+        judge.draws = min(judge.draws, CONTROL_DRAWS)
         seed, y = [options.get("seed", 0), rows.fold], rows.train[1]
         # As many of each class as the training rows have, and at least as many rows as are compared.
         labels = np.resize(np.random.default_rng(seed).permutation(y), max(len(rows.synthetic[1]), len(y)))
