@@ -20,7 +20,7 @@ from mmgan.errors import MmganError
 from mmgan.evaluation.controls import CONTROLS
 from mmgan.evaluation.features import take
 from mmgan.evaluation.registry import METRICS
-from mmgan.evaluation.table import REAL, FoldRows, control_rows, judged_row, mean_over
+from mmgan.evaluation.table import CONTROL_DRAWS, REAL, FoldRows, control_rows, judged_row, mean_over
 from mmgan.evaluation.verdict import Verdict, verdict
 from mmgan.report.content import Picture, Report, Table
 from mmgan.report.figures import Shown, curve_picture, pictures
@@ -182,8 +182,9 @@ def _facts(file: SyntheticFile, judged: Judged, cfg: DictConfig) -> dict[str, st
         "synthetic rows": ", ".join(map(str, counts)),
         "rows compared": ", ".join(str(found["n"]) for found in results.values())
         + " of either kind, in every row of the table",
-        "draws": f"{1 if cfg.quick else cfg.draws} random choices of the compared rows"
-        + (" (quick)" if cfg.quick else ""),
+        "draws": "1 random choice of the compared rows (quick)"
+        if cfg.quick
+        else f"{cfg.draws} random choices of the compared rows, of controls at most {CONTROL_DRAWS}",
         "seed": str(cfg.seed),
         "pictures": f"of fold {file.folds[0].fold}" if file.has_folds else "of all rows",
     }
