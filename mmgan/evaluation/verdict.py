@@ -145,7 +145,7 @@ def _useful(ours: Metrics, real: Metrics, gain: Interval | None) -> Word:
     alone = f"classifiers trained on them alone reach {share} of what as many real rows give"
     if gain is None:
         return Word("useful", "unknown", f"the gain was not measured; {alone}")
-    points = f"{100 * gain.mean:+.1f}"
+    points = f"{round(100 * gain.mean, 1) + 0.0:+.1f}"  # never -0.0
     if np.isnan(gain.low):
         return Word("useful", "unknown", f"{points} points of macro-F1 on one fold, which has no interval; {alone}")
     points += f" +- {50 * (gain.high - gain.low):.1f} points of macro-F1 beside the real rows"
