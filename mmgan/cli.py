@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -25,6 +26,7 @@ class TrainOptions:
     seed: int = 0
     threads: int = 1
     final: bool = False
+    select_length: bool = False
     resume: bool = False
     out_dir: str | None = None
     data: Any = None
@@ -178,7 +180,9 @@ def _choices(text: str) -> str:
 
 
 def _closest(name: str) -> str:
-    """Return a suggestion for a misspelt top-level option."""
-    known = {field for options in SCRIPTS.values() for field in options.__dataclass_fields__}
+    """Return a suggestion for a misspelt top-level option of the script that runs."""
+    running = SCRIPTS.get(Path(sys.argv[0]).stem)
+    scripts = [running] if running else SCRIPTS.values()
+    known = {field for options in scripts for field in options.__dataclass_fields__}
     near = difflib.get_close_matches(name, sorted(known), n=1)
     return f"; did you mean '{near[0]}'?" if near else ""

@@ -185,6 +185,7 @@ def test_evaluate_counts_from_one(script, option):
 
 def test_tune_names_its_own_options(script):
     assert "did you mean 'n_trials'" in script("tune", "n_trails=3")
+    assert "did you mean 'out_dir'" in script("evaluate", "synthetic=x", "out=here")  # another script's option is none
 
 
 def test_help_is_shown_without_torch():
