@@ -152,6 +152,8 @@ def confusion(matrix: np.ndarray, class_names: tuple[str, ...]) -> Figure:
 def gains(curve: dict[str, dict[str, tuple[float, float, float]]], reference: str) -> Figure:
     """Show for each name the (mean, low, high) of every setting, in the order given; `reference` is a dashed line."""
     settings = list(dict.fromkeys(setting for line in curve.values() for setting in line))
+    # No line joins these to the unequal classes.
+    of_rows = np.array([not setting.startswith("imbalance") for setting in settings])
     figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     axis = figure.subplots()
     axis.axhline(0, color=MUTED, lw=0.7)
@@ -159,14 +161,15 @@ def gains(curve: dict[str, dict[str, tuple[float, float, float]]], reference: st
     for number, (name, line) in enumerate(curve.items()):
         offset = 0.08 * (number - (len(curve) - 1) / 2)  # beside each other, or the intervals hide one another
         mean, low, high = np.array([line.get(setting, (np.nan,) * 3) for setting in settings], float).T
-        look = {"color": REAL, "ls": "--", "marker": "o"}
+        look, dashes = {"color": REAL, "marker": "o"}, "--"
         if name != reference:
             nth = names.index(name) % len(HUES)
-            look = {"color": HUES[nth], "marker": MARKERS[nth]}
+            look, dashes = {"color": HUES[nth], "marker": MARKERS[nth]}, "-"
         ends = np.maximum([mean - low, high - mean], 0)
         places = np.arange(len(settings)) + offset
-        axis.errorbar(places, mean, ends, lw=1.4, ms=4, elinewidth=0.9, label=shortened(name, 30), **look)
-    axis.set_xticks(np.arange(len(settings)), settings)
+        axis.errorbar(places, mean, ends, ls="none", ms=4, elinewidth=0.9, label=shortened(name, 30), **look)
+        axis.plot(places[of_rows], mean[of_rows], ls=dashes, lw=1.4, color=look["color"])
+    axis.set_xticks(np.arange(len(settings)), [setting.replace("imbalance", "unequal\n1 : ") for setting in settings])
     axis.set(xlabel="real training rows of each class", ylabel="gain in macro-F1")
     figure.legend(loc="outside lower center", ncols=2)
     return figure
