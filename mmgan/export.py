@@ -85,23 +85,6 @@ def wanted_labels(y: np.ndarray, n_classes: int, cfg: DictConfig) -> np.ndarray:
     return np.repeat(np.arange(n_classes), wanted)
 
 
-def draw(model: Synthesizer, labels: np.ndarray, x: dict, y: np.ndarray, *, sampling: str | None, seed: int) -> dict:
-    """Draw a row per class index of `labels`; with sampling=posterior, near training rows (x, y) of the class."""
-    choices = (*model.samplings, "posterior")
-    if sampling is not None and sampling not in choices:
-        raise MmganError(f"sampling={sampling}: choose one of {', '.join(choices)}.")
-    own = model.schema.decode(labels)
-    if sampling != "posterior":
-        if sampling is not None:
-            model.use_sampling(sampling)
-        return model.sample(own, seed=seed)
-    rng = np.random.default_rng(seed)
-    rows = np.empty(len(labels), dtype=np.int64)
-    for k in np.unique(labels):
-        rows[labels == k] = rng.choice(np.flatnonzero(y == k), (labels == k).sum())
-    return model.resample({name: value[rows] for name, value in x.items()}, own, seed=seed)
-
-
 def _default_out(where: Any, checkpoints: list[Path]) -> Path:
     if isinstance(where, str) and len(checkpoints) == 1:
         return checkpoints[0].parent / "synthetic.pkl"
@@ -136,8 +119,9 @@ def fold_of(model: Synthesizer, dataset: Dataset) -> Fold:
 
 def _fold_entry(model: Synthesizer, path: Path, dataset: Dataset, cfg: DictConfig) -> dict[str, Any]:
     fold = fold_of(model, dataset)
-    x, y = dataset.rows(fold.train_indices)
-    labels = wanted_labels(y, dataset.schema.n_classes, cfg)
+    labels = wanted_labels(dataset.y_train[fold.train_indices], dataset.schema.n_classes, cfg)
+    if cfg.sampling is not None:
+        model.use_sampling(cfg.sampling)
     metrics = path.parent / "metrics.json"
     extra = {"extra_indices": fold.extra_indices} if len(fold.extra_indices) else {}
     return {
@@ -145,7 +129,7 @@ def _fold_entry(model: Synthesizer, path: Path, dataset: Dataset, cfg: DictConfi
         "train_indices": fold.train_indices,
         "val_indices": fold.val_indices,
         **extra,
-        "x_synth": draw(model, labels, x, y, sampling=cfg.sampling, seed=cfg.seed),
+        "x_synth": model.sample(dataset.schema.decode(labels), seed=cfg.seed),
         "y_synth": np.array(dataset.schema.decode(labels)),
         "best_params": model.recipe.get("best_params", {}),
         "scores": json.loads(metrics.read_text())["scores"] if metrics.exists() else {},

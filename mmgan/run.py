@@ -80,9 +80,9 @@ def fit(
 ) -> FitResult:
     """Train one fold into its folder: best.ckpt, last.ckpt, best.pth, params.yaml, metrics.json, samples.png, events.
 
-    With `final`, a first training with the inner split finds the length, in `selection/`, and a second one of that
-    length uses all the training rows. The fold's `val_indices` are scored once, at the end. `best_params`, of a sweep,
-    go into the checkpoint's recipe.
+    With `final`, all the training rows are used, for the whole length; with `select_length` too, for the one that a first
+    training with the inner split, in `selection/`, found best. The fold's `val_indices` are scored once, at the end.
+    `best_params`, of a sweep, go into the checkpoint's recipe.
     """
     started = time.monotonic()
     run = Run(cfg, dataset, fold, best_params or {})
@@ -91,7 +91,8 @@ def fit(
     folder = RunFolder(path)
     with folder.opened(run.params(), resume=cfg.resume):
         if cfg.final:
-            epochs, score = _selected_length(run, RunFolder(path / "selection"), epochs)
+            if cfg.select_length:
+                epochs, score = _selected_length(run, RunFolder(path / "selection"), epochs)
             run.train(folder, epochs, final=True)
         else:
             epochs, score = run.train(folder, epochs)

@@ -31,6 +31,7 @@ SMALL = {
     "latent_dim": 4,
     "kl_warmup": 2,
     "ema_decay": 0.5,
+    "calibration_rows": 200,
 }
 TINY_RUN = [
     "trainer.max_epochs=2",

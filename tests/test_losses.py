@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
-from mmgan.losses.adversarial import WassersteinGP, gradient_penalty, input_gradient_norm, mix
-from mmgan.losses.variational import kl_standard_normal, reconstruction_error, reparameterize
+from mmgan.losses.adversarial import RelativisticR1R2, WassersteinGP, gradient_penalty, input_gradient_norm, mix
+from mmgan.losses.variational import gaussian_nll, kl_standard_normal, reparameterize
 
 
 @pytest.fixture(autouse=True)
@@ -82,11 +82,25 @@ def test_wasserstein_terms():
     assert set(terms) == {"adversarial", "gradient_penalty"}
     torch.testing.assert_close(terms["adversarial"], critic(fake).mean() - critic(real).mean())
     torch.testing.assert_close(terms["gradient_penalty"], torch.tensor((norm - 1) ** 2), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(game.generator_term(critic(fake)), -critic(fake).mean())
+    torch.testing.assert_close(game.generator_term(critic(real), critic(fake)), -critic(fake).mean())
 
 
-def test_reconstruction_counts_a_wide_modality_no_more_than_a_narrow_one():
-    x = {"wide": torch.zeros(5, 30, 40), "narrow": torch.zeros(5, 2)}
-    restored = {"wide": torch.full((5, 30, 40), 1.0), "narrow": torch.full((5, 2), 3.0)}
-    assert reconstruction_error(x, restored) == (1 + 9) / 2
-    assert reconstruction_error(x, x) == 0
+def test_relativistic_terms():
+    critic, norm = linear_critic()
+    real, fake = batch(), batch()
+    game = RelativisticR1R2()
+    terms = game.critic_terms(critic, real, fake)
+    assert set(terms) == {"adversarial", "r1", "r2"}
+    margin = critic(real) - critic(fake)
+    torch.testing.assert_close(terms["adversarial"], -torch.log(torch.sigmoid(margin)).mean())
+    for name in ("r1", "r2"):
+        torch.testing.assert_close(terms[name], torch.tensor(norm**2 / 2), rtol=1e-4, atol=1e-5)
+    on_real, on_fake = critic(real), critic(fake)
+    torch.testing.assert_close(game.generator_term(on_real, on_fake), -torch.log(torch.sigmoid(-margin)).mean())
+
+
+def test_gaussian_nll_is_that_of_torch_distributions_and_counts_a_wide_modality_no_more_than_a_narrow_one():
+    x = {"wide": torch.randn(5, 30, 40), "narrow": torch.randn(5, 2)}
+    mean, log_std = ({name: torch.randn_like(value) for name, value in x.items()} for _ in range(2))
+    expected = [-Normal(mean[k], log_std[k].exp()).log_prob(x[k]).mean() - 0.5 * math.log(2 * math.pi) for k in x]
+    torch.testing.assert_close(gaussian_nll(x, mean, log_std), sum(expected) / 2)

@@ -11,6 +11,7 @@ import torch
 from conftest import CONF, THREE, TWO, compose, rows_of
 from hydra.utils import get_class
 from omegaconf import OmegaConf
+from scipy import stats
 
 from mmgan.data.dataset import Dataset
 from mmgan.errors import MmganError
@@ -289,6 +290,27 @@ def test_mixed_precision_trains_to_finite_samples(name):
     model = train(name, dataset_of(), precision="bf16-mixed").model
     assert all(torch.isfinite(p).all() and p.dtype == torch.float32 for p in model.parameters())
     model.sample(["run"] * 100)
+
+
+@pytest.mark.parametrize("game", ["wgan_gp", "r3gan"])
+def test_every_game_of_the_vacwgan_can_be_chosen(game):
+    trained = train("vacwgan", dataset_of(), f"model/adversarial={game}")
+    assert set(trained.model.weights["critic"]) == set(trained.model.critic_terms(*scaled_batch(trained)))
+    trained.model.sample(["run"] * 10)
+
+
+@pytest.mark.parametrize("name", NEURAL)
+def test_calibrated_rows_have_the_marginals_of_the_training_rows(name):
+    trained = train(name, dataset_of(rows=200), "model.calibration_rows=4000")
+    x, y = trained.datamodule.rows(trained.datamodule.fit_indices)
+    drawn = trained.model.sample(trained.model.schema.decode(np.tile(y, 20)), seed=5)
+    plain = train(name, dataset_of(rows=200), "model.calibration_rows=0").model
+    apart = [
+        max(stats.ks_2samp(rows[modality].reshape(len(rows[modality]), -1)[:, 3], x[modality].reshape(len(y), -1)[:, 3]).statistic
+            for modality in x)
+        for rows in (drawn, plain.sample(plain.schema.decode(np.tile(y, 20)), seed=5))
+    ]  # fmt: skip
+    assert apart[0] < 0.05 < apart[1]
 
 
 @pytest.mark.parametrize("scaler", ["quantile", "standard", "minmax"])

@@ -8,10 +8,13 @@ import torch
 from scipy import stats
 from torch.nn import functional as F
 
+from mmgan.errors import MmganError
+from mmgan.nets.augmentation import CriticAugmentation
 from mmgan.nets.blocks import ConditionalLayerNorm
-from mmgan.nets.density import ClassDensity
-from mmgan.nets.modality import ModalityDecoder, ModalityEncoder
-from mmgan.nets.multimodal import Classifier, Encoder, Generator, ProjectionCritic
+from mmgan.nets.calibration import MarginalMap
+from mmgan.nets.density import PosteriorDensity
+from mmgan.nets.modality import ModalityDecoder, ModalityEncoder, ModalityNoise
+from mmgan.nets.multimodal import Classifier, Critic, Encoder, Generator
 from mmgan.nets.scaling import MAX_KNOTS, MinMaxScaler, ModalityScaler, QuantileScaler, StandardScaler
 from mmgan.schema import DataSchema
 
@@ -222,14 +225,17 @@ def test_players_map_rows_to_latents_rows_scores_and_classes():
     mu, logvar = Encoder(SCHEMA, 5, **trunk())(x)
     assert mu.shape == logvar.shape == (6, 5)
     assert (logvar == 0).all()  # a posterior starts with the prior's spread
-    drawn = Generator(SCHEMA, 5, **trunk(class_dim=3))(mu, labels)
-    assert {name: value.shape for name, value in drawn.items()} == {name: value.shape for name, value in x.items()}
-    assert ProjectionCritic(SCHEMA, **trunk())(x, labels).shape == (6,)
+    generator = Generator(SCHEMA, 5, **trunk(class_dim=3))
+    assert generator.noise_dim == 7 + 3 * 9 + 2 * 4 * 5
+    generated = generator(mu, labels, torch.randn(6, generator.noise_dim))
+    for drawn in (generated.rows, generated.mean, generated.log_std):
+        assert {name: value.shape for name, value in drawn.items()} == {name: value.shape for name, value in x.items()}
+    assert Critic(SCHEMA, **trunk())(x, labels).shape == (6,)
     assert Classifier(SCHEMA, **trunk(dropout=0.3))(x).shape == (6, 3)
 
 
 def test_a_score_does_not_depend_on_the_other_samples():
-    critic = ProjectionCritic(SCHEMA, **trunk())
+    critic = Critic(SCHEMA, **trunk())
     x = {name: value.requires_grad_() for name, value in batch().items()}
     critic(x, torch.zeros(6, dtype=torch.int64))[0].backward()
     for value in x.values():
@@ -237,18 +243,72 @@ def test_a_score_does_not_depend_on_the_other_samples():
 
 
 def test_the_critic_scores_by_the_projected_class():
-    critic, x = ProjectionCritic(SCHEMA, **trunk()), batch(1)
+    critic, x = Critic(SCHEMA, **trunk()), batch(1)
     h = critic.features(x)
     for k in range(3):
-        expected = h[0] @ (critic.score.weight[0] + critic.projection.weight[k]) + critic.score.bias[0]
+        expected = h[0] @ (critic.score.weight[0] + critic.embedding.weight[k]) + critic.score.bias[0]
         torch.testing.assert_close(critic(x, torch.tensor([k]))[0], expected)
+
+
+@pytest.mark.parametrize("conditioning", ["projection", "concatenation", "both"])
+def test_every_conditioning_of_the_critic_makes_the_score_depend_on_the_class_and_uses_all_it_has(conditioning):
+    critic, x = Critic(SCHEMA, conditioning=conditioning, **trunk()), batch(6)
+    labels = torch.tensor([0, 1, 2, 0, 1, 2])
+    assert not torch.allclose(critic(x, labels), critic(x, labels.flip(0)))
+    critic(x, labels).sum().backward()
+    assert all(parameter.grad.any() for parameter in critic.parameters())
+    parts = [Critic(SCHEMA, conditioning=part, **trunk()) for part in ("projection", "concatenation")]
+    if conditioning == "both":
+        for part in parts:
+            part.load_state_dict(critic.state_dict(), strict=False)
+        h = critic.features(x)
+        plain = critic.score(h).squeeze(1)
+        expected = sum(part.from_features(h, labels) for part in parts) - plain
+        torch.testing.assert_close(critic.from_features(h, labels), expected)
+
+
+def test_an_unknown_conditioning_is_refused():
+    with pytest.raises(MmganError, match="conditioning=none: choose projection"):
+        Critic(SCHEMA, conditioning="none", **trunk())
 
 
 def test_the_class_changes_what_is_generated():
     generator = Generator(SCHEMA, 5, **trunk(class_dim=3))
     z = torch.randn(1, 5).expand(3, 5)
-    rows = generator(z, torch.arange(3))["spec"]
+    rows = generator(z, torch.arange(3), torch.zeros(3, generator.noise_dim)).rows["spec"]
     assert not torch.allclose(rows[0], rows[1]) and not torch.allclose(rows[1], rows[2])
+
+
+def test_rows_are_their_mean_plus_noise_of_each_modality_s_own():
+    generator = Generator(SCHEMA, 5, **trunk(class_dim=3))
+    z, labels, noise = torch.randn(1, 5).expand(2, 5), torch.zeros(2, dtype=torch.int64), torch.randn(2, 74)
+    drawn = generator(z, labels, noise)
+    start = 0
+    for name, shape in SCHEMA.modalities.items():
+        own = noise[:, start : start + math.prod(shape)].view(2, *shape)
+        start += math.prod(shape)
+        torch.testing.assert_close(drawn.rows[name], drawn.mean[name] + drawn.log_std[name].exp() * own)
+
+
+@pytest.mark.parametrize("shape, steps", [((7,), 7), ((3, 9), 27), ((2, 4, 5), 40), ((3, 50, 50), 3)], ids=str)
+def test_a_deviation_is_one_of_each_value_or_of_each_channel_of_a_large_image(shape, steps):
+    own = ModalityNoise(shape, 8, start=0.3, least=0.01, most=2.0)
+    assert own.log_std.out_features == steps
+    torch.testing.assert_close(own(torch.zeros(4, 8)).exp(), torch.full((4, *shape), 0.3))
+    far = own(1e6 * torch.randn(4, 8)).exp()
+    assert far.min() >= 0.0099 and far.max() <= 2.001
+
+
+def test_coloured_noise_is_correlated_as_the_mixing_says_and_of_unit_variance():
+    own = ModalityNoise((2, 2), 8)
+    with torch.no_grad():
+        own.mixing.copy_(torch.tensor([[2.0, 0, 0, 0], [3, 4, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]))
+    drawn = own.coloured(torch.randn(100_000, 4)).flatten(1)
+    expected = torch.eye(4)
+    expected[0, 1] = expected[1, 0] = 0.6
+    torch.testing.assert_close(torch.cov(drawn.T), expected, atol=0.02, rtol=0)
+    large = ModalityNoise((3, 50, 50), 8)
+    assert large.mixing is None and large.coloured(torch.randn(2, 7500)).shape == (2, 3, 50, 50)
 
 
 def test_conditional_norm_is_layer_norm_with_gain_and_shift_of_the_condition():
@@ -262,49 +322,91 @@ def test_conditional_norm_is_layer_norm_with_gain_and_shift_of_the_condition():
     torch.testing.assert_close(norm(h, condition), plain)
 
 
+# -- augmentation -------------------------------------------------------------------------------------------------------
+def test_augmentation_adds_noise_erases_a_stretch_of_all_channels_and_passes_gradients():
+    x = {"spec": torch.ones(4000, 3, 20, requires_grad=True), "flat": torch.ones(4000, 10)}
+    drawn = CriticAugmentation(noise=0.0, erase=0.5)(x)["spec"]
+    kept = drawn.detach() != 0
+    assert (kept == kept[:, :1]).all() and torch.equal(drawn.detach()[kept], torch.ones(int(kept.sum())))
+    edges = kept[:, 0].int().diff(dim=1).ne(0).sum(1)
+    assert edges.max() <= 2 and (~kept[:, 0]).sum(1).max() <= 10  # one stretch, of half the axis at most
+    assert kept.float().mean() == pytest.approx(0.75, abs=0.02)  # a quarter on average
+    drawn.sum().backward()
+    torch.testing.assert_close(x["spec"].grad, kept.float())
+    noisy = CriticAugmentation(noise=0.3)(x)["flat"]
+    assert noisy.std() == pytest.approx(0.3, abs=0.01) and noisy.mean() == pytest.approx(1, abs=0.01)
+
+
+def test_no_augmentation_leaves_rows_as_they_are():
+    x = batch()
+    assert all(torch.equal(value, x[name]) for name, value in CriticAugmentation()(x).items())
+
+
 # -- density ------------------------------------------------------------------------------------------------------------
-def moments(density, label):
-    """Read mean and covariance off what `sample` does to no noise and to each axis of it."""
-    dim = density.first.shape[1]
-    labels = torch.full((dim,), label)
-    mean = density.sample(labels, torch.zeros(dim, dim))[0]
-    factor = (density.sample(labels, torch.eye(dim)) - mean).T
-    return mean.numpy(), (factor @ factor.T).numpy()
-
-
-def test_class_density_has_the_moments_of_posterior_draws():
+@pytest.fixture
+def posteriors():
+    """Means and log variances of 300 posteriors over 3 dimensions, of classes 0 and 1 of 3."""
     rng = np.random.default_rng(0)
     mu = rng.normal(size=(300, 3)) @ rng.normal(size=(3, 3)) + 2
-    logvar, y = rng.normal(-1, 0.5, (300, 3)), rng.integers(0, 2, 300)
-    density = ClassDensity(3, 3, decay=1.0)
-    for part in np.array_split(np.arange(300), 5):
-        density.update(*(torch.tensor(v[part]) for v in (mu, logvar, y)))
+    return mu, rng.normal(-1, 0.5, (300, 3)), rng.integers(0, 2, 300)
+
+
+def density_of(posteriors):
+    density = PosteriorDensity(3, 3)
+    density.fit(*map(torch.tensor, posteriors))
+    return density
+
+
+def test_the_gaussian_of_a_class_has_the_moments_of_its_posterior_draws(posteriors):
+    mu, logvar, y = posteriors
     for k in (0, 1):
-        mean, covariance = moments(density, k)
+        mean = density_of(posteriors).sample_gaussian(k, torch.zeros(1, 3))[0]
+        factor = (density_of(posteriors).sample_gaussian(k, torch.eye(3)) - mean).T.numpy()
         np.testing.assert_allclose(mean, mu[y == k].mean(0), atol=1e-4)
         expected = np.cov(mu[y == k].T, bias=True) + np.diag(np.exp(logvar[y == k]).mean(0))
-        np.testing.assert_allclose(covariance, expected, atol=1e-3)
-    mean, covariance = moments(density, 2)  # a class that was never seen: the prior
-    np.testing.assert_array_equal(mean, 0)
-    np.testing.assert_array_equal(covariance, np.eye(3))
+        np.testing.assert_allclose(factor @ factor.T, expected, atol=1e-3)
 
 
-def test_class_density_forgets_old_batches():
-    old, new = torch.full((10, 1), -4.0), torch.full((30, 1), 6.0)
-    density = ClassDensity(1, 1, decay=0.5)
-    for mu in (old, new):
-        density.update(mu, torch.full_like(mu, -50.0), torch.zeros(len(mu), dtype=torch.int64))
-    mean, covariance = moments(density, 0)
-    expected = np.average([-4, 6], weights=[5, 30])
-    np.testing.assert_allclose(mean, expected, rtol=1e-5)
-    np.testing.assert_allclose(covariance, np.average([16, 36], weights=[5, 30]) - expected**2 + 1e-4, rtol=1e-4)
+def test_the_mixture_of_a_class_is_its_posteriors_each_as_often(posteriors):
+    mu, logvar, y = posteriors
+    density, members = density_of(posteriors), np.flatnonzero(y == 1)
+    choice = (torch.arange(len(members)) + 0.5) / len(members)
+    centres = density.sample(1, torch.zeros(len(members), 3), choice)
+    np.testing.assert_allclose(centres, mu[members], atol=1e-5)
+    step = density.sample(1, torch.ones(len(members), 3), choice) - centres
+    np.testing.assert_allclose(step, np.exp(logvar[members] / 2), atol=1e-5)
+    ends = density.sample(1, torch.zeros(2, 3), torch.tensor([0.0, 1.0]))  # 1.0: what rounding may make of .9999...
+    np.testing.assert_allclose(ends, mu[members[[0, -1]]], atol=1e-5)
 
 
-def test_class_density_keeps_its_precision_under_autocast():
-    mu, logvar = 5 + 0.05 * torch.randn(400, 4), torch.full((400, 4), math.log(1e-3))
-    density = ClassDensity(1, 4, decay=1.0)
-    with torch.autocast("cpu", torch.bfloat16):
-        density.update(mu, logvar, torch.zeros(400, dtype=torch.int64))
-    drawn = density.sample(torch.zeros(4000, dtype=torch.int64), torch.randn(4000, 4))
-    torch.testing.assert_close(drawn.mean(0), mu.mean(0), atol=0.01, rtol=0)
-    torch.testing.assert_close(drawn.var(0), mu.var(0) + 1e-3, atol=1e-3, rtol=0.2)
+def test_a_class_without_rows_has_the_prior(posteriors):
+    density, noise = density_of(posteriors), torch.randn(4, 3)
+    assert torch.equal(density.sample(2, noise, torch.rand(4)), noise)
+    assert torch.equal(density.sample_gaussian(2, noise), noise)
+
+
+def test_a_density_takes_its_number_of_rows_from_the_checkpoint(posteriors):
+    density, other = density_of(posteriors), PosteriorDensity(3, 3)
+    other.load_state_dict(density.state_dict())
+    assert torch.equal(other.mu, density.mu) and other.labels.dtype == torch.int64 and len(other.labels) == 300
+
+
+# -- marginal map -------------------------------------------------------------------------------------------------------
+def test_the_marginal_map_gives_training_marginals_and_keeps_ranks():
+    rng = np.random.default_rng(0)
+    training = {"x": torch.tensor(rng.gamma(2.0, 3.0, (900, 2)), dtype=torch.float32)}
+    shared = rng.normal(size=(4000, 1))
+    generated = {"x": torch.tensor(0.5 * shared + 0.3 * rng.normal(size=(4000, 2)) + 1, dtype=torch.float32)}
+    marginals = MarginalMap({"x": (2,)}).eval()
+    marginals.real.fit(training)
+    marginals.generated.fit(generated)
+    mapped = marginals(generated)["x"].numpy()
+    for k in (0, 1):
+        assert stats.ks_2samp(mapped[:, k], training["x"][:, k]).statistic < 0.02
+        assert stats.spearmanr(mapped[:, k], generated["x"][:, k]).statistic > 0.9999
+    assert mapped.min() >= 0
+    expected = np.quantile(
+        training["x"][:, 0], stats.rankdata(generated["x"][:, 0]) / 4001
+    )  # quantile mapping by ranks
+    inner = np.abs(expected - np.median(expected)) < 6
+    np.testing.assert_allclose(mapped[inner, 0], expected[inner], atol=0.25)

@@ -169,7 +169,15 @@ def test_a_folder_that_was_renamed_resumes(finished, tiny, tmp_path, quick):
 @pytest.fixture(scope="module")
 def final(tiny, tmp_path_factory):
     with quick_judge():
-        return run(tiny, tmp_path_factory.mktemp("final") / "run", "trainer.max_epochs=3", "final=true")
+        folder = tmp_path_factory.mktemp("final") / "run"
+        return run(tiny, folder, "trainer.max_epochs=3", "final=true", "select_length=true")
+
+
+def test_final_trains_on_all_training_rows_for_the_whole_length(tiny, tmp_path, quick):
+    result = run(tiny, tmp_path / "run", "trainer.max_epochs=3", "final=true")
+    assert (result.epochs, result.score) == (3, None) and not (tmp_path / "run" / "selection").exists()
+    assert read_checkpoint(result.folder / "best.ckpt")["epoch"] == 2
+    assert set(result.metrics["scores"]) == {"score", "utility"}
 
 
 def test_final_finds_the_length_inside_and_trains_on_all_training_rows(final, tiny):
@@ -193,8 +201,8 @@ def test_final_finds_the_length_inside_and_trains_on_all_training_rows(final, ti
 @pytest.mark.parametrize("where", ["selection", "run"])
 def test_a_final_run_resumes_in_either_half(final, tiny, tmp_path, quick, where):
     with pytest.raises(ZeroDivisionError):
-        run(tiny, tmp_path / "run", "trainer.max_epochs=3", "final=true", bomb(0, where))
-    resumed = run(tiny, tmp_path / "run", "trainer.max_epochs=3", "final=true", "resume=true")
+        run(tiny, tmp_path / "run", "trainer.max_epochs=3", "final=true", "select_length=true", bomb(0, where))
+    resumed = run(tiny, tmp_path / "run", "trainer.max_epochs=3", "final=true", "select_length=true", "resume=true")
     assert (resumed.epochs, resumed.score) == (final.epochs, final.score)
     assert samples(resumed.folder) == samples(final.folder)
 

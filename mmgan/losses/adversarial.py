@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 Critic = Callable[[dict[str, Tensor]], Tensor]
 
@@ -41,6 +42,21 @@ class WassersteinGP:
             "gradient_penalty": gradient_penalty(critic, mix(real, fake, epsilon)),
         }
 
-    def generator_term(self, on_fake: Tensor) -> Tensor:
+    def generator_term(self, on_real: Tensor, on_fake: Tensor) -> Tensor:
         """Return minus the mean score of the generated samples."""
         return -on_fake.mean()
+
+
+class RelativisticR1R2:
+    """Relativistic pairing game with zero-centred penalties on both sides (R3GAN, Huang et al. 2024, arXiv:2501.05441)."""
+
+    def critic_terms(self, critic: Critic, real: dict[str, Tensor], fake: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the terms `adversarial`, and `r1` and `r2`: half the mean squared gradient of the score at real, at fake rows."""
+        both = {name: torch.cat([real[name], fake[name].to(real[name].dtype)]) for name in real}
+        on_real, on_fake = critic(both).chunk(2)
+        at_real, at_fake = (0.5 * norm.square().mean() for norm in input_gradient_norm(critic, both).chunk(2))
+        return {"adversarial": functional.softplus(on_fake - on_real).mean(), "r1": at_real, "r2": at_fake}
+
+    def generator_term(self, on_real: Tensor, on_fake: Tensor) -> Tensor:
+        """Return the loss of generated samples that score less than the real ones which they are paired with."""
+        return functional.softplus(on_real - on_fake).mean()

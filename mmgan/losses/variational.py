@@ -14,7 +14,10 @@ def reparameterize(mu: Tensor, logvar: Tensor, noise: Tensor) -> Tensor:
     return mu + torch.exp(0.5 * logvar) * noise
 
 
-def reconstruction_error(x: dict[str, Tensor], restored: dict[str, Tensor]) -> Tensor:
-    """Return the mean squared error per value, mean over modalities, so that a wide modality does not drown a narrow one."""
-    errors = [(restored[name] - value).square().mean() for name, value in x.items()]
-    return torch.stack(errors).mean()
+def gaussian_nll(x: dict[str, Tensor], mean: dict[str, Tensor], log_std: dict[str, Tensor]) -> Tensor:
+    """Return minus the log-likelihood per value, up to its constant, of N(mean, exp(log_std)^2); mean over modalities.
+
+    So a wide modality does not drown a narrow one. All {name: (B, *shape)}.
+    """
+    terms = [(0.5 * ((x[k] - mean[k]) * torch.exp(-log_std[k])).square() + log_std[k]).mean() for k in x]
+    return torch.stack(terms).mean()

@@ -1,7 +1,9 @@
 """What every trained generator shares: scaling, phases of an update, moving averages, epoch logs, and sampling by a network."""
 
+import math
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +14,15 @@ from torch import Tensor, nn
 
 from mmgan.errors import MmganError
 from mmgan.models.base import Rows, Synthesizer
-from mmgan.models.noise import BlockNoise
+from mmgan.models.noise import BLOCK_ROWS, BlockNoise
+from mmgan.nets.calibration import MarginalMap
 from mmgan.nets.scaling import ModalityScaler
 from mmgan.schema import DataSchema
 
 Batch = dict[str, Tensor]
+
+CALIBRATION_SEED = 2**32 - 1  # of rows that nobody is given
+MAX_CALIBRATION_VALUES = 2**24  # 64 MB of generated rows
 
 
 class DivergedError(MmganError):
@@ -37,7 +43,8 @@ class NeuralSynthesizer(Synthesizer, L.LightningModule):
     """A `Synthesizer` that is trained in named phases, with one optimizer each.
 
     `weights[phase][term]` and the log's keys `phase/term` are the same words. `optimizer` is
-    {"lr": {phase: rate}, "betas": [b1, b2], "clip": largest gradient norm or None}.
+    {"lr": {phase: rate}, "betas": [b1, b2], "clip": largest gradient norm or None}. With `calibration_rows`, that many
+    rows are drawn at the end of each epoch, and their marginals mapped onto those of the training rows.
     """
 
     monitor = "val/score"
@@ -49,11 +56,14 @@ class NeuralSynthesizer(Synthesizer, L.LightningModule):
         scaler: Callable[..., nn.Module],
         weights: Mapping[str, Mapping[str, float]],
         optimizer: Mapping[str, Any],
+        calibration_rows: int = 0,
     ):
         super().__init__()
         self.automatic_optimization = False
         self.schema = schema
         self.scaler = ModalityScaler(schema.modalities, scaler)
+        self.calibration_rows = calibration_rows
+        self.marginals = MarginalMap(schema.modalities) if calibration_rows else None
         self.weights = weights
         self.optimizer = optimizer
         self.seed = 0
@@ -77,8 +87,17 @@ class NeuralSynthesizer(Synthesizer, L.LightningModule):
     def after_batch(self, x: Batch, labels: Tensor) -> None:
         """Update moving averages once the phases of a batch are done."""
 
+    def after_epoch(self) -> None:
+        """Bring up to date what sampling needs beside the networks; in evaluation mode, at the end of each epoch."""
+        if self.marginals is not None:
+            self._calibrate()
+
     def fit_rows(self, x: Rows, y: np.ndarray) -> None:
-        self.scaler.fit({name: torch.from_numpy(value) for name, value in x.items()})
+        rows = {name: torch.from_numpy(value) for name, value in x.items()}
+        self.scaler.fit(rows)
+        if self.marginals is not None:
+            self.marginals.real.fit(rows)
+        self._class_counts = np.bincount(y, minlength=self.schema.n_classes)
 
     # -- training -------------------------------------------------------------------------------------------------
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
@@ -104,6 +123,9 @@ class NeuralSynthesizer(Synthesizer, L.LightningModule):
             for _ in range(phase.repeats):
                 self.update(phase, stepper, x, labels)
         self.after_batch(x, labels)
+        if batch_idx + 1 == self.trainer.num_training_batches:  # before the validation, which samples
+            with self.evaluating(), torch.autocast(self.device.type, enabled=False):
+                self.after_epoch()
 
     def update(self, phase: Phase, optimizer: Any, x: Batch, labels: Tensor) -> None:
         """Make one step of `phase` on scaled rows; raises DivergedError that names the term which is not finite."""
@@ -157,13 +179,34 @@ class NeuralSynthesizer(Synthesizer, L.LightningModule):
         given = {name: self.tensor(value) for name, value in x.items()}
         return self._evaluated(label, lambda labels: self.regenerate(self.scaler(given), labels, noise))
 
-    @torch.no_grad()
     def _evaluated(self, label: int, draw: Callable[[Tensor], Batch]) -> Rows:
+        with self.evaluating():
+            scaled = draw(torch.full((BLOCK_ROWS,), label, dtype=torch.int64, device=self.device))
+            rows = self.scaler.inverse(scaled) if self.marginals is None else self.marginals(scaled)
+            return {name: value.cpu().numpy() for name, value in rows.items()}
+
+    def _calibrate(self) -> None:
+        """Fit the marginal map on generated rows, of each class as many as its share of the training rows asks for."""
+        values = sum(math.prod(shape) for shape in self.schema.modalities.values())
+        most = min(self.calibration_rows, max(BLOCK_ROWS, MAX_CALIBRATION_VALUES // values))
+        shares = self._class_counts / self._class_counts.sum()
+        drawn: dict[str, list[Tensor]] = {name: [] for name in self.schema.modalities}
+        for label, rows in enumerate(np.ceil(shares * most).astype(int)):
+            labels = torch.full((BLOCK_ROWS,), label, dtype=torch.int64, device=self.device)
+            for block in range(-(-rows // BLOCK_ROWS)):
+                scaled = self.generate(labels, BlockNoise(CALIBRATION_SEED, label, block))
+                for name, value in scaled.items():
+                    drawn[name].append(value[: rows - block * BLOCK_ROWS])
+        self.marginals.generated.fit({name: torch.cat(parts) for name, parts in drawn.items()})
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Switch to evaluation mode, without gradients, and back."""
         was_training = self.training
         self.eval()
         try:
-            scaled = draw(torch.full((64,), label, dtype=torch.int64, device=self.device))
-            return {name: value.cpu().numpy() for name, value in self.scaler.inverse(scaled).items()}
+            with torch.no_grad():
+                yield
         finally:
             self.train(was_training)
 

@@ -3,28 +3,30 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from mmgan.losses.variational import kl_standard_normal, reconstruction_error, reparameterize
+from mmgan.losses.variational import gaussian_nll, kl_standard_normal, reparameterize
+from mmgan.models.base import Rows
 from mmgan.models.neural import Batch, NeuralSynthesizer, Phase
 from mmgan.models.noise import BlockNoise
-from mmgan.nets.density import ClassDensity
-from mmgan.nets.multimodal import Classifier, Encoder, Generator, ProjectionCritic
+from mmgan.nets.density import MAX_EXEMPLARS, PosteriorDensity
+from mmgan.nets.multimodal import Classifier, Critic, Encoder, Generated, Generator
 from mmgan.schema import DataSchema
 
 
 class VACWGAN(NeuralSynthesizer):
     """Variational auxiliary-classifier Wasserstein GAN over a set of modalities.
 
-    Half of the generated rows of a batch come from posteriors q(z|x) of its real rows, where they are also asked to
-    reconstruct them, half from the prior; the critic sees both. `sampling` is where `sample` takes z from: `prior`
-    N(0, I), or `density`, a Gaussian per class fitted on the posteriors of the training rows.
+    Generated rows of a batch come from the posteriors q(z|x) of its real rows, so that the critic judges what the likelihood
+    asks to reconstruct, and what is sampled later. `sampling` is where `sample` takes z from: `posterior`, that of
+    a random training row of the class; `density`, the Gaussian with the moments of all those; `prior`, N(0, I).
     """
 
-    samplings = ("prior", "density")
+    samplings = ("prior", "density", "posterior")
 
     def __init__(
         self,
@@ -33,25 +35,33 @@ class VACWGAN(NeuralSynthesizer):
         latent_dim: int,
         networks: Mapping[str, Mapping[str, Any]],
         adversarial: Any,
+        augmentation: Callable[[Batch], Batch],
         training: Mapping[str, Any],
         weights: Mapping[str, Mapping[str, float]],
         optimizer: Mapping[str, Any],
         scaler: Callable[..., nn.Module],
-        sampling: str = "density",
+        sampling: str = "posterior",
+        calibration_rows: int = 0,
     ):
-        super().__init__(schema, scaler, weights, optimizer)
+        super().__init__(schema, scaler, weights, optimizer, calibration_rows)
         self.latent_dim = latent_dim
         self.adversarial = adversarial
+        self.augmentation = augmentation
         self.critic_steps = int(training["critic_steps"])
         self.kl_warmup = int(training["kl_warmup"])
         self.use_sampling(sampling)
         self.encoder = Encoder(schema, latent_dim, **networks["encoder"])
         self.generator = Generator(schema, latent_dim, **networks["generator"])
-        self.critic = ProjectionCritic(schema, **networks["critic"])
+        self.critic = Critic(schema, **networks["critic"])
         self.classifier = Classifier(schema, **networks["classifier"])
         average = get_ema_multi_avg_fn(float(training["ema_decay"]))
         self.average = AveragedModel(self.generator, multi_avg_fn=average, use_buffers=True)
-        self.density = ClassDensity(schema.n_classes, latent_dim)
+        self.density = PosteriorDensity(schema.n_classes, latent_dim)
+
+    def fit_rows(self, x: Rows, y: np.ndarray) -> None:
+        super().fit_rows(x, y)
+        kept = np.random.default_rng(0).permutation(len(y))[:MAX_EXEMPLARS]
+        self._exemplars = {name: value[kept] for name, value in x.items()}, y[kept]
 
     def phases(self) -> list[Phase]:
         return [
@@ -63,8 +73,8 @@ class VACWGAN(NeuralSynthesizer):
     def critic_terms(self, x: Batch, labels: Tensor) -> dict[str, Tensor]:
         """Terms that D minimises."""
         with torch.no_grad():
-            fake = self.generator(self._latent(x)[0], labels)
-        return self.adversarial.critic_terms(self._scorer(labels), x, fake)
+            fake = self._generated(self._latent(x)[0], labels).rows
+        return self.adversarial.critic_terms(self._scorer(labels), self.augmentation(x), self.augmentation(fake))
 
     def classifier_terms(self, x: Batch, labels: Tensor) -> dict[str, Tensor]:
         """Terms that C minimises: real rows alone, so that it cannot agree with the generator's mistakes."""
@@ -73,18 +83,17 @@ class VACWGAN(NeuralSynthesizer):
     def generator_terms(self, x: Batch, labels: Tensor) -> dict[str, Tensor]:
         """Terms that G and E minimise together."""
         z, mu, logvar = self._latent(x)
-        fake = self.generator(z, labels)
-        features = self.critic.features(fake)
-        half = len(mu)
-        near = {name: value[:half] for name, value in x.items()}
+        fake = self._generated(z, labels)
+        features = self.critic.features(self.augmentation(fake.rows))
         with torch.no_grad():
-            target = self.critic.features(near)
+            real_features = self.critic.features(self.augmentation(x))
+            on_real = self.critic.from_features(real_features, labels)
         return {
-            "adversarial": self.adversarial.generator_term(self.critic.from_features(features, labels)),
-            "reconstruction": reconstruction_error(near, {name: value[:half] for name, value in fake.items()}),
+            "adversarial": self.adversarial.generator_term(on_real, self.critic.from_features(features, labels)),
+            "reconstruction": gaussian_nll(x, fake.mean, fake.log_std),
             "kl": kl_standard_normal(mu, logvar),
-            "classification": F.cross_entropy(self.classifier(fake), labels),
-            "feature_matching": F.mse_loss(features[:half], target),
+            "classification": F.cross_entropy(self.classifier(fake.rows), labels),
+            "feature_matching": F.mse_loss(features, real_features),
         }
 
     def weight(self, phase: str, term: str) -> float:
@@ -94,13 +103,18 @@ class VACWGAN(NeuralSynthesizer):
 
     def after_batch(self, x: Batch, labels: Tensor) -> None:
         self.average.update_parameters(self.generator)
-        self.density.update(*self._posterior(x), labels)
+
+    def after_epoch(self) -> None:
+        rows, y = self._exemplars
+        scaled = self.scaler({name: self.tensor(value) for name, value in rows.items()})
+        self.density.fit(*self.encoder(scaled), torch.as_tensor(y, device=self.device))
+        super().after_epoch()  # which samples
 
     def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
         """Log the critic's estimate on held-out rows; the gap to the training rows' estimate shows its overfitting."""
         x, labels = self.rows(batch)
         score = self._scorer(labels)
-        estimate = score(x).mean() - score(self.generator(self._latent(x)[0], labels)).mean()
+        estimate = score(x).mean() - score(self._generated(self._latent(x)[0], labels).rows).mean()
         self.log("critic/wasserstein_held_out", estimate, batch_size=len(labels))
 
     def on_train_epoch_end(self) -> None:
@@ -109,13 +123,21 @@ class VACWGAN(NeuralSynthesizer):
 
     def generate(self, labels: Tensor, noise: BlockNoise) -> Batch:
         z = self.tensor(noise.normal((self.latent_dim,)))
-        if self.sampling == "density":
-            z = self.density.sample(labels, z)
-        return self.average(z, labels)
+        if self.sampling == "posterior":
+            z = self.density.sample(int(labels[0]), z, self.tensor(noise.uniform()))
+        elif self.sampling == "density":
+            z = self.density.sample_gaussian(int(labels[0]), z)
+        return self._rows(z, labels, noise)
 
     def regenerate(self, x: Batch, labels: Tensor, noise: BlockNoise) -> Batch:
         mu, logvar = self.encoder(x)
-        return self.average(reparameterize(mu, logvar, self.tensor(noise.normal((self.latent_dim,)))), labels)
+        return self._rows(reparameterize(mu, logvar, self.tensor(noise.normal((self.latent_dim,)))), labels, noise)
+
+    def _rows(self, z: Tensor, labels: Tensor, noise: BlockNoise) -> Batch:
+        return self.average(z, labels, self.tensor(noise.normal((self.generator.noise_dim,)))).rows
+
+    def _generated(self, z: Tensor, labels: Tensor) -> Generated:
+        return self.generator(z, labels, torch.randn(len(z), self.generator.noise_dim, device=z.device))
 
     def _scorer(self, labels: Tensor) -> Callable[[Batch], Tensor]:
         """D as a function of rows alone; rows come in whole multiples of the batch, real ones before generated ones."""
@@ -126,14 +148,7 @@ class VACWGAN(NeuralSynthesizer):
 
         return score
 
-    @torch.no_grad()
-    def _posterior(self, x: Batch) -> tuple[Tensor, Tensor]:
-        return self.encoder(x)
-
     def _latent(self, x: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Return z (B, latent_dim), the first half from posteriors, and mu, logvar of that half."""
-        n = len(next(iter(x.values())))
-        half = (n + 1) // 2
-        mu, logvar = self.encoder({name: value[:half] for name, value in x.items()})
-        noise = torch.randn(n, self.latent_dim, device=mu.device)
-        return torch.cat([reparameterize(mu, logvar, noise[:half]), noise[half:]]), mu, logvar
+        """Return z (B, latent_dim), drawn from the posteriors of the rows, and their mu and logvar."""
+        mu, logvar = self.encoder(x)
+        return reparameterize(mu, logvar, torch.randn_like(mu)), mu, logvar

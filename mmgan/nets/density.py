@@ -1,43 +1,58 @@
-"""A Gaussian per class over a latent space, followed while the encoder trains."""
+"""Where latents come from: the posteriors of the training rows, class by class."""
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+MAX_EXEMPLARS = 10_000
 
-class ClassDensity(nn.Module):
-    """Running mean and covariance, per class, of draws from the posteriors q(z|x) = N(mu, diag(exp(logvar))).
 
-    The covariance of such draws is that of the posterior means plus the mean posterior variance. Exponentially weighted
-    over some 1 / (1 - decay) batches with bias correction; all buffers, so that a checkpoint carries it.
+class PosteriorDensity(nn.Module):
+    """The posteriors q(z|x) = N(mu, diag(exp(logvar))) of training rows, each class's together one density over z.
+
+    As the mixture that they are (an aggregate posterior; as prior: Norouzi et al. 2020, arXiv:2004.04795), or as the Gaussian of
+    the same mean and covariance. Buffers, so that a checkpoint carries them; they are as many as there are rows.
     """
 
-    def __init__(self, n_classes: int, latent_dim: int, decay: float = 0.99):
+    def __init__(self, n_classes: int, latent_dim: int):
         super().__init__()
-        self.decay = decay
-        self.register_buffer("mass", torch.zeros(n_classes))
-        self.register_buffer("first", torch.zeros(n_classes, latent_dim))
-        self.register_buffer("second", torch.zeros(n_classes, latent_dim, latent_dim))
+        self.n_classes = n_classes
+        self.register_buffer("mu", torch.zeros(0, latent_dim))
+        self.register_buffer("logvar", torch.zeros(0, latent_dim))
+        self.register_buffer("labels", torch.zeros(0, dtype=torch.int64))
 
-    @torch.no_grad()
-    def update(self, mu: Tensor, logvar: Tensor, labels: Tensor) -> None:
-        """Take in one batch: mu, logvar (B, latent_dim), labels (B,)."""
-        mu, logvar = mu.float(), logvar.float()
-        belongs = torch.nn.functional.one_hot(labels, len(self.mass)).to(mu.dtype)  # (B, classes)
-        with torch.autocast(mu.device.type, enabled=False):  # products in bf16 would leave the covariance indefinite
-            spread = torch.einsum("bk,bi,bj->kij", belongs, mu, mu) + torch.diag_embed(belongs.T @ logvar.exp())
-            mean = belongs.T @ mu
-        for running, new in ((self.mass, belongs.sum(0)), (self.first, mean), (self.second, spread)):
-            running.mul_(self.decay).add_(new)
+    def fit(self, mu: Tensor, logvar: Tensor, labels: Tensor) -> None:
+        """Take the posteriors mu, logvar (n, latent_dim) of rows of classes `labels` (n,)."""
+        self.mu, self.logvar, self.labels = mu.detach().float(), logvar.detach().float(), labels
 
-    def sample(self, labels: Tensor, noise: Tensor) -> Tensor:
-        """Return z (B, latent_dim) for labels (B,) and standard normal noise (B, latent_dim)."""
-        mass = self.mass.clamp_min(1e-12)
-        mean = self.first / mass[:, None]
-        covariance = self.second / mass[:, None, None] - mean[:, :, None] * mean[:, None, :]
-        unseen = (self.mass == 0)[:, None, None]
-        identity = torch.eye(mean.shape[1], device=mean.device)
-        covariance = torch.where(unseen, identity, covariance + 1e-4 * identity)  # rounding may leave it indefinite
-        factor, failed = torch.linalg.cholesky_ex(covariance.double())  # (classes, latent_dim, latent_dim)
-        # Of a model that has diverged: rows that are not finite, which `Synthesizer.sample` refuses in words.
-        factor = torch.where(failed[:, None, None] > 0, torch.nan, factor).float()
-        return mean[labels] + torch.einsum("bij,bj->bi", factor[labels], noise)
+    def sample(self, label: int, noise: Tensor, choice: Tensor) -> Tensor:
+        """Return z (B, latent_dim) of one class: for each a posterior, by `choice` (B,) in [0, 1), and `noise` (B, latent_dim)."""
+        members = torch.nonzero(self.labels == label)[:, 0]
+        if not len(members):
+            return noise  # a class without training rows has the prior
+        chosen = members[(choice * len(members)).long().clamp(max=len(members) - 1)]
+        return self.mu[chosen] + torch.exp(0.5 * self.logvar[chosen]) * noise
+
+    def sample_gaussian(self, label: int, noise: Tensor) -> Tensor:
+        """Return z (B, latent_dim) of one class from the Gaussian with the mixture's moments, for `noise` (B, latent_dim)."""
+        members = self.labels == label
+        if not members.any():
+            return noise
+        mu = self.mu[members].double()
+        mean = mu.mean(0)
+        # The covariance of the mixture: of the means, plus the mean of the variances.
+        covariance = (mu - mean).T @ (mu - mean) / len(mu) + torch.diag(self.logvar[members].double().exp().mean(0))
+        factor, failed = torch.linalg.cholesky_ex(covariance)
+        if (
+            failed
+        ):  # of a model that has diverged: rows that are not finite, which `Synthesizer.sample` refuses in words
+            factor = torch.full_like(factor, torch.nan)
+        return (mean + noise.double() @ factor.T).float()
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # The number of rows is the checkpoint's, not that of a fresh object.
+        for name in ("mu", "logvar", "labels"):
+            if prefix + name in state_dict:
+                setattr(self, name, torch.empty_like(state_dict[prefix + name], device=self.mu.device))
+        super()._load_from_state_dict(state_dict, prefix, *args)

@@ -8,11 +8,14 @@ in a few hundred rows each position of a spectrum has a meaning of its own, whic
 import itertools
 import math
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mmgan.nets.blocks import CONVS, SLOPE, ResidualConv, activation
 
 MAX_DENSE_FEATURES = 4096
+MAX_COLOURED_FEATURES = 1024  # the mixing matrix has the square of it
 MIN_SIZE = 4  # no axis is halved below this
 
 
@@ -106,3 +109,35 @@ class ModalityDecoder(nn.Module):
         else:
             flat = self.conv(activation(h)) if self.dense is None else self.conv(activation(h)) + self.dense(h)
         return flat.reshape(len(h), *self.shape)
+
+
+class ModalityNoise(nn.Module):
+    """Noise of a modality: (B, width) -> the logarithm of its standard deviation, (B, *shape), and a colour of its own.
+
+    One deviation per value, and noise that is correlated between values as learned; where values are too many, one per
+    channel, and white noise.
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], width: int, *, start: float = 0.3, least: float = 0.01, most: float = 2.0
+    ):
+        super().__init__()
+        _check(shape)
+        flat = math.prod(shape)
+        by_value = flat <= MAX_DENSE_FEATURES or len(shape) == 1
+        self.shape = tuple(shape)
+        self.bounds = math.log(least), math.log(most)
+        self.steps = self.shape if by_value else (shape[0], *[1] * (len(shape) - 1))
+        self.log_std = nn.Linear(width, math.prod(self.steps))
+        nn.init.normal_(self.log_std.weight, std=0.01)
+        nn.init.constant_(self.log_std.bias, math.log(start))
+        self.mixing = nn.Parameter(torch.eye(flat)) if flat <= MAX_COLOURED_FEATURES else None
+
+    def forward(self, h: Tensor) -> Tensor:
+        return self.log_std(h).clamp(*self.bounds).reshape(len(h), *self.steps).expand(-1, *self.shape)
+
+    def coloured(self, white: Tensor) -> Tensor:
+        """Return correlated noise (B, *shape), each value of unit variance, of white noise (B, values)."""
+        if self.mixing is not None:
+            white = functional.linear(white, functional.normalize(self.mixing, dim=1))
+        return white.reshape(len(white), *self.shape)

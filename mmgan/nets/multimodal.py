@@ -3,13 +3,17 @@
 All take and give `dict[str, Tensor]` in scaled units; `branch` holds the options of `mmgan.nets.modality`.
 """
 
+import math
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from mmgan.nets.blocks import ConditionalLayerNorm, ConditionalResidualMLP, ResidualMLP, activation
+from mmgan.errors import MmganError
+from mmgan.nets.blocks import SLOPE, ConditionalLayerNorm, ConditionalResidualMLP, ResidualMLP, activation
 from mmgan.nets.fusion import ConcatFusion
-from mmgan.nets.modality import ModalityDecoder, ModalityEncoder
+from mmgan.nets.modality import ModalityDecoder, ModalityEncoder, ModalityNoise
 from mmgan.schema import DataSchema
 
 
@@ -55,8 +59,21 @@ class Encoder(nn.Module):
         return self.mu(h), self.logvar(h).clamp(-10, 10)
 
 
+@dataclass(frozen=True)
+class Generated:
+    """Generated rows, with the mean and log standard deviation that their own noise has around it; {name: (B, *shape)}."""
+
+    rows: dict[str, Tensor]
+    mean: dict[str, Tensor]
+    log_std: dict[str, Tensor]
+
+
 class Generator(nn.Module):
-    """G: z (B, latent_dim) and labels (B,) -> {name: (B, *shape)}: a shared trunk that splits into modality branches."""
+    """G: z (B, latent_dim), labels (B,), noise (B, noise_dim) -> `Generated`: a shared trunk that splits into modality branches.
+
+    What modalities share goes through z. What varies value by value, such as the speckle of a spectrum, which no few latent
+    dimensions can carry, is noise of each modality's own, of a spread that depends on z and class.
+    """
 
     def __init__(
         self,
@@ -69,6 +86,8 @@ class Generator(nn.Module):
         branch: dict[str, Any] | None = None,
     ):
         super().__init__()
+        self.sizes = [math.prod(shape) for shape in schema.modalities.values()]
+        self.noise_dim = sum(self.sizes)
         self.embedding = nn.Embedding(schema.n_classes, class_dim)
         self.stem = nn.Linear(latent_dim, width)
         self.blocks = nn.ModuleList([ConditionalResidualMLP(width, class_dim) for _ in range(depth)])
@@ -77,28 +96,42 @@ class Generator(nn.Module):
         self.branches = nn.ModuleList(
             ModalityDecoder(shape, width, **(branch or {})) for shape in schema.modalities.values()
         )
+        self.noises = nn.ModuleList(ModalityNoise(shape, width) for shape in schema.modalities.values())
 
-    def forward(self, z: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def forward(self, z: Tensor, labels: Tensor, noise: Tensor) -> Generated:
         condition = self.embedding(labels)
         h = self.stem(z)
         for block in self.blocks:
             h = block(h, condition)
         h = activation(self.norm(h, condition))
-        return {name: branch(h) for name, branch in zip(self.names, self.branches, strict=True)}
+        rows, mean, log_std = {}, {}, {}
+        own = noise.split(self.sizes, dim=1)
+        for name, branch, spread, part in zip(self.names, self.branches, self.noises, own, strict=True):
+            mean[name], log_std[name] = branch(h), spread(h)
+            rows[name] = mean[name] + log_std[name].exp() * spread.coloured(part)
+        return Generated(rows, mean, log_std)
 
 
-class ProjectionCritic(nn.Module):
-    """D: {name: (B, *shape)} and labels (B,) -> scores (B,), with the class as a projection and no normalisation.
+class Critic(nn.Module):
+    """D: {name: (B, *shape)} and labels (B,) -> scores (B,).
 
-    score = w.h + <V[label], h> (Miyato & Koyama 2018, arXiv:1802.05637).
+    The class enters by `conditioning`: `projection`, score = w.h + <V[label], h> (Miyato & Koyama 2018, arXiv:1802.05637);
+    `concatenation`, a small network on h and V[label]; or `both`, their sum. No normalisation unless `norm`.
     """
 
-    def __init__(self, schema: DataSchema, **trunk: Any):
+    def __init__(self, schema: DataSchema, *, conditioning: str = "projection", norm: bool = False, **trunk: Any):
         super().__init__()
-        self.trunk = Trunk(schema, norm=False, **trunk)
-        self.score = nn.Linear(trunk["width"], 1)
-        self.projection = nn.Embedding(schema.n_classes, trunk["width"])
-        nn.init.normal_(self.projection.weight, std=trunk["width"] ** -0.5)
+        if conditioning not in ("projection", "concatenation", "both"):
+            raise MmganError(f"critic: conditioning={conditioning}: choose projection, concatenation or both.")
+        width = trunk["width"]
+        self.trunk = Trunk(schema, norm=norm, **trunk)
+        self.score = nn.Linear(width, 1)
+        self.embedding = nn.Embedding(schema.n_classes, width)
+        nn.init.normal_(self.embedding.weight, std=width**-0.5)
+        self.projects = conditioning != "concatenation"
+        self.mixed = None
+        if conditioning != "projection":
+            self.mixed = nn.Sequential(nn.Linear(2 * width, width), nn.LeakyReLU(SLOPE), nn.Linear(width, 1))
 
     def forward(self, x: dict[str, Tensor], labels: Tensor) -> Tensor:
         return self.from_features(self.features(x), labels)
@@ -109,7 +142,13 @@ class ProjectionCritic(nn.Module):
 
     def from_features(self, h: Tensor, labels: Tensor) -> Tensor:
         """Return the scores (B,) of features (B, width)."""
-        return self.score(h).squeeze(1) + (self.projection(labels) * h).sum(1)
+        of_class = self.embedding(labels)
+        score = self.score(h).squeeze(1)
+        if self.projects:
+            score = score + (of_class * h).sum(1)
+        if self.mixed is not None:
+            score = score + self.mixed(torch.cat([h, of_class], dim=1)).squeeze(1)
+        return score
 
 
 class Classifier(nn.Module):
