@@ -39,6 +39,7 @@ from mmgan.evaluation.features import take
 from mmgan.evaluation.table import REAL, FoldRows, control_rows
 from mmgan.report.quality import FULL, WITHOUT_ROWS, quality_page, read_lines
 
+OF_TRAINING = ("batch_size", "steps_per_epoch", "inner_val")  # data options that change no real row and no control
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
 
@@ -150,10 +151,11 @@ def cells(options: Options) -> Iterator[Cell]:
 def settings(cell: Cell, options: Options) -> str:
     """Return a digest of all that decides a cell's result, so that a line of other settings is not taken for it."""
     cfg = cell.config(options.overrides)
-    decisive = {"data": cfg.data, "draws": options.draws}
+    plain = OmegaConf.to_container(OmegaConf.create({"data": cfg.data, "draws": options.draws}), resolve=True)
     if cell.trained:
-        decisive |= {"model": cfg.model, "max_epochs": cfg.trainer.max_epochs}
-    plain = OmegaConf.to_container(OmegaConf.create(decisive), resolve=True)
+        plain |= {"model": OmegaConf.to_container(cfg.model, resolve=True), "max_epochs": cfg.trainer.max_epochs}
+    else:
+        plain["data"] = {key: value for key, value in plain["data"].items() if key not in OF_TRAINING}
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]
 
 

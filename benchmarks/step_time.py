@@ -96,7 +96,8 @@ class Alternate(L.Callback):
         middle = clocks()
         self.bare.run(self.block)
         end = clocks()
-        if index + 1 > self.block:  # not an epoch's first block, which has the last epoch's end in it
+        # Not an epoch's first block, which has the last epoch's end in it, nor its last, which brings up to date what sampling needs.
+        if self.block < index + 1 < trainer.num_training_batches:
             self.pairs.append((middle - self._started, end - middle))
         self._started = end
 

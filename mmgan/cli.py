@@ -133,6 +133,13 @@ def check_options(cfg: Any) -> None:
     known = set(OmegaConf.get_type(cfg).__dataclass_fields__) | {"experiment"}
     if added := sorted(set(cfg) - known):
         raise MmganError(f"there is no option '{added[0]}'{_closest(added[0])}; --help lists the options.")
+    for part in ("scaler", "adversarial", "augmentation"):
+        value = OmegaConf.select(cfg, f"model.{part}")
+        if isinstance(value, str):
+            raise MmganError(
+                f"model.{part}={value}: this is a part of the configuration; choose one of conf/model/{part}/ with"
+                f" model/{part}=NAME, or give its own keys."
+            )
     for name, (kind, least) in NUMBERS.items():
         value = OmegaConf.select(cfg, name)
         fits = isinstance(value, int if kind == "whole number" else int | float) and not isinstance(value, bool)

@@ -85,6 +85,8 @@ def fit(
     `best_params`, of a sweep, go into the checkpoint's recipe.
     """
     started = time.monotonic()
+    if cfg.select_length and not cfg.final:
+        raise MmganError("select_length=true asks for a second training on all rows; give final=true too.")
     run = Run(cfg, dataset, fold, best_params or {})
     run.check()
     epochs, score = int(cfg.trainer.max_epochs), None

@@ -46,8 +46,15 @@ def tune_folds(cfg: DictConfig) -> list[FitResult]:
 
 
 def check_space(cfg: DictConfig) -> None:
-    """Raise MmganError for a search space that names keys which the configuration does not have."""
-    for key, options in cfg.search.space.items():
+    """Raise MmganError for a search space that names keys which the configuration does not have.
+
+    `optional` keys, those of one of several choices, are then left out of it.
+    """
+    for key, options in list(cfg.search.space.items()):
+        if OmegaConf.select(cfg, key, default=None) is None and options.get("optional"):
+            with open_dict(cfg.search.space) as space:
+                del space[key]
+            continue
         if OmegaConf.select(cfg, key, default=None) is None:
             raise MmganError(
                 f"search.space: there is no key '{key}' in the configuration; correct conf/search/{cfg.model.name}.yaml."

@@ -89,6 +89,8 @@ def test_a_search_space_holds_keys_of_the_configuration_and_their_defaults(name)
     assert cfg.search.epochs < cfg.trainer.max_epochs or cfg.trainer.max_epochs == 2
     for key, options in cfg.search.space.items():
         default = OmegaConf.select(cfg, key, throw_on_missing=True)
+        if default is None and options.get("optional"):
+            continue
         assert default is not None, key
         if options.type == "categorical":
             assert default in options.choices, key
@@ -142,6 +144,10 @@ SENTENCES = {
     "no thread": (["threads=0"], "error: threads=0: give a whole number from 1 on."),
     "fold zero": (["fold=0"], "error: fold=0: give one of 1, 2, 3, 4, 5, or all."),
     "no epochs": (["trainer.max_epochs=0"], "error: trainer.max_epochs=0: give a whole number from 1 on."),
+    "a dot for a slash": (["model.adversarial=r3gan"], "with model/adversarial=NAME"),
+    "a dot for a slash, scaler": (["model.scaler=minmax"], "with model/scaler=NAME"),
+    "no game": (["model/adversarial=hinge"], "there is no such choice; choose r3gan, wgan_gp."),
+    "conditioning": (["model.networks.critic.conditioning=none"], "choose projection, concatenation or both."),
     "split": (["data.split=magic"], "error: data.split=magic is unknown; choose stratified, group or file."),
     "no groups": (["data.split=group"], "has no groups"),
     "batch size": (["data.batch_size=0"], "data.batch_size=0"),

@@ -18,6 +18,7 @@ from mmgan.errors import MmganError
 from mmgan.models.base import Synthesizer
 from mmgan.models.checkpoint import load
 from mmgan.models.neural import DivergedError, NeuralSynthesizer
+from mmgan.models.vacwgan import exemplars
 from mmgan.run import Run
 from mmgan.schema import DataSchema
 
@@ -292,7 +293,46 @@ def test_mixed_precision_trains_to_finite_samples(name):
     model.sample(["run"] * 100)
 
 
-@pytest.mark.parametrize("game", ["wgan_gp", "r3gan"])
+@pytest.mark.parametrize("name", NEURAL)
+def test_a_step_in_mixed_precision_starts_from_the_weights_of_the_one_before(name):
+    trained = train(name, dataset_of())
+    model, (x, labels) = trained.model, scaled_batch(trained)
+    phase, optimizer = model.phases()[0], model.configure_optimizers()[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        model.update(phase, optimizer, x, labels)
+        torch.manual_seed(0)
+        within = phase.terms(x, labels)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.manual_seed(0)
+        afresh = phase.terms(x, labels)
+    assert all(torch.equal(within[term], afresh[term]) for term in within)
+
+
+def test_rare_classes_keep_all_their_exemplars():
+    y = np.repeat([0, 1, 2], [900, 7, 60])
+    kept = exemplars(y, 100)
+    counts = np.bincount(y[kept])
+    assert len(kept) == len(set(kept)) == 100 and counts[1] == 7 and abs(counts[0] - counts[2]) <= 1
+    assert sorted(exemplars(y, 5000)) == list(range(967))
+
+
+@pytest.mark.parametrize("rows", [-5, 1, 0.5, "many"])
+def test_an_impossible_number_of_calibration_rows_is_refused(rows):
+    with pytest.raises(MmganError, match=r"calibration_rows=.*: give a whole number from 100 on, or 0"):
+        train("vacwgan", dataset_of(), f"model.calibration_rows={rows}")
+
+
+def test_the_default_networks_take_large_images():
+    dataset = dataset_of({"image": (3, 40, 40), "wide": (5, 900)}, rows=20)
+    cfg = compose("train", small=False)
+    model, datamodule = Run(cfg, dataset, 1).build(final=True)
+    x, labels = scaled_batch(SimpleNamespace(model=model, datamodule=datamodule))
+    for phase in model.phases():
+        assert all(torch.isfinite(term) for term in phase.terms(x, labels).values())
+    assert model.sample(["run"])["image"].shape == (1, 3, 40, 40)
+
+
+@pytest.mark.parametrize("game", sorted(path.stem for path in (CONF / "model" / "adversarial").glob("*.yaml")))
 def test_every_game_of_the_vacwgan_can_be_chosen(game):
     trained = train("vacwgan", dataset_of(), f"model/adversarial={game}")
     assert set(trained.model.weights["critic"]) == set(trained.model.critic_terms(*scaled_batch(trained)))

@@ -204,6 +204,12 @@ def test_a_branch_is_dense_and_convolutional_unless_the_dense_map_would_be_large
     assert ModalityDecoder((5, 1000), 8)(torch.randn(2, 8)).shape == (2, 5, 1000)
 
 
+@pytest.mark.parametrize("shape", [(3, 48, 48), (5, 1000)], ids=str)
+def test_a_large_modality_has_convolutions_also_where_none_are_asked_for(shape):
+    h = ModalityEncoder(shape, 6, channels=2, stages=0)(torch.randn(2, *shape))
+    assert ModalityDecoder(shape, 6, channels=2, stages=0)(h).shape == (2, *shape)
+
+
 @pytest.mark.parametrize("branch", [ModalityEncoder, ModalityDecoder])
 @pytest.mark.parametrize("shape", [(), (2, 3, 4, 5)])
 def test_other_ranks_are_refused(branch, shape):
@@ -325,7 +331,8 @@ def test_conditional_norm_is_layer_norm_with_gain_and_shift_of_the_condition():
 # -- augmentation -------------------------------------------------------------------------------------------------------
 def test_augmentation_adds_noise_erases_a_stretch_of_all_channels_and_passes_gradients():
     x = {"spec": torch.ones(4000, 3, 20, requires_grad=True), "flat": torch.ones(4000, 10)}
-    drawn = CriticAugmentation(noise=0.0, erase=0.5)(x)["spec"]
+    (rows,) = CriticAugmentation(noise=0.0, erase=0.5)(x)
+    drawn = rows["spec"]
     kept = drawn.detach() != 0
     assert (kept == kept[:, :1]).all() and torch.equal(drawn.detach()[kept], torch.ones(int(kept.sum())))
     edges = kept[:, 0].int().diff(dim=1).ne(0).sum(1)
@@ -333,13 +340,22 @@ def test_augmentation_adds_noise_erases_a_stretch_of_all_channels_and_passes_gra
     assert kept.float().mean() == pytest.approx(0.75, abs=0.02)  # a quarter on average
     drawn.sum().backward()
     torch.testing.assert_close(x["spec"].grad, kept.float())
-    noisy = CriticAugmentation(noise=0.3)(x)["flat"]
+    other = {name: torch.zeros_like(value) for name, value in x.items()}
+    first, second = (rows["flat"] for rows in CriticAugmentation(noise=0.3, erase=0.5)(x, other))
+    torch.testing.assert_close(first - second, (first != 0).float())  # the same noise and stretch for both
+    noisy = CriticAugmentation(noise=0.3)(x)[0]["flat"]
     assert noisy.std() == pytest.approx(0.3, abs=0.01) and noisy.mean() == pytest.approx(1, abs=0.01)
 
 
 def test_no_augmentation_leaves_rows_as_they_are():
     x = batch()
-    assert all(torch.equal(value, x[name]) for name, value in CriticAugmentation()(x).items())
+    assert all(torch.equal(value, x[name]) for name, value in CriticAugmentation()(x)[0].items())
+
+
+@pytest.mark.parametrize("options", [{"noise": -0.1}, {"erase": 1.5}, {"erase": -0.1}], ids=str)
+def test_impossible_augmentation_is_refused(options):
+    with pytest.raises(MmganError, match=r"model\.augmentation: noise"):
+        CriticAugmentation(**options)
 
 
 # -- density ------------------------------------------------------------------------------------------------------------
@@ -352,7 +368,7 @@ def posteriors():
 
 
 def density_of(posteriors):
-    density = PosteriorDensity(3, 3)
+    density = PosteriorDensity(3)
     density.fit(*map(torch.tensor, posteriors))
     return density
 
@@ -360,8 +376,8 @@ def density_of(posteriors):
 def test_the_gaussian_of_a_class_has_the_moments_of_its_posterior_draws(posteriors):
     mu, logvar, y = posteriors
     for k in (0, 1):
-        mean = density_of(posteriors).sample_gaussian(k, torch.zeros(1, 3))[0]
-        factor = (density_of(posteriors).sample_gaussian(k, torch.eye(3)) - mean).T.numpy()
+        mean = density_of(posteriors).from_gaussian(k, torch.zeros(1, 3))[0]
+        factor = (density_of(posteriors).from_gaussian(k, torch.eye(3)) - mean).T.numpy()
         np.testing.assert_allclose(mean, mu[y == k].mean(0), atol=1e-4)
         expected = np.cov(mu[y == k].T, bias=True) + np.diag(np.exp(logvar[y == k]).mean(0))
         np.testing.assert_allclose(factor @ factor.T, expected, atol=1e-3)
@@ -371,22 +387,24 @@ def test_the_mixture_of_a_class_is_its_posteriors_each_as_often(posteriors):
     mu, logvar, y = posteriors
     density, members = density_of(posteriors), np.flatnonzero(y == 1)
     choice = (torch.arange(len(members)) + 0.5) / len(members)
-    centres = density.sample(1, torch.zeros(len(members), 3), choice)
+    centres = density.from_mixture(1, torch.zeros(len(members), 3), choice)
     np.testing.assert_allclose(centres, mu[members], atol=1e-5)
-    step = density.sample(1, torch.ones(len(members), 3), choice) - centres
+    step = density.from_mixture(1, torch.ones(len(members), 3), choice) - centres
     np.testing.assert_allclose(step, np.exp(logvar[members] / 2), atol=1e-5)
-    ends = density.sample(1, torch.zeros(2, 3), torch.tensor([0.0, 1.0]))  # 1.0: what rounding may make of .9999...
+    ends = density.from_mixture(
+        1, torch.zeros(2, 3), torch.tensor([0.0, 1.0])
+    )  # 1.0: what rounding may make of .9999...
     np.testing.assert_allclose(ends, mu[members[[0, -1]]], atol=1e-5)
 
 
-def test_a_class_without_rows_has_the_prior(posteriors):
+def test_without_posteriors_there_is_the_prior(posteriors):
     density, noise = density_of(posteriors), torch.randn(4, 3)
-    assert torch.equal(density.sample(2, noise, torch.rand(4)), noise)
-    assert torch.equal(density.sample_gaussian(2, noise), noise)
+    assert torch.equal(density.from_mixture(2, noise, torch.rand(4)), noise)
+    assert torch.equal(density.from_gaussian(2, noise), noise)
 
 
 def test_a_density_takes_its_number_of_rows_from_the_checkpoint(posteriors):
-    density, other = density_of(posteriors), PosteriorDensity(3, 3)
+    density, other = density_of(posteriors), PosteriorDensity(3)
     other.load_state_dict(density.state_dict())
     assert torch.equal(other.mu, density.mu) and other.labels.dtype == torch.int64 and len(other.labels) == 300
 
@@ -399,7 +417,9 @@ def test_the_marginal_map_gives_training_marginals_and_keeps_ranks():
     generated = {"x": torch.tensor(0.5 * shared + 0.3 * rng.normal(size=(4000, 2)) + 1, dtype=torch.float32)}
     marginals = MarginalMap({"x": (2,)}).eval()
     marginals.real.fit(training)
-    marginals.generated.fit(generated)
+    assert not marginals.fitted
+    marginals.fit_generated(generated)
+    assert marginals.fitted
     mapped = marginals(generated)["x"].numpy()
     for k in (0, 1):
         assert stats.ks_2samp(mapped[:, k], training["x"][:, k]).statistic < 0.02

@@ -29,6 +29,40 @@ def quality():
     return module
 
 
+@pytest.fixture(scope="module")
+def ablations(quality):
+    spec = importlib.util.spec_from_file_location("ablations", ROOT / "benchmarks" / "ablations.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_ablation_changes_the_configuration_to_one_of_its_own(quality, ablations):
+    cell = quality.Cell("watch", 1, "full", "vacwgan", 1, 0)
+    digests = [quality.settings(cell, quality.Options(overrides=words)) for words in ablations.VARIANTS.values()]
+    assert len(set(digests)) == len(ablations.VARIANTS) > 20
+    assert not any("," in name for name in ablations.VARIANTS)  # variants= is a list
+
+
+def test_the_table_of_ablations(ablations):
+    metrics = dict.fromkeys(ablations.COLUMNS.values(), 0.5) | {
+        "tstr": 0.8,
+        "trtr": 1.0,
+        "coverage": 0.9,
+        "mmd": 1,
+        "mmd_null": 2,
+    }
+    metrics["signal_autocorrelation"] = 10.25
+    lines = {
+        "real": {"metrics": {**metrics, "coverage": 1.0}},
+        "default": {"metrics": metrics},
+        "odd": {"error": "diverged"},
+    }
+    table = ablations.table(lines, ["real", "default", "odd"]).splitlines()
+    assert table[3].startswith("| default | 0.800 | 0.900 | 0.500 |") and table[3].endswith(" 10.250 |")
+    assert table[4].startswith("| odd | diverged |") and len({row.count("|") for row in table}) == 1
+
+
 def line(model: str, fold: int, seed: int = 0, rows: str = "full", **metrics: float) -> dict:
     cell = {
         "data": "toy",

@@ -93,7 +93,7 @@ def test_the_log_has_losses_score_and_gradient_norms_per_epoch(finished):
     tags = set(events.Tags()["scalars"])
     weights = read_checkpoint(finished.folder / "best.ckpt")["recipe"]["model"]["weights"]
     assert {f"{phase}/{term}" for phase, terms in weights.items() for term in terms} <= tags
-    assert {"critic/wasserstein", "critic/wasserstein_held_out", "generator/gradient_norm"} <= tags
+    assert {"critic/adversarial_held_out", "generator/gradient_norm"} <= tags
     assert {"val/score", "val/utility"} <= tags
     assert len(events.Scalars("val/score")) == len(events.Scalars("generator/adversarial")) == 4
 
@@ -178,6 +178,12 @@ def test_final_trains_on_all_training_rows_for_the_whole_length(tiny, tmp_path, 
     assert (result.epochs, result.score) == (3, None) and not (tmp_path / "run" / "selection").exists()
     assert read_checkpoint(result.folder / "best.ckpt")["epoch"] == 2
     assert set(result.metrics["scores"]) == {"score", "utility"}
+
+
+def test_a_length_is_selected_for_a_final_training_alone(tiny, tmp_path):
+    with pytest.raises(MmganError, match="give final=true too"):
+        run(tiny, tmp_path / "run", "select_length=true")
+    assert not (tmp_path / "run").exists()
 
 
 def test_final_finds_the_length_inside_and_trains_on_all_training_rows(final, tiny):

@@ -192,6 +192,15 @@ def test_a_wrong_search_space_is_told_first(tiny, space, sentence):
         check_space(config(tiny, space=space))
 
 
+@pytest.mark.parametrize(("game", "left_out"), [("wgan_gp", "r1"), ("r3gan", "gradient_penalty")])
+def test_a_space_is_left_what_the_chosen_game_has(tiny, game, left_out):
+    cfg = compose("tune", f"model/adversarial={game}", path=tiny)
+    everything = set(cfg.search.space)
+    check_space(cfg)
+    removed = everything - set(cfg.search.space)
+    assert f"model.weights.critic.{left_out}" in removed and all("weights.critic" in key for key in removed)
+
+
 def test_parameters_override_dotted_keys_of_a_copy(tiny):
     cfg = config(tiny)
     changed = with_params(cfg, {"model.latent_dim": 6, "model.optimizer.lr.critic": 0.5})

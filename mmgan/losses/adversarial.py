@@ -38,9 +38,13 @@ class WassersteinGP:
         on_real, on_fake = critic(both).chunk(2)
         epsilon = torch.rand(len(on_real), device=on_real.device)
         return {
-            "adversarial": on_fake.mean() - on_real.mean(),
+            "adversarial": self.critic_loss(on_real, on_fake),
             "gradient_penalty": gradient_penalty(critic, mix(real, fake, epsilon)),
         }
+
+    def critic_loss(self, on_real: Tensor, on_fake: Tensor) -> Tensor:
+        """Return minus the Wasserstein estimate, of scores (B,)."""
+        return on_fake.mean() - on_real.mean()
 
     def generator_term(self, on_real: Tensor, on_fake: Tensor) -> Tensor:
         """Return minus the mean score of the generated samples."""
@@ -55,7 +59,11 @@ class RelativisticR1R2:
         both = {name: torch.cat([real[name], fake[name].to(real[name].dtype)]) for name in real}
         on_real, on_fake = critic(both).chunk(2)
         at_real, at_fake = (0.5 * norm.square().mean() for norm in input_gradient_norm(critic, both).chunk(2))
-        return {"adversarial": functional.softplus(on_fake - on_real).mean(), "r1": at_real, "r2": at_fake}
+        return {"adversarial": self.critic_loss(on_real, on_fake), "r1": at_real, "r2": at_fake}
+
+    def critic_loss(self, on_real: Tensor, on_fake: Tensor) -> Tensor:
+        """Return the loss of real samples that score less than the generated ones which they are paired with."""
+        return functional.softplus(on_fake - on_real).mean()
 
     def generator_term(self, on_real: Tensor, on_fake: Tensor) -> Tensor:
         """Return the loss of generated samples that score less than the real ones which they are paired with."""

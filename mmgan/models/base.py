@@ -68,7 +68,7 @@ class Synthesizer(ABC):
 
     def _resample(self, x: Rows, label: int, noise: BlockNoise) -> Rows:
         """Return 64 rows near the 64 rows `x` of class `label`."""
-        raise MmganError(f"{type(self).__name__} cannot draw rows near given rows; use sampling=prior.")
+        raise MmganError(f"{type(self).__name__} cannot draw rows near given rows; use sample.")
 
     def _indices(self, labels: Iterable[int | str]) -> np.ndarray:
         indices = np.asarray(self.schema.encode(labels), dtype=np.int64)

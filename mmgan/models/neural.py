@@ -21,7 +21,7 @@ from mmgan.schema import DataSchema
 
 Batch = dict[str, Tensor]
 
-CALIBRATION_SEED = 2**32 - 1  # of rows that nobody is given
+CALIBRATION_SEED = 2**63 - 1  # of rows that no user asks for
 MAX_CALIBRATION_VALUES = 2**24  # 64 MB of generated rows
 
 
@@ -59,6 +59,10 @@ class NeuralSynthesizer(Synthesizer, L.LightningModule):
         calibration_rows: int = 0,
     ):
         super().__init__()
+        if not isinstance(calibration_rows, int) or 0 < calibration_rows < 100 or calibration_rows < 0:
+            raise MmganError(
+                f"model.calibration_rows={calibration_rows}: give a whole number from 100 on, or 0 for no marginal map."
+            )
         self.automatic_optimization = False
         self.schema = schema
         self.scaler = ModalityScaler(schema.modalities, scaler)
@@ -146,6 +150,8 @@ class NeuralSynthesizer(Synthesizer, L.LightningModule):
         self.manual_backward(total)
         norm = nn.utils.clip_grad_norm_(moving, self.optimizer["clip"] or torch.inf)
         optimizer.step()
+        # Autocast keeps low-precision copies of weights to the end of the batch: a phase's next step would use old ones.
+        torch.clear_autocast_cache()
         self._accumulate({f"{phase.name}/{name}": term for name, term in terms.items()})
         self._accumulate({f"{phase.name}/gradient_norm": norm})
 
@@ -182,7 +188,8 @@ class NeuralSynthesizer(Synthesizer, L.LightningModule):
     def _evaluated(self, label: int, draw: Callable[[Tensor], Batch]) -> Rows:
         with self.evaluating():
             scaled = draw(torch.full((BLOCK_ROWS,), label, dtype=torch.int64, device=self.device))
-            rows = self.scaler.inverse(scaled) if self.marginals is None else self.marginals(scaled)
+            mapped = self.marginals is not None and self.marginals.fitted
+            rows = self.marginals(scaled) if mapped else self.scaler.inverse(scaled)
             return {name: value.cpu().numpy() for name, value in rows.items()}
 
     def _calibrate(self) -> None:
@@ -196,8 +203,8 @@ class NeuralSynthesizer(Synthesizer, L.LightningModule):
             for block in range(-(-rows // BLOCK_ROWS)):
                 scaled = self.generate(labels, BlockNoise(CALIBRATION_SEED, label, block))
                 for name, value in scaled.items():
-                    drawn[name].append(value[: rows - block * BLOCK_ROWS])
-        self.marginals.generated.fit({name: torch.cat(parts) for name, parts in drawn.items()})
+                    drawn[name].append(value[: rows - block * BLOCK_ROWS].clone())  # a view would keep the whole block
+        self.marginals.fit_generated({name: torch.cat(parts) for name, parts in drawn.items()})
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:

@@ -13,9 +13,12 @@ from mmgan.losses.variational import gaussian_nll, kl_standard_normal, reparamet
 from mmgan.models.base import Rows
 from mmgan.models.neural import Batch, NeuralSynthesizer, Phase
 from mmgan.models.noise import BlockNoise
-from mmgan.nets.density import MAX_EXEMPLARS, PosteriorDensity
+from mmgan.nets.density import PosteriorDensity
 from mmgan.nets.multimodal import Classifier, Critic, Encoder, Generated, Generator
 from mmgan.schema import DataSchema
+
+MAX_EXEMPLARS = 10_000
+ENCODED_ROWS = 128  # that go through E together at the end of an epoch
 
 
 class VACWGAN(NeuralSynthesizer):
@@ -23,7 +26,8 @@ class VACWGAN(NeuralSynthesizer):
 
     Generated rows of a batch come from the posteriors q(z|x) of its real rows, so that the critic judges what the likelihood
     asks to reconstruct, and what is sampled later. `sampling` is where `sample` takes z from: `posterior`, that of
-    a random training row of the class; `density`, the Gaussian with the moments of all those; `prior`, N(0, I).
+    a random training row of the class; `density`, the Gaussian with the moments of all those; `prior`, N(0, I). For
+    the first two a checkpoint holds the posteriors of up to 10 000 training rows: with G they give rows near those.
     """
 
     samplings = ("prior", "density", "posterior")
@@ -56,12 +60,12 @@ class VACWGAN(NeuralSynthesizer):
         self.classifier = Classifier(schema, **networks["classifier"])
         average = get_ema_multi_avg_fn(float(training["ema_decay"]))
         self.average = AveragedModel(self.generator, multi_avg_fn=average, use_buffers=True)
-        self.density = PosteriorDensity(schema.n_classes, latent_dim)
+        self.density = PosteriorDensity(latent_dim)
 
     def fit_rows(self, x: Rows, y: np.ndarray) -> None:
         super().fit_rows(x, y)
-        kept = np.random.default_rng(0).permutation(len(y))[:MAX_EXEMPLARS]
-        self._exemplars = {name: value[kept] for name, value in x.items()}, y[kept]
+        kept = exemplars(y, MAX_EXEMPLARS)
+        self._exemplars = {name: torch.from_numpy(value) for name, value in x.items()}, kept, torch.from_numpy(y[kept])
 
     def phases(self) -> list[Phase]:
         return [
@@ -74,7 +78,7 @@ class VACWGAN(NeuralSynthesizer):
         """Terms that D minimises."""
         with torch.no_grad():
             fake = self._generated(self._latent(x)[0], labels).rows
-        return self.adversarial.critic_terms(self._scorer(labels), self.augmentation(x), self.augmentation(fake))
+        return self.adversarial.critic_terms(self._scorer(labels), *self.augmentation(x, fake))
 
     def classifier_terms(self, x: Batch, labels: Tensor) -> dict[str, Tensor]:
         """Terms that C minimises: real rows alone, so that it cannot agree with the generator's mistakes."""
@@ -84,9 +88,10 @@ class VACWGAN(NeuralSynthesizer):
         """Terms that G and E minimise together."""
         z, mu, logvar = self._latent(x)
         fake = self._generated(z, labels)
-        features = self.critic.features(self.augmentation(fake.rows))
+        seen_real, seen_fake = self.augmentation(x, fake.rows)
+        features = self.critic.features(seen_fake)
         with torch.no_grad():
-            real_features = self.critic.features(self.augmentation(x))
+            real_features = self.critic.features(seen_real)
             on_real = self.critic.from_features(real_features, labels)
         return {
             "adversarial": self.adversarial.generator_term(on_real, self.critic.from_features(features, labels)),
@@ -105,28 +110,28 @@ class VACWGAN(NeuralSynthesizer):
         self.average.update_parameters(self.generator)
 
     def after_epoch(self) -> None:
-        rows, y = self._exemplars
-        scaled = self.scaler({name: self.tensor(value) for name, value in rows.items()})
-        self.density.fit(*self.encoder(scaled), torch.as_tensor(y, device=self.device))
+        rows, kept, y = self._exemplars
+        posteriors = []
+        for part in np.array_split(kept, -(-len(kept) // ENCODED_ROWS)):
+            near = {name: value[part].to(self.device) for name, value in rows.items()}
+            posteriors.append(self.encoder(self.scaler(near)))
+        mu, logvar = (torch.cat(parts) for parts in zip(*posteriors, strict=True))
+        self.density.fit(mu, logvar, y.to(self.device))
         super().after_epoch()  # which samples
 
     def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
-        """Log the critic's estimate on held-out rows; the gap to the training rows' estimate shows its overfitting."""
+        """Log the critic's loss on held-out rows; how far it is above `critic/adversarial` shows the critic's overfitting."""
         x, labels = self.rows(batch)
-        score = self._scorer(labels)
-        estimate = score(x).mean() - score(self._generated(self._latent(x)[0], labels).rows).mean()
-        self.log("critic/wasserstein_held_out", estimate, batch_size=len(labels))
-
-    def on_train_epoch_end(self) -> None:
-        super().on_train_epoch_end()
-        self.log("critic/wasserstein", -self._sums["critic/adversarial"] / self._counts["critic/adversarial"])
+        fake = self._generated(self._latent(x)[0], labels).rows
+        on_real, on_fake = map(self._scorer(labels), self.augmentation(x, fake))
+        self.log("critic/adversarial_held_out", self.adversarial.critic_loss(on_real, on_fake), batch_size=len(labels))
 
     def generate(self, labels: Tensor, noise: BlockNoise) -> Batch:
         z = self.tensor(noise.normal((self.latent_dim,)))
         if self.sampling == "posterior":
-            z = self.density.sample(int(labels[0]), z, self.tensor(noise.uniform()))
+            z = self.density.from_mixture(int(labels[0]), z, self.tensor(noise.uniform()))
         elif self.sampling == "density":
-            z = self.density.sample_gaussian(int(labels[0]), z)
+            z = self.density.from_gaussian(int(labels[0]), z)
         return self._rows(z, labels, noise)
 
     def regenerate(self, x: Batch, labels: Tensor, noise: BlockNoise) -> Batch:
@@ -152,3 +157,12 @@ class VACWGAN(NeuralSynthesizer):
         """Return z (B, latent_dim), drawn from the posteriors of the rows, and their mu and logvar."""
         mu, logvar = self.encoder(x)
         return reparameterize(mu, logvar, torch.randn_like(mu)), mu, logvar
+
+
+def exemplars(y: np.ndarray, most: int) -> np.ndarray:
+    """Return the indices of at most `most` rows, random ones, rare classes in full before frequent ones have more."""
+    order = np.random.default_rng(0).permutation(len(y))
+    rank = np.empty(len(y), dtype=np.int64)  # among the rows of its class
+    for label in np.unique(y):
+        rank[order[y[order] == label]] = np.arange((y == label).sum())
+    return np.argsort(rank, kind="stable")[:most]

@@ -3,27 +3,41 @@
 import torch
 from torch import Tensor, nn
 
+from mmgan.errors import MmganError
+
 
 class CriticAugmentation(nn.Module):
     """Differentiable augmentation of scaled rows (Zhao et al. 2020, arXiv:2006.10738): instance noise, and an erased stretch.
 
-    `noise` is the standard deviation of white noise (in scaled units, where features have 1); `erase` the largest share of the last
-    axis that is set to the mean, one random stretch a row and modality, over all channels. Zeros leave rows as they are.
+    `noise` is the standard deviation of white noise, in scaled units; `erase` the largest share of the last axis that is set to 0,
+    one random stretch a row and modality, over all channels. Zeros leave rows as they are. Meant for scalings to zero mean and
+    unit deviation (quantile, standard). Raises MmganError for other values.
     """
 
     def __init__(self, noise: float = 0.0, erase: float = 0.0):
         super().__init__()
+        if noise < 0 or not 0 <= erase <= 1:
+            raise MmganError(
+                f"model.augmentation: noise={noise} and erase={erase} are not possible; give noise from 0, erase from 0 to 1."
+            )
         self.noise = noise
         self.erase = erase
 
-    def forward(self, x: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return rows {name: (B, *shape)}, each augmented afresh."""
-        return {name: self._erased(value + self.noise * torch.randn_like(value)) for name, value in x.items()}
+    def forward(self, *batches: dict[str, Tensor]) -> tuple[dict[str, Tensor], ...]:
+        """Return each of the batches, {name: (B, *shape)}, rows of equal place with the same noise and stretch."""
+        changed: tuple[dict[str, Tensor], ...] = tuple({} for _ in batches)
+        for name, like in batches[0].items():
+            noise = self.noise * torch.randn_like(like)
+            kept = self._kept(like)
+            for batch, new in zip(batches, changed, strict=True):
+                new[name] = (batch[name] + noise) * kept
+        return changed
 
-    def _erased(self, x: Tensor) -> Tensor:
+    def _kept(self, x: Tensor) -> Tensor:
+        """Return 0 in the erased stretches and 1 elsewhere, (B, 1, ..., length)."""
         n, length = len(x), x.shape[-1]
         size = (torch.rand(n, 1, device=x.device) * self.erase * length).round()
         start = torch.rand(n, 1, device=x.device) * (length - size)
         place = torch.arange(length, device=x.device)
         kept = (place < start) | (place >= start + size)  # (B, length)
-        return x * kept.view(n, *[1] * (x.dim() - 2), length).to(x.dtype)
+        return kept.view(n, *[1] * (x.dim() - 2), length).to(x.dtype)

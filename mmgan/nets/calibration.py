@@ -1,5 +1,6 @@
 """What is put right after the networks."""
 
+import torch
 from torch import Tensor, nn
 
 from mmgan.nets.scaling import ModalityScaler, QuantileScaler
@@ -16,6 +17,12 @@ class MarginalMap(nn.Module):
         super().__init__()
         self.generated = ModalityScaler(modalities, QuantileScaler)
         self.real = ModalityScaler(modalities, QuantileScaler)
+        self.register_buffer("fitted", torch.tensor(False))
+
+    def fit_generated(self, scaled: dict[str, Tensor]) -> None:
+        """Take generated rows, {name: (n, *shape)} in scaled units; `real` is fitted on training rows in physical units."""
+        self.generated.fit(scaled)
+        self.fitted.fill_(True)
 
     def forward(self, scaled: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return rows in physical units, {name: (n, *shape)}, of generated rows in scaled units."""

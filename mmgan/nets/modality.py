@@ -3,6 +3,7 @@
 (F,) takes dense layers; (C, L) convolutions over L with C as channels, or over both axes with `dims=2`;
 (C, H, W) 2-D convolutions. Every convolutional branch is residual to a dense map, as long as that map is small:
 in a few hundred rows each position of a spectrum has a meaning of its own, which weight sharing alone cannot express.
+With `stages=0` the dense map is all there is, but where it would be large.
 """
 
 import itertools
@@ -16,6 +17,7 @@ from mmgan.nets.blocks import CONVS, SLOPE, ResidualConv, activation
 
 MAX_DENSE_FEATURES = 4096
 MAX_COLOURED_FEATURES = 1024  # the mixing matrix has the square of it
+LEAST_STAGES = 2  # of a branch that has no dense map
 MIN_SIZE = 4  # no axis is halved below this
 
 
@@ -58,6 +60,7 @@ class ModalityEncoder(nn.Module):
         flat = math.prod(shape)
         self.dense = nn.Linear(flat, width) if flat <= MAX_DENSE_FEATURES or len(shape) == 1 else None
         self.conv = None
+        stages = stages if self.dense is not None else max(stages, LEAST_STAGES)
         if len(shape) > 1 and stages:
             in_channels, size = _conv_input(shape, dims)
             sizes = _pyramid(size, stages)
@@ -89,6 +92,7 @@ class ModalityDecoder(nn.Module):
         self.shape = tuple(shape)
         self.dense = nn.Linear(width, flat) if flat <= MAX_DENSE_FEATURES or len(shape) == 1 else None
         self.conv = None
+        stages = stages if self.dense is not None else max(stages, LEAST_STAGES)
         if len(shape) > 1 and stages:
             out_channels, size = _conv_input(shape, dims)
             sizes = _pyramid(size, stages)[::-1]  # coarsest first
@@ -127,14 +131,14 @@ class ModalityNoise(nn.Module):
         by_value = flat <= MAX_DENSE_FEATURES or len(shape) == 1
         self.shape = tuple(shape)
         self.bounds = math.log(least), math.log(most)
-        self.steps = self.shape if by_value else (shape[0], *[1] * (len(shape) - 1))
-        self.log_std = nn.Linear(width, math.prod(self.steps))
+        self.deviations = self.shape if by_value else (shape[0], *[1] * (len(shape) - 1))
+        self.log_std = nn.Linear(width, math.prod(self.deviations))
         nn.init.normal_(self.log_std.weight, std=0.01)
         nn.init.constant_(self.log_std.bias, math.log(start))
         self.mixing = nn.Parameter(torch.eye(flat)) if flat <= MAX_COLOURED_FEATURES else None
 
     def forward(self, h: Tensor) -> Tensor:
-        return self.log_std(h).clamp(*self.bounds).reshape(len(h), *self.steps).expand(-1, *self.shape)
+        return self.log_std(h).clamp(*self.bounds).reshape(len(h), *self.deviations).expand(-1, *self.shape)
 
     def coloured(self, white: Tensor) -> Tensor:
         """Return correlated noise (B, *shape), each value of unit variance, of white noise (B, values)."""
