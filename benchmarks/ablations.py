@@ -20,6 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # processes of two threads each g
 from quality import Cell, Options, compute, quiet_worker, settings
 
 from mmgan.evaluation.table import REAL, derived
+from mmgan.report.tables import MAIN
 
 CONVOLUTIONS = " ".join(
     f"model.networks.{player}.branch.stages=2" for player in ("encoder", "generator", "critic", "classifier")
@@ -62,14 +63,7 @@ VARIANTS = {
     "half the length": "trainer.max_epochs=5",
     "twice the length": "trainer.max_epochs=20",
 }
-COLUMNS = {
-    "TSTR / TRTR": "tstr_ratio",
-    "coverage / real": "coverage_ratio",
-    "C2ST": "c2st",
-    "novelty 10 %": "novelty10",
-    "50 %": "novelty50",
-    "90 %": "novelty90",
-    "close": "close",
+COLUMNS = MAIN | {
     "recall": "recall",
     "spread": "spread",
     "spec to env": "retrieval/spec_to_env",
