@@ -113,6 +113,14 @@ def test_within_class_spread_scales_with_the_square_and_ignores_class_means():
     assert fidelity.within_class_spread(2 * rows, y) == pytest.approx(4 * fidelity.within_class_spread(rows, y))
 
 
+def test_class_variance_is_the_trace_of_the_covariance_within_each_class():
+    rows, y = gaussian(300, 3, 0), np.arange(300) % 3
+    y[y == 2] = 1
+    y[-1] = 7  # a lone row has no variance
+    found = fidelity.class_variance(rows + 50 * y[:, None], y)
+    assert found == pytest.approx({c: np.trace(np.cov(rows[y == c].T)) for c in (0, 1)})
+
+
 def test_retrieval_rank_by_hand():
     predicted, partner = np.array([[0.0], [1.0], [2.0]]), np.array([[0.1], [2.2], [1.9]])
     # Distances from row 0: .1, 2.2, 1.9 (rank 0 of 2); from row 1: .9, 1.2, .9 (2 of 2); from row 2: 1.9, .2, .1 (0).

@@ -81,6 +81,16 @@ def test_rows_of_one_class(quick_judge):
     found = quick_judge((take(x, y == 1), y[y == 1]))
     assert found["missing_classes"] == [0, 2]
     assert found["metrics"]["class_recall/1"] == 1.0 and found["metrics"]["class_recall/0"] == 0.0
+    assert [key for key in found["metrics"] if key.startswith("class_spread")] == ["class_spread/1"]
+
+
+def test_the_spread_of_a_single_class(quick_judge):
+    x, y = make_rows(300, 4)
+    centre = {name: v[y == 1].mean(0) for name, v in x.items()}
+    halved = {n: np.where((y == 1).reshape(-1, *[1] * (v.ndim - 1)), (v + centre[n]) / 2, v) for n, v in x.items()}
+    before, after = (quick_judge((rows, y))["metrics"] for rows in (x, halved))
+    assert after["class_spread/1"] == pytest.approx(before["class_spread/1"] / 4, rel=0.02)
+    assert after["class_spread/0"] == pytest.approx(before["class_spread/0"])
 
 
 def test_equal_numbers_and_the_same_judges_for_all(judge):

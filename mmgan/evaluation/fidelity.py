@@ -118,3 +118,9 @@ def within_class_spread(embedded: np.ndarray, y: np.ndarray) -> float:
     """
     centred = [embedded[y == c].astype(np.float64) - embedded[y == c].mean(axis=0) for c in np.unique(y)]
     return float(np.median((np.concatenate(centred) ** 2).sum(axis=1)))
+
+
+def class_variance(embedded: np.ndarray, y: np.ndarray) -> dict[int, float]:
+    """Return per class the trace of the covariance of its rows (n, d); classes of a single row are left out."""
+    of_class = {int(c): embedded[y == c].astype(np.float64) for c in np.unique(y)}
+    return {label: float(rows.var(axis=0, ddof=1).sum()) for label, rows in of_class.items() if len(rows) > 1}

@@ -188,8 +188,14 @@ class Judge:
         return {
             **fidelity.prdc(heldout.embedded, other.embedded, NEIGHBOURS),
             "spread": fidelity.within_class_spread(other.embedded, other.y) / max(spread, 1e-12),
+            **self._class_spread(heldout, other),
             **self._retrieval(other.x, other.y),
         }
+
+    @staticmethod
+    def _class_spread(heldout: _View, other: _View) -> dict[str, float]:
+        ours, real = (fidelity.class_variance(view.embedded, view.y) for view in (other, heldout))
+        return {f"class_spread/{k}": ours[k] / max(real[k], 1e-12) for k in ours if k in real}
 
     def _reference(self, n: int) -> tuple[float, SignalComparison]:
         """Return what real rows differ from real rows by: the 95th percentile of the MMD, and the signals' units."""

@@ -39,6 +39,7 @@ METRICS: dict[str, Metric] = {
         Metric("mmd", "fidelity", "min", "at most mmd_null", _GRETTON),
         Metric("mmd_null", "fidelity", "min", "95th percentile of real versus real", _GRETTON),
         Metric("spread", "fidelity", "target", "within .10 of the real row", _ALAA, 1.0),
+        Metric("class_spread", "fidelity", "target", "near the real row's", _ALAA, 1.0),
         Metric("retrieval", "coherence", "target", "within .05 of the real row", _COHERENCE),
         Metric("trtr", "utility", "max", "the reference", _ESTEBAN),
         Metric("tstr", "utility", "max", "at least .97 of trtr", _ESTEBAN),

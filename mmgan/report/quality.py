@@ -10,7 +10,7 @@ import numpy as np
 from mmgan.errors import MmganError
 from mmgan.evaluation.controls import CONTROLS
 from mmgan.evaluation.statistics import Interval
-from mmgan.evaluation.table import REAL
+from mmgan.evaluation.table import REAL, mean_over
 from mmgan.evaluation.utility import captured
 from mmgan.report import markdown
 from mmgan.report.content import Table
@@ -71,13 +71,7 @@ def by_fold(lines: Sequence[Line], key: str | None = None) -> dict[str, dict[int
     found: dict[str, dict[int, list[Mapping[str, float]]]] = {}
     for line in lines:
         found.setdefault(line["model"], {}).setdefault(line["fold"], []).append(line["metrics"])
-    return {
-        model: {
-            fold: {k: float(np.mean([each[k] for each in seeds])) for k in seeds[0]}
-            for fold, seeds in sorted(folds.items())
-        }
-        for model, folds in found.items()
-    }
+    return {model: {fold: mean_over(seeds) for fold, seeds in sorted(folds.items())} for model, folds in found.items()}
 
 
 def correction_of(lines: Sequence[Line]) -> Correction:

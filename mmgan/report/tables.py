@@ -48,6 +48,12 @@ SHORT = {
     "novelty50": "novelty50",
     "close": "close",
 }
+OF_CLASS = {"class_recall": "recall", "class_spread": "spread"}
+OF_CLASS_NOTE = (
+    "By the place of the class among the class names: the share of its real rows that classifiers trained on the row's rows"
+    " find, and the variance within the class (trace of the covariance of principal components) over that of the real rows."
+)
+MAX_CLASSES = 12  # more make no table that anyone reads
 COMPARED = {"TSTR": "tstr", "coverage": "coverage", "C2ST": "c2st", "gain, points": "gain"}
 
 
@@ -78,15 +84,21 @@ def metric_tables(rows: Mapping[str, Folds], correction: Correction, marked: str
     if all(len(folds) == 1 for folds in rows.values()):
         note = "One fold: no interval."
     keys = dict.fromkeys(key for folds in rows.values() for found in folds.values() for key in found)
-    parts = {
-        key: key
-        for key in keys
-        if "/" in key and ":" not in key and metric_of(key).family in ("fidelity", "coherence", "novelty")
+    single = {key: key for key in keys if "/" in key and ":" not in key}
+    of_class = {key for key in single if metric_of(key).name in OF_CLASS}
+    families = ("fidelity", "coherence", "novelty")
+    parts = {key: key for key in single if key not in of_class and metric_of(key).family in families}
+    classes = {
+        f"{heading} {label}": f"{name}/{label}"
+        for name, heading in OF_CLASS.items()
+        for label in range(MAX_CLASSES)
+        if f"{name}/{label}" in of_class
     }
     tables = [
         _table("Quality", rows, MAIN, correction, note, marked),
         _table("Further metrics", rows, MORE, correction, "", marked),
         _table("Single modalities", rows, parts, correction, "", marked),
+        _table("Single classes", rows, classes, correction, OF_CLASS_NOTE, marked),
     ]
     return [table for table in tables if len(table.columns) > 1]
 
