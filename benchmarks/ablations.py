@@ -4,7 +4,7 @@ Each finished variant is a line of `out`; the same command again does the missin
 tables. The columns are those of `benchmarks/quality.py`.
 
     python benchmarks/ablations.py data=watch workers=2
-    python benchmarks/ablations.py data=bearing 'variants=default,one critic step'
+    python benchmarks/ablations.py data=bearing 'variants=default,two critic steps'
 """
 
 import json
@@ -39,7 +39,7 @@ VARIANTS = {
     "R3GAN": "model/adversarial=r3gan",
     "no adversarial term": "model.weights.generator.adversarial=0",
     "adversarial weight .3": "model.weights.generator.adversarial=0.3",
-    "one critic step": "model.training.critic_steps=1",
+    "two critic steps": "model.training.critic_steps=2",
     "four critic steps": "model.training.critic_steps=4",
     "gradient penalty 1": "model.weights.critic.gradient_penalty=1",
     "no augmentation": "model.augmentation.noise=0 model.augmentation.erase=0",
@@ -50,7 +50,7 @@ VARIANTS = {
     # the variational half
     "reconstruction weight 1": "model.weights.generator.reconstruction=1",
     "reconstruction weight 30": "model.weights.generator.reconstruction=30",
-    "KL weight .02": "model.weights.generator.kl=0.02",
+    "KL weight .03": "model.weights.generator.kl=0.03",
     "KL weight .3": "model.weights.generator.kl=0.3",
     "no class loss": "model.weights.generator.classification=0",
     "class loss .5": "model.weights.generator.classification=0.5",
@@ -60,8 +60,8 @@ VARIANTS = {
     "generator half as wide": "model.networks.generator.width=128",
     "generator with one block": "model.networks.generator.depth=1",
     "convolutions": CONVOLUTIONS,
-    "half the length": "trainer.max_epochs=5",
-    "twice the length": "trainer.max_epochs=20",
+    "half the length": "trainer.max_epochs=6",
+    "twice the length": "trainer.max_epochs=24",
 }
 COLUMNS = MAIN | {
     "recall": "recall",
