@@ -31,7 +31,11 @@ def fold_judge(data: FoldDataModule, heldout: np.ndarray, seed: int) -> Callable
     return lambda model: judge(draw_like(model, labels), labels)
 
 
-class ScoreSamples(L.Callback):
+class SampleCallback(L.Callback):
+    """A callback that looks at samples: left out where the model that trains makes none."""
+
+
+class ScoreSamples(SampleCallback):
     """Log `val/score` after every validation: the mean of the last `window` scores of samples, and the parts of the last.
 
     The samples are compared with the monitored rows of the datamodule (see `mmgan.evaluation.score`).
@@ -69,7 +73,7 @@ class FolderCheckpoint(ModelCheckpoint):
         super().load_state_dict(state_dict | moved | {"best_k_models": scores})
 
 
-class DrawSamples(L.Callback):
+class DrawSamples(SampleCallback):
     """Hand pictures of real and synthetic rows to the logger every `every_n_epochs` epochs, and after the last."""
 
     def __init__(self, every_n_epochs: int = 5, classes: int = 12):

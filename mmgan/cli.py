@@ -133,7 +133,7 @@ def check_options(cfg: Any) -> None:
     known = set(OmegaConf.get_type(cfg).__dataclass_fields__) | {"experiment"}
     if added := sorted(set(cfg) - known):
         raise MmganError(f"there is no option '{added[0]}'{_closest(added[0])}; --help lists the options.")
-    for part in ("scaler", "adversarial", "augmentation"):
+    for part in ("scaler", "adversarial", "augmentation", "fusion"):
         value = OmegaConf.select(cfg, f"model.{part}")
         if isinstance(value, str):
             raise MmganError(

@@ -36,6 +36,8 @@ def synthesize(cfg: DictConfig) -> Path:
         raise MmganError(f"out={out}: the name must end with .pkl or .npz.")
     check_writable(out)
     found = [(load(path), path) for path in checkpoints]
+    if other := [path for model, path in found if not isinstance(model, Synthesizer)]:
+        raise MmganError(f"{other[0]}: this model makes no rows; give the checkpoint of a generator.")
     found.sort(key=lambda pair: pair[0].recipe["fold"])
     models, checkpoints = [model for model, _ in found], [path for _, path in found]
     folds = [model.recipe["fold"] for model in models]

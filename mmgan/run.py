@@ -18,15 +18,19 @@ from omegaconf import DictConfig, OmegaConf
 
 import mmgan
 from mmgan import plots
-from mmgan.callbacks import FolderCheckpoint, draw_like, fold_judge, logged
+from mmgan.callbacks import FolderCheckpoint, SampleCallback, draw_like, fold_judge, logged
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.data.dataset import Dataset
 from mmgan.data.folds import make_folds
+from mmgan.data.synthetic import rows_of_fold
 from mmgan.errors import MmganError
+from mmgan.evaluation import prediction, utility
 from mmgan.evaluation.score import MIN_ROWS
 from mmgan.models.base import Synthesizer
 from mmgan.models.checkpoint import build_model, load, read_checkpoint, write_checkpoint, write_light_checkpoint
-from mmgan.models.neural import NeuralSynthesizer
+from mmgan.models.phased import PhasedModel
+from mmgan.models.robust_classifier import RobustClassifier
+from mmgan.report import drawings
 from mmgan.run_folder import RunFolder
 
 # Checkpoints at the end of epochs, under one name, so that a run resumes at an epoch's beginning.
@@ -132,12 +136,14 @@ class Run:
     def train(self, folder: RunFolder, max_epochs: int, *, final: bool = False) -> tuple[int, float | None]:
         """Train once, with checkpoints; return length in epochs and score of the best (without inner split: the last, None)."""
         model, datamodule = self.build(final=final)
-        if not isinstance(model, NeuralSynthesizer):
+        if not isinstance(model, PhasedModel):
             return self._keep(model, datamodule, folder)
         scored = len(datamodule.monitor_indices) > 0
         best = FolderCheckpoint(folder.path, "best", monitor=model.monitor if scored else None, mode=model.mode, **KEEP)
         last = FolderCheckpoint(folder.path, "last", **KEEP)
         callbacks = [instantiate(node) for name, node in self.cfg.callbacks.items() if scored or name != "score"]
+        if not isinstance(model, Synthesizer):
+            callbacks = [callback for callback in callbacks if not isinstance(callback, SampleCallback)]
         trainer = self._trainer(folder, max_epochs, [*callbacks, best, last, RichProgressBar()], validate=scored)
         resume_from = str(folder.last) if self.cfg.resume and folder.last.exists() else None
         if resume_from and (done := read_checkpoint(resume_from)["epoch"] + 1) > max_epochs:
@@ -175,6 +181,12 @@ class Run:
         datamodule = make_datamodule(self.cfg, self.dataset, self.fold, final=final)
         model = build_model(plain(self.cfg.model), self.dataset.schema)
         model.fit_rows(*datamodule.rows(datamodule.fit_indices))
+        if self.cfg.data.synthetic is not None:
+            if not isinstance(model, RobustClassifier):
+                raise MmganError(
+                    f"data.synthetic: model={self.cfg.model.name} makes rows; only a classifier trains on them."
+                )
+            model.fit_synthetic(*rows_of_fold(self.cfg.data.synthetic, self.dataset, datamodule.fold))
         model.seed = self.cfg.seed
         model.recipe = self.recipe(final=final)
         return model, datamodule
@@ -202,9 +214,11 @@ class Run:
         return 0, fold_judge(datamodule, datamodule.monitor_indices, self.cfg.seed)(model)["score"]
 
     def score_fold(self, folder: RunFolder) -> dict[str, float]:
-        """Score the saved generator once against the fold's `val_indices` (if there are enough rows), and leave a picture."""
+        """Score the saved model once against the fold's `val_indices` (if there are enough rows), and leave a picture."""
         datamodule = make_datamodule(self.cfg, self.dataset, self.fold, final=True)
         model = load(folder.best)
+        if isinstance(model, RobustClassifier):
+            return self._score_classifier(model, datamodule, folder)
         x, y = datamodule.rows(datamodule.fit_indices, most=1000)  # enough for a picture
         picture = plots.overview(x, y, draw_like(model, y), y, self.dataset.schema.class_names)
         picture.savefig(folder.path / "samples.png", dpi=110)
@@ -212,6 +226,18 @@ class Run:
             return {}
         scores = fold_judge(datamodule, datamodule.fold.val_indices, seed=0)(model)
         return {name: round(float(value), 4) for name, value in scores.items()}
+
+    def _score_classifier(
+        self, model: RobustClassifier, datamodule: FoldDataModule, folder: RunFolder
+    ) -> dict[str, float]:
+        x, y = datamodule.rows(datamodule.fold.val_indices)
+        if not len(y):
+            return {}
+        answers = model.predict_probabilities(x)
+        schema = self.dataset.schema
+        matrix = utility.confusion(y, answers.argmax(1), schema.n_classes)
+        drawings.confusion(matrix, schema.class_names).savefig(folder.path / "confusion.png", dpi=110)
+        return {name: round(value, 4) for name, value in prediction.scores(y, answers).items()}
 
     def _trainer(
         self, folder: RunFolder, max_epochs: int, callbacks: list[L.Callback], *, validate: bool = True

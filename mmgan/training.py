@@ -8,6 +8,9 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
+from mmgan.models.checkpoint import load
+from mmgan.models.robust_classifier import RobustClassifier
+from mmgan.predictions import ensemble, write_predictions
 from mmgan.run import FitResult, chosen_folds, fit, fold_path, load_data
 
 
@@ -16,22 +19,29 @@ def train_folds(cfg: DictConfig) -> list[FitResult]:
     quiet_lightning()
     dataset = load_data(cfg)
     results = {fold: fit(cfg, dataset, fold, fold_path(cfg, "train", fold)) for fold in chosen_folds(cfg, dataset)}
-    print_results(results)
     first = next(iter(results.values())).folder
     shown = first.parent if str(cfg.fold) == "all" else first
+    models = [load(result.folder / "best.ckpt") for result in results.values()]
+    classifies = isinstance(models[0], RobustClassifier)
+    print_results(results, "answers" if classifies else "samples")
     console = Console()
     console.print(f"files:  {shown}", highlight=False, soft_wrap=True)
     console.print(f"watch:  tensorboard --logdir {shown}", highlight=False, soft_wrap=True)
-    console.print(f"next:   python synthesize.py ckpt={shown}", highlight=False, soft_wrap=True)
+    if not classifies:
+        console.print(f"next:   python synthesize.py ckpt={shown}", highlight=False, soft_wrap=True)
+    elif dataset.x_test is not None:
+        answers = ensemble(models, dataset.x_test)
+        write_predictions(shown / "predictions.csv", dataset.schema, answers)
+        console.print(f"x_test: {shown / 'predictions.csv'}", highlight=False, soft_wrap=True)
     return list(results.values())
 
 
-def print_results(results: dict[int, FitResult]) -> None:
-    """Print a row per fold, and mean and spread over several."""
+def print_results(results: dict[int, FitResult], what: str = "samples") -> None:
+    """Print a row per fold, and mean and spread over several; `what` of the models was scored."""
     # A fold with too few val_indices has no scores of its own.
     parts = list(dict.fromkeys(part for result in results.values() for part in result.metrics["scores"]))
-    table = Table(title="samples against the fold's own val_indices (1 is best)")
-    headings = {"indistinguishability": "indist."}  # the line of a terminal is short
+    table = Table(title=f"{what} against the fold's own val_indices" + " (1 is best)" * (what == "samples"))
+    headings = {"indistinguishability": "indist.", "calibration_error": "calibr. error"}  # a terminal's line is short
     for column in ("fold", "epochs", "inner score", *parts):
         table.add_column(headings.get(column, column), justify="right", no_wrap=True)
     for fold, result in results.items():

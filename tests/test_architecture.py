@@ -11,7 +11,7 @@ FLOORS = [  # from the ground up; a room is a module or a package of mmgan
     {"schema", "losses", "plots", "cli"},
     {"nets", "evaluation"},
     {"models", "data", "run_folder", "report"},
-    {"callbacks", "export"},
+    {"callbacks", "export", "predictions"},
     {"run"},
     {"training"},
     {"tuning", "judging"},

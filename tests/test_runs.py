@@ -13,7 +13,7 @@ import mmgan
 from mmgan.data.sources.pkl import pkl
 from mmgan.errors import MmganError
 from mmgan.models.checkpoint import read_checkpoint
-from mmgan.models.neural import DivergedError
+from mmgan.models.phased import DivergedError
 from mmgan.run import Run, chosen_folds, fit, load_data, make_datamodule
 from mmgan.run_folder import RunFolder, differing_keys, fold_folders
 from mmgan.training import train_folds

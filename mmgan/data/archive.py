@@ -1,5 +1,6 @@
 """Data files: read without running anything in them, written whole or not at all, as pickle or npz."""
 
+import csv
 import io
 import itertools
 import json
@@ -8,7 +9,7 @@ import pickle
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -141,6 +142,14 @@ def write_pickle(path: str | os.PathLike, content: Mapping[str, Any]) -> None:
     plain = _plain(content)
     with _replacing(path) as stream:
         pickle.dump(plain, stream, protocol=4)
+
+
+def write_csv(path: str | os.PathLike, rows: Iterable[Sequence[Any]]) -> None:
+    """Write rows of cells as comma-separated values; all of them or nothing."""
+    with _replacing(path) as stream:
+        text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        text.detach()  # and flushes; the stream is closed by whoever opened it
 
 
 def write_npz(path: str | os.PathLike, content: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from mmgan.data.folds import Fold, configured_folds, select_fold
 from mmgan.data.unpickler import as_array
 from mmgan.errors import MmganError
 from mmgan.evaluation.controls import CONTROLS
-from mmgan.evaluation.features import LabelledRows
+from mmgan.evaluation.features import LabelledRows, check_rows
 from mmgan.evaluation.table import REAL, FoldRows
 
 FORMS = "give a file of synthesize.py, or a dict with x_synth ({name: array}) and y_synth, or with a list of such dicts as folds"
@@ -169,6 +169,33 @@ def _synthetic_rows(entry: Mapping[str, Any], dataset: Dataset, where: str) -> L
         return x, np.array(dataset.schema.encode(labels.tolist()), dtype=np.int64)
     except MmganError as error:
         raise MmganError(f"{where}: {error}") from None
+
+
+def rows_of_fold(path: Any, dataset: Dataset, fold: Fold) -> LabelledRows:
+    """Return the synthetic rows of one fold of a file, to train on; raises MmganError where they are not made for that fold.
+
+    Rows that come from another fold's generator would bring rows of `val_indices` with them, so a fold's number is asked for.
+    """
+    path = Path(str(path))
+    content = read_archive(path)
+    entries, recipe = _entries(content, path), _recipe(content)
+    if recipe and recipe["fingerprint"] != dataset.fingerprint():
+        raise MmganError(f"{path} was made from other data than {dataset.source}; give a file made from these.")
+    made = [entry for entry in entries if entry.get("fold") == fold.fold]
+    if not made:
+        known = ", ".join(str(entry.get("fold", "none")) for entry in entries)
+        raise MmganError(
+            f"{path} has no rows of fold {fold.fold} (its folds: {known}); synthesize them from that fold."
+        )
+    where = f"{path}, fold {fold.fold}"
+    seen = as_array(made[0].get("train_indices", np.empty(0, np.int64)), f"{where}: train_indices")
+    if np.intersect1d(seen, fold.val_indices).size:
+        raise MmganError(
+            f"{where}: its generator saw rows of this fold's val_indices; give the data.split= of that file."
+        )
+    rows = _synthetic_rows(made[0], dataset, where)
+    check_rows(dataset.rows(fold.train_indices), rows, "synthetic")
+    return rows
 
 
 def judging_rows(dataset: Dataset, fold: Fold) -> tuple[LabelledRows, LabelledRows | None]:

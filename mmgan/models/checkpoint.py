@@ -57,8 +57,8 @@ def _save(content: dict[str, Any], target: str | Path) -> None:
     os.replace(temporary, target)
 
 
-def load(path: str | Path) -> Synthesizer:
-    """Return the trained synthesizer of a checkpoint, on the CPU and ready to `sample`.
+def load(path: str | Path) -> Any:
+    """Return the trained model of a checkpoint, on the CPU: a `Synthesizer` ready to `sample`, or a classifier.
 
     Raises MmganError if the file is missing, is no checkpoint of mmgan, or does not fit its own recipe.
     """

@@ -11,9 +11,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mmgan.losses.variational import gaussian_nll, kl_standard_normal, reparameterize
 from mmgan.models.base import Rows
-from mmgan.models.neural import Batch, NeuralSynthesizer, Phase
+from mmgan.models.neural import NeuralSynthesizer
 from mmgan.models.noise import BlockNoise
+from mmgan.models.phased import Batch, Phase
 from mmgan.nets.density import PosteriorDensity
+from mmgan.nets.fusion import ConcatFusion
 from mmgan.nets.multimodal import Classifier, Critic, Encoder, Generated, Generator
 from mmgan.schema import DataSchema
 
@@ -44,6 +46,7 @@ class VACWGAN(NeuralSynthesizer):
         weights: Mapping[str, Mapping[str, float]],
         optimizer: Mapping[str, Any],
         scaler: Callable[..., nn.Module],
+        fusion: Callable[[int, int], nn.Module] = ConcatFusion,
         sampling: str = "posterior",
         calibration_rows: int = 0,
     ):
@@ -54,7 +57,7 @@ class VACWGAN(NeuralSynthesizer):
         self.critic_steps = int(training["critic_steps"])
         self.kl_warmup = int(training["kl_warmup"])
         self.use_sampling(sampling)
-        self.encoder = Encoder(schema, latent_dim, **networks["encoder"])
+        self.encoder = Encoder(schema, latent_dim, fusion=fusion, **networks["encoder"])
         self.generator = Generator(schema, latent_dim, **networks["generator"])
         self.critic = Critic(schema, **networks["critic"])
         self.classifier = Classifier(schema, **networks["classifier"])

@@ -1,15 +1,122 @@
-"""Feature-level fusion of the modalities' vectors."""
+"""What several modalities say of one row becomes one statement; any of them may be missing.
+
+Each takes the modalities' features `mu` (B, M, width), how certain they are, `logvar` (the same shape; None where the fusion
+does not ask for it), and which are there, `present` (B, M) bool.
+"""
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from mmgan.errors import MmganError
+
+
+class Fused(NamedTuple):
+    """The fused features (B, width), and how much each modality counts, `weights` (B, M).
+
+    The weights of a row sum to 1; where no modality is present, they are 0.
+    """
+
+    features: Tensor
+    weights: Tensor
+
 
 class ConcatFusion(nn.Module):
-    """Concatenate, then mix linearly; a list of (B, width) -> (B, width)."""
+    """Concatenate, then mix linearly; a missing modality is zeros, and all that are there count alike."""
+
+    uses_uncertainty = False
 
     def __init__(self, n_modalities: int, width: int):
         super().__init__()
         self.mix = nn.Linear(n_modalities * width, width)
 
-    def forward(self, features: list[Tensor]) -> Tensor:
-        return self.mix(torch.cat(features, dim=1))
+    def forward(self, mu: Tensor, logvar: Tensor | None, present: Tensor) -> Fused:
+        return Fused(self.mix((mu * present[:, :, None]).flatten(1)), _shares(present.to(mu.dtype)))
+
+
+class GatedUncertaintyFusion(nn.Module):
+    """A mean weighted by alpha * softmax(1 / (uncertainty * temperature)) + (1 - alpha) * a learned gate's softmax.
+
+    Uncertainty is the mean standard deviation of a modality. Raises MmganError for a temperature that is not positive, or an
+    alpha outside 0 to 1.
+    """
+
+    uses_uncertainty = True
+
+    def __init__(
+        self, n_modalities: int, width: int, *, temperature: float = 1.0, alpha: float = 0.5, dropout: float = 0.1
+    ):
+        super().__init__()
+        if temperature <= 0 or not 0 <= alpha <= 1:
+            raise MmganError(
+                f"model.fusion: temperature={temperature} and alpha={alpha} are not possible;"
+                " give a temperature above 0, and an alpha from 0 to 1."
+            )
+        self.temperature = temperature
+        self.alpha = alpha
+        self.gate = nn.Sequential(
+            nn.Linear(n_modalities * width, width), nn.GELU(), nn.Dropout(dropout), nn.Linear(width, n_modalities)
+        )
+
+    def forward(self, mu: Tensor, logvar: Tensor, present: Tensor) -> Fused:
+        there = mu * present[:, :, None]
+        uncertainty = torch.exp(0.5 * logvar).mean(2)  # (B, M)
+        certain = _softmax(1 / ((uncertainty + 1e-6) * self.temperature), present)
+        weights = self.alpha * certain + (1 - self.alpha) * _softmax(self.gate(there.flatten(1)), present)
+        return Fused((weights[:, :, None] * there).sum(1), weights)
+
+
+class ProductOfExperts(nn.Module):
+    """The mean of the product of the modalities' Gaussians and N(0, I): precisions add up.
+
+    Paper: Wu & Goodman 2018, arXiv:1802.05335.
+    """
+
+    uses_uncertainty = True
+
+    def __init__(self, n_modalities: int, width: int):
+        super().__init__()
+
+    def forward(self, mu: Tensor, logvar: Tensor, present: Tensor) -> Fused:
+        precision = torch.exp(-logvar) * present[:, :, None]  # (B, M, width)
+        return Fused((precision * mu).sum(1) / (1 + precision.sum(1)), _shares(precision.mean(2)))
+
+
+class ProxyAttentionFusion(nn.Module):
+    """The uncertainty-weighted mean, a proxy for the row, attends to the modalities and takes from them what it lacks.
+
+    `gated` are the options of `GatedUncertaintyFusion`, whose weights are kept. Raises MmganError where the width is no
+    multiple of `heads`.
+    """
+
+    uses_uncertainty = True
+
+    def __init__(self, n_modalities: int, width: int, *, heads: int = 4, **gated: float):
+        super().__init__()
+        if width % heads:
+            raise MmganError(f"model.fusion.heads={heads}: give a divisor of the encoder's width, {width}.")
+        self.proxy = GatedUncertaintyFusion(n_modalities, width, **gated)
+        self.norm_proxy, self.norm_modalities = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
+
+    def forward(self, mu: Tensor, logvar: Tensor, present: Tensor) -> Fused:
+        proxy, weights = self.proxy(mu, logvar, present)
+        some = present.any(1, keepdim=True)
+        keys = self.norm_modalities(mu)
+        # A row without any modality would have a softmax over nothing: it attends to all, and the answer is dropped.
+        found, _ = self.attention(
+            self.norm_proxy(proxy)[:, None], keys, keys, key_padding_mask=some & ~present, need_weights=False
+        )
+        return Fused(proxy + found[:, 0] * some, weights)
+
+
+def _softmax(scores: Tensor, present: Tensor) -> Tensor:
+    """Return the softmax over the modalities that are present; zeros where there is none."""
+    lowest = torch.finfo(scores.dtype).min
+    return torch.softmax(scores.masked_fill(~present, lowest), dim=1) * present
+
+
+def _shares(amounts: Tensor) -> Tensor:
+    """Return (B, M) amounts over their sum; zeros where there is none."""
+    return amounts / amounts.sum(1, keepdim=True).clamp_min(1e-12)

@@ -4,16 +4,19 @@ All take and give `dict[str, Tensor]` in scaled units; `branch` holds the option
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from mmgan.errors import MmganError
+from mmgan.losses.variational import reparameterize
 from mmgan.nets.blocks import SLOPE, ConditionalLayerNorm, ConditionalResidualMLP, ResidualMLP, activation
 from mmgan.nets.fusion import ConcatFusion
 from mmgan.nets.modality import ModalityDecoder, ModalityEncoder, ModalityNoise
+from mmgan.nets.variational import ModalityDecoders, VariationalEncoders
 from mmgan.schema import DataSchema
 
 
@@ -29,18 +32,28 @@ class Trunk(nn.Module):
         norm: bool = True,
         dropout: float = 0.0,
         branch: dict[str, Any] | None = None,
+        fusion: Callable[[int, int], nn.Module] = ConcatFusion,
     ):
         super().__init__()
         self.names = tuple(schema.modalities)  # a ModuleDict would refuse names such as "type"
         self.branches = nn.ModuleList(
             ModalityEncoder(shape, width, norm=norm, **(branch or {})) for shape in schema.modalities.values()
         )
-        self.fusion = ConcatFusion(len(schema.modalities), width)
+        self.fusion = fusion(len(schema.modalities), width)
+        self.uncertainty = None
+        if self.fusion.uses_uncertainty:
+            self.uncertainty = nn.Linear(width, width)
+            nn.init.zeros_(self.uncertainty.weight)
+            nn.init.zeros_(self.uncertainty.bias)
         self.blocks = nn.Sequential(*[ResidualMLP(width, norm=norm, dropout=dropout) for _ in range(depth)])
 
-    def forward(self, x: dict[str, Tensor]) -> Tensor:
-        features = [activation(branch(x[name])) for name, branch in zip(self.names, self.branches, strict=True)]
-        return activation(self.blocks(self.fusion(features)))
+    def forward(self, x: dict[str, Tensor], present: Tensor | None = None) -> Tensor:
+        """Return features of rows {name: (B, *shape)}; what is not `present`, (B, M) bool, is not looked at."""
+        branches = zip(self.names, self.branches, strict=True)
+        mu = torch.stack([activation(branch(x[name])) for name, branch in branches], dim=1)  # (B, M, width)
+        present = torch.ones(mu.shape[:2], dtype=torch.bool, device=mu.device) if present is None else present
+        logvar = None if self.uncertainty is None else self.uncertainty(mu).clamp(-10, 10)
+        return activation(self.blocks(self.fusion(mu, logvar, present).features))
 
 
 class Encoder(nn.Module):
@@ -54,8 +67,8 @@ class Encoder(nn.Module):
         nn.init.zeros_(self.logvar.weight)
         nn.init.zeros_(self.logvar.bias)
 
-    def forward(self, x: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        h = self.trunk(x)
+    def forward(self, x: dict[str, Tensor], present: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        h = self.trunk(x, present)
         return self.mu(h), self.logvar(h).clamp(-10, 10)
 
 
@@ -161,3 +174,45 @@ class Classifier(nn.Module):
 
     def forward(self, x: dict[str, Tensor]) -> Tensor:
         return self.logits(self.trunk(x))
+
+
+class RobustOutput(NamedTuple):
+    """What a robust classifier says of rows: logits (B, K); per modality mu, logvar (B, M, width), rows rebuilt, weights (B, M)."""
+
+    logits: Tensor
+    mu: Tensor
+    logvar: Tensor
+    rebuilt: dict[str, Tensor]
+    weights: Tensor
+
+
+class RobustNetwork(nn.Module):
+    """Variational encoders of single modalities, fusion, residual blocks, logits; and decoders, each from its own modality.
+
+    While it trains, z is drawn from the modalities' posteriors; in evaluation it is their mean.
+    """
+
+    def __init__(
+        self,
+        schema: DataSchema,
+        *,
+        width: int,
+        depth: int,
+        dropout: float,
+        fusion: Callable[[int, int], nn.Module],
+        branch: dict[str, Any] | None = None,
+    ):
+        super().__init__()
+        self.encoders = VariationalEncoders(schema, width, dropout=dropout, branch=branch)
+        self.fusion = fusion(len(schema.modalities), width)
+        self.blocks = nn.Sequential(*[ResidualMLP(width, dropout=dropout) for _ in range(depth)])
+        self.logits = nn.Linear(width, schema.n_classes)
+        decoder = {key: value for key, value in (branch or {}).items() if key != "norm"}
+        self.decoders = ModalityDecoders(schema, width, **decoder)
+
+    def forward(self, x: dict[str, Tensor], present: Tensor) -> RobustOutput:
+        mu, logvar = self.encoders(x)
+        z = reparameterize(mu, logvar, torch.randn_like(mu)) if self.training else mu
+        fused = self.fusion(z, logvar, present)
+        logits = self.logits(activation(self.blocks(fused.features)))
+        return RobustOutput(logits, mu, logvar, self.decoders(z), fused.weights)

@@ -1,0 +1,158 @@
+"""A classifier of several modalities that survives when one of them is noisy or missing."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from mmgan.errors import MmganError
+from mmgan.evaluation.prediction import scores
+from mmgan.losses.classification import focal_cross_entropy
+from mmgan.losses.contrastive import CrossModalContrast
+from mmgan.losses.variational import kl_standard_normal
+from mmgan.models.base import Rows
+from mmgan.models.phased import Batch, Phase, PhasedModel
+from mmgan.nets.corruption import Corruption, mixed
+from mmgan.nets.multimodal import RobustNetwork, RobustOutput
+from mmgan.schema import DataSchema
+
+PREDICTED_ROWS = 512  # that go through the network together
+
+
+class RobustClassifier(PhasedModel):
+    """Per-modality variational encoders, uncertainty-aware fusion, class logits; with decoders and a contrastive term beside it.
+
+    Synthetic rows that `fit_synthetic` takes add a term of their own to each batch. `fade` is the share of the training over
+    which the weight of that term falls to zero; 0 keeps it.
+    """
+
+    monitor = "val/macro_f1"
+    mode = "max"
+
+    def __init__(
+        self,
+        schema: DataSchema,
+        *,
+        network: Mapping[str, Any],
+        fusion: Callable[[int, int], nn.Module],
+        corruption: Mapping[str, float],
+        loss: Mapping[str, Any],
+        contrast: Mapping[str, Any],
+        training: Mapping[str, Any],
+        weights: Mapping[str, Mapping[str, float]],
+        optimizer: Mapping[str, Any],
+        scaler: Callable[..., nn.Module],
+    ):
+        super().__init__(schema, scaler, weights, optimizer)
+        self.network = RobustNetwork(schema, fusion=fusion, **network)
+        self.contrast = CrossModalContrast(len(schema.modalities), int(network["width"]), **contrast)
+        self.corruption = Corruption(**corruption)
+        self.loss = {"gamma": float(loss["gamma"]), "smoothing": float(loss["smoothing"])}
+        self.balance = bool(loss["balance"])
+        self.mixup = float(training["mixup"])
+        self.kl_warmup = int(training["kl_warmup"])
+        self.fade = float(training["fade"])
+        average = get_ema_multi_avg_fn(float(training["ema_decay"]))
+        self.average = AveragedModel(self.network, multi_avg_fn=average, use_buffers=True)
+        self.register_buffer("class_weights", torch.ones(schema.n_classes))
+        self._synthetic: tuple[Batch, Tensor] | None = None
+        self._validated: list[tuple[Tensor, Tensor]] = []
+
+    def fit_rows(self, x: Rows, y: np.ndarray) -> None:
+        super().fit_rows(x, y)
+        if self.balance:
+            counts = torch.from_numpy(self._class_counts).float()
+            self.class_weights.copy_(counts.sum() / counts.clamp_min(1) / (counts > 0).sum())
+
+    def fit_synthetic(self, x: Rows, y: np.ndarray) -> None:
+        """Take synthetic rows in physical units with class indices (n,), to train on beside the real ones."""
+        self._synthetic = {name: torch.from_numpy(value) for name, value in x.items()}, torch.from_numpy(y)
+
+    def phases(self) -> list[Phase]:
+        return [Phase("classifier", (self.network, self.contrast), self.terms)]
+
+    def terms(self, x: Batch, labels: Tensor) -> dict[str, Tensor]:
+        """Terms of the one phase: how well classes, each modality from itself, and modalities from one another are known."""
+        terms = self._terms(x, labels)
+        if self._synthetic is not None:
+            rows, y = self._synthetic
+            chosen = torch.randint(len(y), (len(labels),))
+            drawn = self.scaler({name: value[chosen].to(self.device) for name, value in rows.items()})
+            terms["synthetic"] = self._terms(drawn, y[chosen].to(self.device))["classification"]
+        return terms
+
+    def _terms(self, x: Batch, labels: Tensor) -> dict[str, Tensor]:
+        clean, partner, share = mixed(x, self.mixup)
+        seen, present = self.corruption(clean)
+        out = self.network(seen, present)
+        weighted = [share * self._classification(out.logits, labels)]
+        weighted += [(1 - share) * self._classification(out.logits, labels[partner])] if share < 1 else []
+        rebuilt = [((out.rebuilt[k] - clean[k]).square().flatten(1).mean(1)) for k in clean]  # (B,) each
+        there = present.to(out.mu.dtype)
+        return {
+            "classification": sum(weighted),
+            "reconstruction": (torch.stack(rebuilt, dim=1) * there).sum() / there.sum(),
+            "kl": kl_standard_normal(out.mu[present], out.logvar[present]),
+            "contrastive": self.contrast(out.mu, labels, present),
+        }
+
+    def _classification(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return focal_cross_entropy(logits, labels, alpha=self.class_weights if self.balance else None, **self.loss)
+
+    def weight(self, phase: str, term: str) -> float:
+        """The KL weight grows to its value over `kl_warmup` batches; that of synthetic rows falls over the `fade`."""
+        weight = self.weights[phase][term]
+        if term == "kl":
+            return weight * min(1.0, self.global_step / max(self.kl_warmup, 1))
+        if term == "synthetic" and self.fade > 0:
+            length = self.trainer.max_epochs * self.trainer.num_training_batches
+            return weight * max(0.0, 1.0 - self.global_step / (self.fade * length))
+        return weight
+
+    def after_batch(self, x: Batch, labels: Tensor) -> None:
+        self.average.update_parameters(self.network)
+
+    def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
+        x, labels = self.rows(batch)
+        self._validated.append((self._answer(x).logits.softmax(1), labels))
+
+    def on_validation_epoch_end(self) -> None:
+        answers, labels = (torch.cat(parts).cpu().numpy() for parts in zip(*self._validated, strict=True))
+        self._validated.clear()
+        self.log_dict({f"val/{name}": value for name, value in scores(labels, answers).items()})
+
+    def predict_probabilities(self, x: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return class probabilities (n, K) of rows {name: (n, *shape)} in physical units; modalities may be missing.
+
+        Raises MmganError for rows without any known modality, or of wrong shapes.
+        """
+        n, given = self._given(x)
+        parts = []
+        with self.evaluating():
+            for start in range(0, n, PREDICTED_ROWS):
+                rows = {name: self.tensor(value[start : start + PREDICTED_ROWS]) for name, value in given.items()}
+                parts.append(self._answer(self.scaler(rows), list(x)).logits.softmax(1).cpu().numpy())
+        return np.concatenate(parts)
+
+    def _given(self, x: Mapping[str, np.ndarray]) -> tuple[int, Rows]:
+        """Return the number of rows and all modalities, zeros where one is missing."""
+        known = {name: np.asarray(value) for name, value in x.items() if name in self.schema.modalities}
+        if not known or len(known) < len(x):
+            raise MmganError(
+                f"the rows have {list(x)}; give at least one of {list(self.schema.modalities)}, and no other."
+            )
+        n = len(next(iter(known.values())))
+        filled = {
+            name: known.get(name, np.zeros((n, *shape), np.float32)) for name, shape in self.schema.modalities.items()
+        }
+        self.schema.check_rows(filled)
+        return n, filled
+
+    def _answer(self, x: Batch, names: list[str] | None = None) -> RobustOutput:
+        """Return what the averaged network says of scaled rows, of which only the modalities `names` are looked at."""
+        there = [names is None or name in names for name in self.schema.modalities]
+        rows = len(next(iter(x.values())))
+        return self.average(x, torch.tensor(there, device=self.device).expand(rows, -1))

@@ -1,0 +1,179 @@
+"""The classifier: what it learns, answers without a modality, does with synthetic rows, and writes."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import compose, content, rows_of
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import mmgan
+from mmgan.data.archive import write_pickle
+from mmgan.errors import MmganError
+from mmgan.evaluation.prediction import calibration_error, scores
+from mmgan.export import synthesize
+from mmgan.predictions import ensemble, write_predictions
+from mmgan.run import Run, load_data
+from mmgan.training import train_folds
+
+LONG = ["final=true", "trainer.max_epochs=8", "data.steps_per_epoch=12", "data.batch_size=32"]
+
+
+@pytest.fixture(scope="module")
+def data_file(tmp_path_factory):
+    """160 rows, two modalities, 4 classes, and 20 test rows."""
+    path = tmp_path_factory.mktemp("data") / "data.pkl"
+    y = np.arange(20) % 4
+    shapes = {name: value.shape[1:] for name, value in content()["x_train"].items()}
+    write_pickle(path, content(rows=160, class_names=["a,b", "c", "d", "e"], x_test=rows_of(shapes, y, 5)))
+    return path
+
+
+def config(path, *overrides):
+    return compose("train", "model=robust_classifier", *overrides, path=path)
+
+
+@pytest.fixture(scope="module")
+def trained(data_file, tmp_path_factory):
+    """Folds 1 to 5 of a training long enough to learn something."""
+    out = tmp_path_factory.mktemp("runs") / "all"
+    cfg = config(data_file, "fold=all", f"out_dir={out}", *LONG)
+    return train_folds(cfg), load_data(cfg), out
+
+
+def test_it_learns_and_says_how_well(trained):
+    results, _, out = trained
+    metrics = json.loads((out / "fold1" / "metrics.json").read_text())
+    assert metrics["scores"].keys() == {"macro_f1", "accuracy", "calibration_error"}
+    assert np.mean([result.metrics["scores"]["macro_f1"] for result in results]) > 0.5  # chance is .25
+    assert (out / "fold1" / "confusion.png").exists()
+
+
+def test_it_answers_without_a_modality(trained):
+    results, dataset, _ = trained
+    model = mmgan.load(results[0].folder / "best.ckpt")
+    x, y = dataset.x_train, dataset.y_train
+    full = model.predict_probabilities(x)
+    assert full.shape == (160, 4) and full.sum(1) == pytest.approx(np.ones(160), abs=1e-5)
+    for name in x:
+        alone = model.predict_probabilities({name: x[name]})
+        assert scores(y, alone)["macro_f1"] > 0.4 and not np.allclose(alone, full)
+    np.testing.assert_allclose(
+        model.predict_probabilities({k: v[:3] for k, v in x.items()}), full[:3], rtol=1e-4, atol=1e-6
+    )
+    with pytest.raises(MmganError, match="at least one of"):
+        model.predict_probabilities({})
+    with pytest.raises(MmganError, match="at least one of"):
+        model.predict_probabilities({"spec": x["spec"], "other": x["env"]})
+    with pytest.raises(MmganError, match="shape"):
+        model.predict_probabilities({"spec": x["spec"][:, :2]})
+
+
+def test_predictions_of_the_test_rows_are_those_of_the_folds_together(trained):
+    results, dataset, out = trained
+    answers = ensemble([mmgan.load(result.folder / "best.ckpt") for result in results], dataset.x_test)
+    with open(out / "predictions.csv", newline="") as stream:
+        lines = list(csv.DictReader(stream))
+    assert list(lines[0]) == ["index", "label", "confidence", "spread", "p_a,b", "p_c", "p_d", "p_e"]
+    assert [int(line["index"]) for line in lines] == list(range(20))
+    for i, line in enumerate(lines):
+        best = answers[:, i].mean(0).argmax()
+        assert int(line["label"]) == dataset.schema.labels[best]
+        assert float(line["confidence"]) == pytest.approx(answers[:, i, best].mean(), abs=1e-5)
+        assert float(line["spread"]) == pytest.approx(answers[:, i, best].std(ddof=1), abs=1e-5)
+        assert sum(float(line[f"p_{name}"]) for name in ("a,b", "c", "d", "e")) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_lone_model_has_no_spread(trained, tmp_path):
+    _, dataset, _ = trained
+    write_predictions(tmp_path / "p.csv", dataset.schema, np.full((1, 2, 4), 0.25))
+    assert (tmp_path / "p.csv").read_text().splitlines()[1] == "0,0,0.250000,,0.250000,0.250000,0.250000,0.250000"
+
+
+def test_every_parameter_moves_and_the_same_seed_gives_the_same_model(data_file, tmp_path):
+    states = []
+    for place in ("a", "b"):
+        cfg = config(data_file, f"out_dir={tmp_path / place}")
+        before = dict(Run(cfg, load_data(cfg), 1).build()[0].state_dict())
+        (result,) = train_folds(cfg)
+        states.append(mmgan.load(result.folder / "last.ckpt").state_dict())
+    assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+    events = EventAccumulator(str(result.folder)).Reload().Tags()["scalars"]
+    assert {"val/macro_f1", "val/calibration_error", "classifier/contrastive", "classifier/kl"} <= set(events)
+    assert not [tag for tag in events if "score" in tag]  # those are of samples
+    trainable = [key for key in before if key.startswith(("network.", "contrast."))]
+    still = [key for key in trainable if torch.equal(before[key], states[0][key])]
+    assert len(trainable) > 30 and not still
+
+
+# -- synthetic rows -----------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def synthetic(data_file, tmp_path_factory):
+    """A file with synthetic rows of fold 1."""
+    folder = tmp_path_factory.mktemp("synthetic")
+    train_folds(compose("train", "model=jitter", f"out_dir={folder / 'fold1'}", path=data_file))
+    return synthesize(compose("synthesize", f"ckpt={folder}", f"out={folder / 'augmented.pkl'}"))
+
+
+def test_synthetic_rows_add_a_term_whose_weight_fades(data_file, synthetic, tmp_path):
+    options = [f"data.synthetic={synthetic}", "model.training.fade=0.5", "trainer.max_epochs=4"]
+    cfg = config(data_file, f"out_dir={tmp_path / 'run'}", *options)
+    (result,) = train_folds(cfg)
+    events = EventAccumulator(str(result.folder)).Reload()
+    assert "classifier/synthetic" in events.Tags()["scalars"]
+    model, _ = Run(cfg, load_data(cfg), 1).build()
+    model.trainer = type("T", (), {"max_epochs": 4, "num_training_batches": 2, "global_step": 0})()
+    weights = []
+    for step in range(8):
+        model.trainer.global_step = step
+        weights.append(model.weight("classifier", "synthetic"))
+    full = cfg.model.weights.classifier.synthetic
+    assert weights == pytest.approx([full * max(0, 1 - step / 4) for step in range(8)])
+
+
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        ({"folds": []}, "holds no synthetic rows"),
+        ({"fold": 2}, "has no rows of fold 1"),
+        ({"train_indices": np.arange(160)}, "saw rows of this fold's val_indices"),
+        ({"y_synth": np.full(128, 9)}, "none of the data's labels"),
+        ({"fingerprint": "other"}, "made from other data"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_synthetic_rows_that_do_not_belong_to_the_fold_are_refused(data_file, synthetic, tmp_path, change, told):
+    from mmgan.data.archive import read_archive
+
+    file = read_archive(synthetic)
+    if "folds" in change:
+        file["folds"] = change["folds"]
+    elif "fingerprint" in change:
+        file["meta"]["recipe"] = {**file["meta"]["recipe"], **change}
+    else:
+        file["folds"][0] = {**file["folds"][0], **change}
+    write_pickle(tmp_path / "bad.pkl", file)
+    with pytest.raises(MmganError, match=told):
+        train_folds(config(data_file, f"data.synthetic={tmp_path / 'bad.pkl'}", f"out_dir={tmp_path / 'run'}"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_generator_does_not_train_on_synthetic_rows_and_a_classifier_makes_none(
+    data_file, synthetic, trained, tmp_path
+):
+    with pytest.raises(MmganError, match="only a classifier trains on them"):
+        train_folds(compose("train", f"data.synthetic={synthetic}", f"out_dir={tmp_path / 'run'}", path=data_file))
+    with pytest.raises(MmganError, match="makes no rows"):
+        synthesize(compose("synthesize", f"ckpt={trained[0][0].folder}"))
+
+
+# -- how good answers are -----------------------------------------------------------------------------------------------
+def test_calibration_error_by_hand():
+    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.3, 0.7], [0.3, 0.7]])
+    # Bin of .9: half right, .4 too sure; bin of .7: all right, .3 too unsure; each holds half of the rows.
+    assert calibration_error(np.array([0, 1, 1, 1]), probabilities) == pytest.approx(0.5 * 0.4 + 0.5 * 0.3)
+    assert calibration_error(np.array([0, 1]), np.eye(2)) == 0
+    found = scores(np.array([0, 1, 1, 1]), probabilities)
+    assert found["accuracy"] == 0.75 and found["macro_f1"] == pytest.approx((2 / 3 + 4 / 5) / 2)
