@@ -53,6 +53,7 @@ class SynthesizeOptions:
     n_per_class: int | None = None
     balance: bool = False
     sampling: str | None = None
+    given: Any = None
     seed: int = 0
     threads: int = 1
     out: str | None = None

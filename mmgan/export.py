@@ -131,13 +131,30 @@ def _fold_entry(model: Synthesizer, path: Path, dataset: Dataset, cfg: DictConfi
         "train_indices": fold.train_indices,
         "val_indices": fold.val_indices,
         **extra,
-        "x_synth": model.sample(dataset.schema.decode(labels), seed=cfg.seed),
+        "x_synth": _rows(model, fold, dataset, labels, cfg),
         "y_synth": np.array(dataset.schema.decode(labels)),
         "best_params": model.recipe.get("best_params", {}),
         "scores": json.loads(metrics.read_text())["scores"] if metrics.exists() else {},
         "model": model.recipe["model"]["name"],
         "seed": cfg.seed,
     }
+
+
+def _rows(model: Synthesizer, fold: Fold, dataset: Dataset, labels: np.ndarray, cfg: DictConfig) -> dict[str, Any]:
+    """Return a synthetic row for each class index, with `given=` the named modalities of training rows, in turn."""
+    wanted = dataset.schema.decode(labels)
+    if cfg.given is None:
+        return model.sample(wanted, seed=cfg.seed)
+    chosen = np.empty(len(labels), np.int64)
+    for k in np.unique(labels):
+        own = fold.train_indices[dataset.y_train[fold.train_indices] == k]
+        if not len(own):
+            raise MmganError(f"given={cfg.given}: class {dataset.schema.labels[k]} has no training row to be given.")
+        chosen[labels == k] = np.resize(own, (labels == k).sum())
+    names = [cfg.given] if isinstance(cfg.given, str) else list(cfg.given)
+    if unknown := [name for name in names if name not in dataset.x_train]:
+        raise MmganError(f"given={unknown[0]}: the data have {', '.join(dataset.x_train)}.")
+    return model.complete({name: dataset.x_train[name][chosen] for name in names}, wanted, seed=cfg.seed)
 
 
 def _file_content(dataset: Dataset, entries: list[dict[str, Any]], recipe: dict[str, Any]) -> dict[str, Any]:

@@ -53,6 +53,15 @@ class DataSchema:
             raise MmganError(f"the modalities differ in their number of rows: {lengths}; give the same rows to each.")
         return next(iter(lengths.values()))
 
+    def check_some(self, x: Mapping[str, Any]) -> int:
+        """Return the number of rows in `x`, which has some modalities and not all; raise MmganError as `check_rows` does."""
+        given = {name: shape for name, shape in self.modalities.items() if name in x}
+        if not given or len(given) < len(x) or len(given) == len(self.modalities):
+            raise MmganError(
+                f"the rows have modalities {sorted(x)}; give some of {sorted(self.modalities)}, and not all of them."
+            )
+        return DataSchema(given, self.labels, self.class_names).check_rows(x)
+
     def encode(self, labels: Iterable[int | str]) -> list[int]:
         """Return the class indices of the user's own labels; raise MmganError for a label that the data do not have."""
         index = {label: k for k, label in enumerate(self.labels)}

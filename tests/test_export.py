@@ -256,6 +256,19 @@ def test_every_sampling_and_its_default(runs, tmp_path):
     )
 
 
+def test_given_modalities_are_those_of_training_rows_of_the_class(runs, tmp_path):
+    file = read_archive(export(runs / "fold1", tmp_path / "a.pkl", "given=spec", "ratio=1.5"))
+    (entry,) = file["folds"]
+    real = {row.tobytes(): i for i, row in enumerate(file["x_train"]["spec"])}
+    rows = [real[row.tobytes()] for row in entry["x_synth"]["spec"]]
+    assert set(rows) <= set(entry["train_indices"]) and (file["y_train"][rows] == entry["y_synth"]).all()
+    assert not {row.tobytes() for row in entry["x_synth"]["env"]} & {row.tobytes() for row in file["x_train"]["env"]}
+    with pytest.raises(MmganError, match="given=smell: the data have spec, env"):
+        export(runs / "fold1", tmp_path / "b.pkl", "given=smell")
+    with pytest.raises(MmganError, match="not all of them"):
+        export(runs / "fold1", tmp_path / "b.pkl", "given=[spec,env]")
+
+
 def test_wanted_labels():
     cfg = compose("synthesize", "ckpt=x", "balance=true")
     assert wanted_labels(np.array([0, 0, 0, 2]), 3, cfg).tolist() == [1, 1, 1, 2, 2]

@@ -1,5 +1,6 @@
 """Losses against their closed forms."""
 
+import itertools
 import math
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
 from mmgan.losses.adversarial import RelativisticR1R2, WassersteinGP, gradient_penalty, input_gradient_norm, mix
-from mmgan.losses.variational import gaussian_nll, kl_standard_normal, reparameterize
+from mmgan.losses.variational import gaussian_nll, kl_standard_normal, log_likelihood, reparameterize
 
 
 @pytest.fixture(autouse=True)
@@ -104,3 +105,11 @@ def test_gaussian_nll_is_that_of_torch_distributions_and_counts_a_wide_modality_
     mean, log_std = ({name: torch.randn_like(value) for name, value in x.items()} for _ in range(2))
     expected = [-Normal(mean[k], log_std[k].exp()).log_prob(x[k]).mean() - 0.5 * math.log(2 * math.pi) for k in x]
     torch.testing.assert_close(gaussian_nll(x, mean, log_std), sum(expected) / 2)
+
+
+def test_the_log_likelihood_of_every_row_under_every_gaussian():
+    x, mean, log_std = torch.randn(4, 2, 3), torch.randn(5, 2, 3), torch.randn(5, 2, 3)
+    found = log_likelihood(x, mean, log_std)
+    for i, j in itertools.product(range(4), range(5)):
+        density = torch.distributions.Normal(mean[j], log_std[j].exp()).log_prob(x[i]).sum()
+        assert float(found[i, j]) == pytest.approx(float(density) + 6 / 2 * math.log(2 * math.pi), rel=1e-5)

@@ -247,6 +247,26 @@ def test_rows_near_given_rows_or_a_sentence(run):
         model.resample(x | {"env": x["env"][:, :1]}, labels)
 
 
+def test_a_modality_for_another_or_a_sentence(run):
+    model, labels = run.model, ["run"] * 70 + ["rest"] * 3
+    x = {"spec": rows_of(TWO, np.repeat([1, 2], [70, 3]))["spec"]}
+    if not isinstance(model, NeuralSynthesizer):
+        with pytest.raises(MmganError, match="one modality for another"):
+            model.complete(x, labels)
+        return
+    rows = model.complete(x, labels, seed=4)
+    assert rows.keys() == TWO.keys() and rows["spec"].tobytes() == x["spec"].tobytes()
+    assert rows["env"].shape == (73, *TWO["env"]) and (rows["env"] >= 0).all()
+    assert same(rows, model.complete(x, labels, seed=4)) and not same(rows, model.complete(x, labels, seed=5))
+    few = model.complete({"spec": x["spec"][:2]}, labels[:2], seed=4)
+    assert all(few[name].tobytes() == rows[name][:2].tobytes() for name in rows)
+    for wrong in ({}, rows, {"other": x["spec"]}, {"spec": x["spec"][:, :1]}):
+        with pytest.raises(MmganError, match=r"modalities|shape"):
+            model.complete(wrong, labels)
+    with pytest.raises(MmganError, match="73 rows"):
+        model.complete(x, labels[:-1])
+
+
 # -- on disk ------------------------------------------------------------------------------------------------------------
 def test_a_loaded_model_draws_the_same_bytes(run, tmp_path):
     path = tmp_path / "best.pth"

@@ -21,3 +21,12 @@ def gaussian_nll(x: dict[str, Tensor], mean: dict[str, Tensor], log_std: dict[st
     """
     terms = [(0.5 * ((x[k] - mean[k]) * torch.exp(-log_std[k])).square() + log_std[k]).mean() for k in x]
     return torch.stack(terms).mean()
+
+
+def log_likelihood(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
+    """Return (B, N): the log-likelihood, up to its constant, of each row x (B, *shape) under N(mean, exp(log_std)^2), (N, *shape)."""
+    x, mean, log_std = (value.flatten(1).double() for value in (x, mean, log_std))
+    precision = torch.exp(-2 * log_std)  # (N, values)
+    # The square multiplied out, in double precision: (B, N, values) would not fit into memory.
+    squared = x.square() @ precision.T - 2 * x @ (mean * precision).T + (mean.square() * precision).sum(1)
+    return -0.5 * squared - log_std.sum(1)

@@ -1,7 +1,7 @@
 """What every generator is: labels in, a dict of named modality arrays out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,26 @@ class Synthesizer(ABC):
 
     def resample(self, x: Mapping[str, np.ndarray], labels: Iterable[int | str], *, seed: int = 0) -> Rows:
         """Draw one row near each given row, {name: (n, *shape)}; raises MmganError where the model cannot."""
-        n = self.schema.check_rows(x)
+        return self._drawn_for(x, self.schema.check_rows(x), labels, seed, self._resample)
+
+    def complete(self, x: Mapping[str, np.ndarray], labels: Iterable[int | str], *, seed: int = 0) -> Rows:
+        """Draw for each given row, {name: (n, *shape)} of some modalities, the others; returns all, those given unchanged.
+
+        Raises MmganError for rows that have no modality, an unknown one, or all, and where the model cannot.
+        """
+        n = self.schema.check_some(x)
+        drawn = self._drawn_for(x, n, labels, seed, self._complete)
+        return drawn | {name: np.array(value, np.float32) for name, value in x.items()}
+
+    def _drawn_for(
+        self,
+        x: Mapping[str, np.ndarray],
+        n: int,
+        labels: Iterable[int | str],
+        seed: int,
+        draw: Callable[[Rows, int, BlockNoise], Rows],
+    ) -> Rows:
+        """Draw a row for each of the n rows `x`, block by block."""
         indices = self._indices(labels)
         if len(indices) != n:
             raise MmganError(f"{n} rows were given with {len(indices)} labels; give one label per row.")
@@ -54,7 +73,7 @@ class Synthesizer(ABC):
             for label, block, rows in _blocks(indices):
                 padded = np.resize(rows, BLOCK_ROWS)  # rows repeat until the block is full
                 near = {name: np.asarray(value)[padded] for name, value in x.items()}
-                yield rows, self._resample(near, label, BlockNoise(seed, label, block))
+                yield rows, draw(near, label, BlockNoise(seed, label, block))
 
         return self._collect(indices, drawn())
 
@@ -69,6 +88,10 @@ class Synthesizer(ABC):
     def _resample(self, x: Rows, label: int, noise: BlockNoise) -> Rows:
         """Return 64 rows near the 64 rows `x` of class `label`."""
         raise MmganError(f"{type(self).__name__} cannot draw rows near given rows; use sample.")
+
+    def _complete(self, x: Rows, label: int, noise: BlockNoise) -> Rows:
+        """Return 64 rows of class `label`, all modalities, that fit the 64 rows `x` of some of them."""
+        raise MmganError(f"{type(self).__name__} cannot draw one modality for another; use a model with an encoder.")
 
     def _indices(self, labels: Iterable[int | str]) -> np.ndarray:
         indices = np.asarray(self.schema.encode(labels), dtype=np.int64)

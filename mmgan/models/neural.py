@@ -53,6 +53,10 @@ class NeuralSynthesizer(PhasedModel, Synthesizer):
         """Return scaled rows near the scaled rows `x`."""
         raise MmganError(f"{type(self).__name__} has no encoder, so it cannot draw rows near given rows.")
 
+    def regenerate_missing(self, x: Batch, labels: Tensor, noise: BlockNoise) -> Batch:
+        """Return scaled rows, all modalities, that fit the scaled rows `x` of some of them."""
+        raise MmganError(f"{type(self).__name__} cannot draw one modality for another; use a model with an encoder.")
+
     def after_epoch(self) -> None:
         if self.marginals is not None:
             self._calibrate()
@@ -69,6 +73,10 @@ class NeuralSynthesizer(PhasedModel, Synthesizer):
     def _resample(self, x: Rows, label: int, noise: BlockNoise) -> Rows:
         given = {name: self.tensor(value) for name, value in x.items()}
         return self._evaluated(label, lambda labels: self.regenerate(self.scaler(given), labels, noise))
+
+    def _complete(self, x: Rows, label: int, noise: BlockNoise) -> Rows:
+        given = {name: self.tensor(value) for name, value in x.items()}
+        return self._evaluated(label, lambda labels: self.regenerate_missing(self.scaler(given), labels, noise))
 
     def _evaluated(self, label: int, draw: Callable[[Tensor], Batch]) -> Rows:
         with self.evaluating():

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from mmgan.losses.variational import gaussian_nll, kl_standard_normal, reparameterize
+from mmgan.losses.variational import gaussian_nll, kl_standard_normal, log_likelihood, reparameterize
 from mmgan.models.base import Rows
 from mmgan.models.neural import NeuralSynthesizer
 from mmgan.models.noise import BlockNoise
@@ -20,6 +20,8 @@ from mmgan.nets.multimodal import Classifier, Critic, Encoder, Generated, Genera
 from mmgan.schema import DataSchema
 
 MAX_EXEMPLARS = 10_000
+CANDIDATE_BLOCKS = 32  # of 64 latents each, among which a modality that is given chooses
+TEMPER = 0.05
 ENCODED_ROWS = 128  # that go through E together at the end of an epoch
 
 
@@ -130,16 +132,31 @@ class VACWGAN(NeuralSynthesizer):
         self.log("critic/adversarial_held_out", self.adversarial.critic_loss(on_real, on_fake), batch_size=len(labels))
 
     def generate(self, labels: Tensor, noise: BlockNoise) -> Batch:
-        z = self.tensor(noise.normal((self.latent_dim,)))
-        if self.sampling == "posterior":
-            z = self.density.from_mixture(int(labels[0]), z, self.tensor(noise.uniform()))
-        elif self.sampling == "density":
-            z = self.density.from_gaussian(int(labels[0]), z)
-        return self._rows(z, labels, noise)
+        return self._rows(self._latents(int(labels[0]), noise), labels, noise)
 
     def regenerate(self, x: Batch, labels: Tensor, noise: BlockNoise) -> Batch:
         mu, logvar = self.encoder(x)
         return self._rows(reparameterize(mu, logvar, self.tensor(noise.normal((self.latent_dim,)))), labels, noise)
+
+    def regenerate_missing(self, x: Batch, labels: Tensor, noise: BlockNoise) -> Batch:
+        """Draw z from where `sampling` takes it, and keep what explains the given modalities (importance resampling).
+
+        Values of a row are far from independent given z, so their likelihood counts `TEMPER` times: with all of its weight a row
+        would have a single explanation, and what is drawn for it too little spread.
+        """
+        z = torch.cat([self._latents(int(labels[0]), noise) for _ in range(CANDIDATE_BLOCKS)])
+        candidates = self.average(z, labels[:1].expand(len(z)), z.new_zeros(len(z), self.generator.noise_dim))
+        fit = sum(log_likelihood(x[k], candidates.mean[k], candidates.log_std[k]) for k in x)  # (64, candidates)
+        chosen = torch.cumsum(torch.softmax(TEMPER * fit.double(), dim=1), dim=1)
+        place = torch.searchsorted(chosen, self.tensor(noise.uniform())[:, None].double())[:, 0].clamp(max=len(z) - 1)
+        return self._rows(z[place], labels, noise)
+
+    def _latents(self, label: int, noise: BlockNoise) -> Tensor:
+        """Draw z (64, latent_dim) of one class, as `sampling` says."""
+        z, choice = self.tensor(noise.normal((self.latent_dim,))), self.tensor(noise.uniform())
+        if self.sampling == "posterior":
+            return self.density.from_mixture(label, z, choice)
+        return self.density.from_gaussian(label, z) if self.sampling == "density" else z
 
     def _rows(self, z: Tensor, labels: Tensor, noise: BlockNoise) -> Batch:
         return self.average(z, labels, self.tensor(noise.normal((self.generator.noise_dim,)))).rows

@@ -190,8 +190,8 @@ class ModalityScaler(nn.Module):
             scaler.fit(x[name])
 
     def forward(self, x: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Scale rows of every modality."""
-        return {name: scaler(x[name]) for name, scaler in zip(self.names, self.scalers, strict=True)}
+        """Scale rows of every modality that `x` has."""
+        return {name: scaler(x[name]) for name, scaler in zip(self.names, self.scalers, strict=True) if name in x}
 
     def inverse(self, z: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return rows of every modality in physical units."""
