@@ -2,6 +2,7 @@
 
 import platform
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -141,9 +142,7 @@ class Run:
         scored = len(datamodule.monitor_indices) > 0
         best = FolderCheckpoint(folder.path, "best", monitor=model.monitor if scored else None, mode=model.mode, **KEEP)
         last = FolderCheckpoint(folder.path, "last", **KEEP)
-        callbacks = [instantiate(node) for name, node in self.cfg.callbacks.items() if scored or name != "score"]
-        if not isinstance(model, Synthesizer):
-            callbacks = [callback for callback in callbacks if not isinstance(callback, SampleCallback)]
+        callbacks = self._callbacks(model, [name for name in self.cfg.callbacks if scored or name != "score"])
         trainer = self._trainer(folder, max_epochs, [*callbacks, best, last, RichProgressBar()], validate=scored)
         resume_from = str(folder.last) if self.cfg.resume and folder.last.exists() else None
         if resume_from and (done := read_checkpoint(resume_from)["epoch"] + 1) > max_epochs:
@@ -156,10 +155,10 @@ class Run:
             return trainer.current_epoch, None
         return read_checkpoint(best.best_model_path)["epoch"] + 1, float(best.best_model_score)
 
-    def train_trial(self, folder: RunFolder, max_epochs: int, pruning: L.Callback) -> float:
+    def train_trial(self, folder: RunFolder, max_epochs: int, pruning: Callable[[str], L.Callback]) -> float:
         """Train once as a sweep's trial, with neither checkpoints nor pictures nor bar, and return the last score."""
         model, datamodule = self.build()
-        trainer = self._trainer(folder, max_epochs, [instantiate(self.cfg.callbacks.score), pruning])
+        trainer = self._trainer(folder, max_epochs, [*self._callbacks(model, ["score"]), pruning(model.monitor)])
         with logged(trainer):
             trainer.fit(model, datamodule=datamodule)
         return float(trainer.callback_metrics[model.monitor])
@@ -238,6 +237,11 @@ class Run:
         matrix = utility.confusion(y, answers.argmax(1), schema.n_classes)
         drawings.confusion(matrix, schema.class_names).savefig(folder.path / "confusion.png", dpi=110)
         return {name: round(value, 4) for name, value in prediction.scores(y, answers).items()}
+
+    def _callbacks(self, model: PhasedModel, names: Sequence[str]) -> list[L.Callback]:
+        """Return these callbacks of the configuration; of a model that makes no samples, without those that look at them."""
+        callbacks = [instantiate(self.cfg.callbacks[name]) for name in names]
+        return [c for c in callbacks if isinstance(model, Synthesizer) or not isinstance(c, SampleCallback)]
 
     def _trainer(
         self, folder: RunFolder, max_epochs: int, callbacks: list[L.Callback], *, validate: bool = True

@@ -1,5 +1,6 @@
 """The Optuna study of one fold: trials, pruning, and the refit of the best parameters on the whole fold."""
 
+import functools
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -126,7 +127,7 @@ def run_trial(cfg: DictConfig, dataset: Dataset, fold: int, path: Path, trial: o
     chosen = with_params(cfg, suggest(trial, cfg.search.space))
     folder = RunFolder(path / "trials" / f"trial{trial.number:03d}")
     folder.make()
-    pruning = PyTorchLightningPruningCallback(trial, monitor="val/score")
+    pruning = functools.partial(PyTorchLightningPruningCallback, trial)
     return Run(chosen, dataset, fold).train_trial(folder, trial_epochs(cfg), pruning)
 
 
