@@ -13,7 +13,7 @@ import lightning as L
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from lightning.pytorch.callbacks import RichProgressBar
 from omegaconf import DictConfig, OmegaConf
 
@@ -70,6 +70,11 @@ def chosen_folds(cfg: DictConfig, dataset: Dataset) -> list[int]:
 def run_name(cfg: DictConfig) -> str:
     """Return `<data>-<model>`, as folders and studies are called."""
     return f"{cfg.data.name}-{cfg.model.name}"
+
+
+def makes_rows(cfg: DictConfig) -> bool:
+    """Say whether the model of a configuration is a generator."""
+    return issubclass(get_class(cfg.model._target_), Synthesizer)
 
 
 def fold_path(cfg: DictConfig, script: str, fold: int) -> Path:

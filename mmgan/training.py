@@ -9,9 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from mmgan.models.checkpoint import load
-from mmgan.models.robust_classifier import RobustClassifier
 from mmgan.predictions import ensemble, write_predictions
-from mmgan.run import FitResult, chosen_folds, fit, fold_path, load_data
+from mmgan.run import FitResult, chosen_folds, fit, fold_path, load_data, makes_rows
 
 
 def train_folds(cfg: DictConfig) -> list[FitResult]:
@@ -21,26 +20,25 @@ def train_folds(cfg: DictConfig) -> list[FitResult]:
     results = {fold: fit(cfg, dataset, fold, fold_path(cfg, "train", fold)) for fold in chosen_folds(cfg, dataset)}
     first = next(iter(results.values())).folder
     shown = first.parent if str(cfg.fold) == "all" else first
-    models = [load(result.folder / "best.ckpt") for result in results.values()]
-    classifies = isinstance(models[0], RobustClassifier)
-    print_results(results, "answers" if classifies else "samples")
+    print_results(results, cfg)
     console = Console()
     console.print(f"files:  {shown}", highlight=False, soft_wrap=True)
     console.print(f"watch:  tensorboard --logdir {shown}", highlight=False, soft_wrap=True)
-    if not classifies:
+    if makes_rows(cfg):
         console.print(f"next:   python synthesize.py ckpt={shown}", highlight=False, soft_wrap=True)
     elif dataset.x_test is not None:
-        answers = ensemble(models, dataset.x_test)
+        answers = ensemble([load(result.folder / "best.ckpt") for result in results.values()], dataset.x_test)
         write_predictions(shown / "predictions.csv", dataset.schema, answers)
         console.print(f"x_test: {shown / 'predictions.csv'}", highlight=False, soft_wrap=True)
     return list(results.values())
 
 
-def print_results(results: dict[int, FitResult], what: str = "samples") -> None:
-    """Print a row per fold, and mean and spread over several; `what` of the models was scored."""
+def print_results(results: dict[int, FitResult], cfg: DictConfig) -> None:
+    """Print a row per fold, and mean and spread over several."""
     # A fold with too few val_indices has no scores of its own.
     parts = list(dict.fromkeys(part for result in results.values() for part in result.metrics["scores"]))
-    table = Table(title=f"{what} against the fold's own val_indices" + " (1 is best)" * (what == "samples"))
+    what = "samples against the fold's own val_indices (1 is best)" if makes_rows(cfg) else "answers on val_indices"
+    table = Table(title=what)
     headings = {"indistinguishability": "indist.", "calibration_error": "calibr. error"}  # a terminal's line is short
     for column in ("fold", "epochs", "inner score", *parts):
         table.add_column(headings.get(column, column), justify="right", no_wrap=True)

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mmgan.data.dataset import Dataset
 from mmgan.errors import MmganError
-from mmgan.run import FitResult, Run, chosen_folds, fit, fold_path, load_data, make_datamodule, run_name
+from mmgan.run import FitResult, Run, chosen_folds, fit, fold_path, load_data, make_datamodule, makes_rows, run_name
 from mmgan.run_folder import RunFolder, differing_keys
 from mmgan.training import print_results, quiet_lightning
 
@@ -34,7 +34,7 @@ def tune_folds(cfg: DictConfig) -> list[FitResult]:
     dataset = load_data(cfg)
     check_space(cfg)
     results = {fold: tune(cfg, dataset, fold, fold_path(cfg, "tune", fold)) for fold in chosen_folds(cfg, dataset)}
-    print_results(results)
+    print_results(results, cfg)
     first = next(iter(results.values())).folder
     shown = first.parent if str(cfg.fold) == "all" else first
     console = Console()
@@ -42,7 +42,8 @@ def tune_folds(cfg: DictConfig) -> list[FitResult]:
         f"files:  {shown} (best_params.yaml, trials.csv, history.png, importance.png)", highlight=False, soft_wrap=True
     )
     console.print(f"watch:  tensorboard --logdir {shown}", highlight=False, soft_wrap=True)
-    console.print(f"next:   python synthesize.py ckpt={shown}", highlight=False, soft_wrap=True)
+    if makes_rows(cfg):
+        console.print(f"next:   python synthesize.py ckpt={shown}", highlight=False, soft_wrap=True)
     return list(results.values())
 
 
