@@ -98,6 +98,13 @@ class Cell:
         return Path(runs) / f"{self.data}{draw}-{self.rows}-{self.model}-seed{self.seed}" / f"fold{self.fold}"
 
 
+def makes_rows(cell: Cell, options: Options) -> bool:
+    """Say whether the model of a cell is a generator."""
+    from mmgan.run import makes_rows
+
+    return makes_rows(cell.config(options.overrides))
+
+
 def main() -> None:
     """Do the missing cells in `workers` processes, and write the table."""
     options = read_options(sys.argv[1:])
@@ -105,6 +112,8 @@ def main() -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
         wanted = {cell: settings(cell, options) for cell in cells(options)}
+        if other := [cell.model for cell in wanted if cell.trained and not makes_rows(cell, options)]:
+            sys.exit(f"error: models={other[0]}: this model makes no rows; benchmarks/robustness.py measures it.")
     except HydraException as error:  # a model, a data set or an override that there is not
         sys.exit(f"error: {sentence(error)}")
     known = finished(out, wanted)

@@ -46,6 +46,8 @@ LEVELS = (0.5, 1.0)
 
 def main() -> None:
     """Train what is missing in `workers` processes, and print the tables."""
+    if plain := [word for word in sys.argv[1:] if "=" not in word]:
+        sys.exit(f"error: {plain[0]}: give name=value.")
     given = dict(word.split("=", 1) for word in sys.argv[1:])
     data, draw, seed = given.pop("data", "watch"), int(given.pop("draw", 0)), int(given.pop("seed", 0))
     folds = [int(fold) for fold in given.pop("folds", "1,2,3,4,5").split(",")]

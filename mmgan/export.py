@@ -125,7 +125,9 @@ def _fold_entry(model: Synthesizer, path: Path, dataset: Dataset, cfg: DictConfi
     if cfg.sampling is not None:
         model.use_sampling(cfg.sampling)
     metrics = path.parent / "metrics.json"
-    extra = {"extra_indices": fold.extra_indices} if len(fold.extra_indices) else {}
+    extra: dict[str, Any] = {"extra_indices": fold.extra_indices} if len(fold.extra_indices) else {}
+    if cfg.given is not None:
+        extra["given"] = given_names(cfg)  # these values are of training rows
     return {
         "fold": fold.fold,
         "train_indices": fold.train_indices,
@@ -140,6 +142,12 @@ def _fold_entry(model: Synthesizer, path: Path, dataset: Dataset, cfg: DictConfi
     }
 
 
+def given_names(cfg: DictConfig) -> list[str]:
+    """Return the modalities that `given=` names, one or a list."""
+    several = isinstance(cfg.given, Sequence) and not isinstance(cfg.given, str)
+    return [str(name) for name in cfg.given] if several else [str(cfg.given)]
+
+
 def _rows(model: Synthesizer, fold: Fold, dataset: Dataset, labels: np.ndarray, cfg: DictConfig) -> dict[str, Any]:
     """Return a synthetic row for each class index, with `given=` the named modalities of training rows, in turn."""
     wanted = dataset.schema.decode(labels)
@@ -151,7 +159,7 @@ def _rows(model: Synthesizer, fold: Fold, dataset: Dataset, labels: np.ndarray, 
         if not len(own):
             raise MmganError(f"given={cfg.given}: class {dataset.schema.labels[k]} has no training row to be given.")
         chosen[labels == k] = np.resize(own, (labels == k).sum())
-    names = [cfg.given] if isinstance(cfg.given, str) else list(cfg.given)
+    names = given_names(cfg)
     if unknown := [name for name in names if name not in dataset.x_train]:
         raise MmganError(f"given={unknown[0]}: the data have {', '.join(dataset.x_train)}.")
     return model.complete({name: dataset.x_train[name][chosen] for name in names}, wanted, seed=cfg.seed)

@@ -25,7 +25,8 @@ def write_predictions(path: Path, schema: DataSchema, answers: np.ndarray) -> No
     best = mean.argmax(1)
     rows = np.arange(len(best))
     spread = answers[:, rows, best].std(0, ddof=1) if len(answers) > 1 else None
-    columns = ["index", "label", "confidence", "spread", *[f"p_{name}" for name in schema.class_names]]
+    names = schema.class_names if len(set(schema.class_names)) == schema.n_classes else schema.labels
+    columns = ["index", "label", "confidence", "spread", *[f"p_{name}" for name in names]]
     lines = [
         [
             i,

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 import mmgan
 from mmgan import plots
 from mmgan.callbacks import FolderCheckpoint, SampleCallback, draw_like, fold_judge, logged
+from mmgan.data.archive import file_digest
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.data.dataset import Dataset
 from mmgan.data.folds import make_folds
@@ -137,7 +138,10 @@ class Run:
 
     def params(self) -> dict[str, Any]:
         """Return every setting of the run, and what the data were, as params.yaml keeps them."""
-        return plain(self.cfg) | {"fold": self.fold, "data_fingerprint": self.dataset.fingerprint()}
+        known = {"fold": self.fold, "data_fingerprint": self.dataset.fingerprint()}
+        if self.cfg.data.synthetic is not None:
+            known["synthetic_fingerprint"] = file_digest(self.cfg.data.synthetic)
+        return plain(self.cfg) | known
 
     def train(self, folder: RunFolder, max_epochs: int, *, final: bool = False) -> tuple[int, float | None]:
         """Train once, with checkpoints; return length in epochs and score of the best (without inner split: the last, None)."""
@@ -170,7 +174,7 @@ class Run:
 
     def check(self) -> None:
         """Build everything once, and throw it away: whatever is refused is refused before a folder is touched."""
-        self.build()
+        self.build(final=self.cfg.final and not self.cfg.select_length)
         instantiate(self.cfg.callbacks)
         instantiate(self.cfg.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
 
@@ -190,7 +194,12 @@ class Run:
                 raise MmganError(
                     f"data.synthetic: model={self.cfg.model.name} makes rows; only a classifier trains on them."
                 )
-            model.fit_synthetic(*rows_of_fold(self.cfg.data.synthetic, self.dataset, datamodule.fold))
+            split = {
+                "seed": self.cfg.seed,
+                "inner_val": self.cfg.data.inner_val,
+                "monitor_indices": datamodule.monitor_indices,
+            }
+            model.fit_synthetic(*rows_of_fold(self.cfg.data.synthetic, self.dataset, datamodule.fold, split))
         model.seed = self.cfg.seed
         model.recipe = self.recipe(final=final)
         return model, datamodule

@@ -10,14 +10,17 @@ from rich.table import Table
 
 from mmgan.models.checkpoint import load
 from mmgan.predictions import ensemble, write_predictions
-from mmgan.run import FitResult, chosen_folds, fit, fold_path, load_data, makes_rows
+from mmgan.run import FitResult, Run, chosen_folds, fit, fold_path, load_data, makes_rows
 
 
 def train_folds(cfg: DictConfig) -> list[FitResult]:
     """Train every fold that `cfg.fold` asks for and print what came of it."""
     quiet_lightning()
     dataset = load_data(cfg)
-    results = {fold: fit(cfg, dataset, fold, fold_path(cfg, "train", fold)) for fold in chosen_folds(cfg, dataset)}
+    folds = chosen_folds(cfg, dataset)
+    for fold in folds[1:]:  # the first is checked as it starts
+        Run(cfg, dataset, fold).check()
+    results = {fold: fit(cfg, dataset, fold, fold_path(cfg, "train", fold)) for fold in folds}
     first = next(iter(results.values())).folder
     shown = first.parent if str(cfg.fold) == "all" else first
     print_results(results, cfg)

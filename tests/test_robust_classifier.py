@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from conftest import compose, content, rows_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import mmgan
-from mmgan.data.archive import write_pickle
+from mmgan.data.archive import read_archive, write_pickle
 from mmgan.errors import MmganError
 from mmgan.evaluation.prediction import calibration_error, scores
 from mmgan.export import synthesize
@@ -67,6 +69,9 @@ def test_it_answers_without_a_modality(trained):
         model.predict_probabilities({})
     with pytest.raises(MmganError, match="at least one of"):
         model.predict_probabilities({"spec": x["spec"], "other": x["env"]})
+    for wrong in (x["spec"][:0], x["spec"].astype(str), np.full_like(x["spec"], np.nan)):
+        with pytest.raises(MmganError, match="no finite numbers"):
+            model.predict_probabilities({"spec": wrong})
     with pytest.raises(MmganError, match="shape"):
         model.predict_probabilities({"spec": x["spec"][:, :2]})
 
@@ -108,6 +113,11 @@ def test_every_parameter_moves_and_the_same_seed_gives_the_same_model(data_file,
     assert len(trainable) > 30 and not still
 
 
+def test_bfloat16_on_the_cpu(data_file, tmp_path):
+    (result,) = train_folds(config(data_file, "trainer.precision=bf16-mixed", f"out_dir={tmp_path / 'run'}"))
+    assert result.score > 0
+
+
 # -- synthetic rows -----------------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def synthetic(data_file, tmp_path_factory):
@@ -118,16 +128,15 @@ def synthetic(data_file, tmp_path_factory):
 
 
 def test_synthetic_rows_add_a_term_whose_weight_fades(data_file, synthetic, tmp_path):
-    options = [f"data.synthetic={synthetic}", "model.training.fade=0.5", "trainer.max_epochs=4"]
+    options = [f"data.synthetic={synthetic}", "model.training.fade=4", "trainer.max_epochs=4"]
     cfg = config(data_file, f"out_dir={tmp_path / 'run'}", *options)
     (result,) = train_folds(cfg)
     events = EventAccumulator(str(result.folder)).Reload()
     assert "classifier/synthetic" in events.Tags()["scalars"]
     model, _ = Run(cfg, load_data(cfg), 1).build()
-    model.trainer = type("T", (), {"max_epochs": 4, "num_training_batches": 2, "global_step": 0})()
     weights = []
     for step in range(8):
-        model.trainer.global_step = step
+        model.trainer = SimpleNamespace(global_step=step)
         weights.append(model.weight("classifier", "synthetic"))
     full = cfg.model.weights.classifier.synthetic
     assert weights == pytest.approx([full * max(0, 1 - step / 4) for step in range(8)])
@@ -137,20 +146,20 @@ def test_synthetic_rows_add_a_term_whose_weight_fades(data_file, synthetic, tmp_
     "change, told",
     [
         ({"folds": []}, "holds no synthetic rows"),
-        ({"fold": 2}, "has no rows of fold 1"),
-        ({"train_indices": np.arange(160)}, "saw rows of this fold's val_indices"),
+        ({"fold": 2}, "must hold rows of fold 1 once"),
+        ({"train_indices": np.arange(160)}, "saw rows that this fold keeps back"),
         ({"y_synth": np.full(128, 9)}, "none of the data's labels"),
         ({"fingerprint": "other"}, "made from other data"),
+        ({"final": True}, "choose this model's checkpoint"),
+        ({"seed": 1}, "choose this model's checkpoint"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_synthetic_rows_that_do_not_belong_to_the_fold_are_refused(data_file, synthetic, tmp_path, change, told):
-    from mmgan.data.archive import read_archive
-
     file = read_archive(synthetic)
     if "folds" in change:
         file["folds"] = change["folds"]
-    elif "fingerprint" in change:
+    elif change.keys() & {"fingerprint", "final", "seed"}:
         file["meta"]["recipe"] = {**file["meta"]["recipe"], **change}
     else:
         file["folds"][0] = {**file["folds"][0], **change}
@@ -158,6 +167,32 @@ def test_synthetic_rows_that_do_not_belong_to_the_fold_are_refused(data_file, sy
     with pytest.raises(MmganError, match=told):
         train_folds(config(data_file, f"data.synthetic={tmp_path / 'bad.pkl'}", f"out_dir={tmp_path / 'run'}"))
     assert not (tmp_path / "run").exists()
+
+
+def test_with_all_rows_to_train_on_no_rows_choose_a_checkpoint(data_file, synthetic, tmp_path):
+    file = read_archive(synthetic)
+    file["meta"]["recipe"]["final"] = True
+    write_pickle(tmp_path / "final.pkl", file)
+    options = [f"data.synthetic={tmp_path / 'final.pkl'}", f"out_dir={tmp_path / 'run'}", "final=true"]
+    train_folds(config(data_file, *options))
+    file["folds"][0]["x_synth"]["spec"] *= 2
+    write_pickle(tmp_path / "final.pkl", file)
+    with pytest.raises(MmganError, match="synthetic_fingerprint"):
+        train_folds(config(data_file, *options, "resume=true"))
+
+
+def test_a_file_that_lacks_a_fold_is_refused_before_any_is_trained(data_file, synthetic, tmp_path):
+    options = ["fold=all", f"data.synthetic={synthetic}", f"out_dir={tmp_path / 'run'}"]
+    with pytest.raises(MmganError, match="rows of fold 2"):
+        train_folds(config(data_file, *options))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("option", ["loss.gamma=-1", "loss.smoothing=2", "training.mixup=-0.1", "training.fade=-1"])
+def test_impossible_options_are_refused(data_file, option):
+    cfg = config(data_file, f"model.{option}")
+    with pytest.raises(MmganError, match=re.escape(f"model.{option}: give a number")):
+        Run(cfg, load_data(cfg), 1).build()
 
 
 def test_a_generator_does_not_train_on_synthetic_rows_and_a_classifier_makes_none(

@@ -1,6 +1,7 @@
 """Data files: read without running anything in them, written whole or not at all, as pickle or npz."""
 
 import csv
+import hashlib
 import io
 import itertools
 import json
@@ -101,6 +102,12 @@ def _flat(value: Any, key: str) -> Iterator[tuple[str, np.ndarray]]:
             if isinstance(value, dict) and (str(name).isdigit() or "/" in str(name)):
                 raise MmganError(f"a .npz cannot hold the key {name!r} of {key}; write a .pkl instead.")
             yield from _flat(item, f"{key}/{name}")
+
+
+def file_digest(path: str | os.PathLike) -> str:
+    """Return the SHA-256 of a file; raise MmganError if it cannot be read."""
+    with opened(Path(path)) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def check_writable(path: str | os.PathLike) -> None:

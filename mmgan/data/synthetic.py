@@ -171,10 +171,11 @@ def _synthetic_rows(entry: Mapping[str, Any], dataset: Dataset, where: str) -> L
         raise MmganError(f"{where}: {error}") from None
 
 
-def rows_of_fold(path: Any, dataset: Dataset, fold: Fold) -> LabelledRows:
-    """Return the synthetic rows of one fold of a file, to train on; raises MmganError where they are not made for that fold.
+def rows_of_fold(path: Any, dataset: Dataset, fold: Fold, split: Mapping[str, Any]) -> LabelledRows:
+    """Return the synthetic rows of one fold of a file, to train on; raises MmganError where their generator saw too much.
 
-    Rows that come from another fold's generator would bring rows of `val_indices` with them, so a fold's number is asked for.
+    `split` says how the fold's rows are parted for the model that trains: its `final`, `seed` and `inner_val`, and the
+    `monitor_indices` that choose its checkpoint. A generator that was parted otherwise has seen some of those.
     """
     path = Path(str(path))
     content = read_archive(path)
@@ -182,16 +183,21 @@ def rows_of_fold(path: Any, dataset: Dataset, fold: Fold) -> LabelledRows:
     if recipe and recipe["fingerprint"] != dataset.fingerprint():
         raise MmganError(f"{path} was made from other data than {dataset.source}; give a file made from these.")
     made = [entry for entry in entries if entry.get("fold") == fold.fold]
-    if not made:
+    if len(made) != 1:
         known = ", ".join(str(entry.get("fold", "none")) for entry in entries)
         raise MmganError(
-            f"{path} has no rows of fold {fold.fold} (its folds: {known}); synthesize them from that fold."
+            f"{path} must hold rows of fold {fold.fold} once (it has: {known}); synthesize them from that fold."
         )
     where = f"{path}, fold {fold.fold}"
-    seen = as_array(made[0].get("train_indices", np.empty(0, np.int64)), f"{where}: train_indices")
-    if np.intersect1d(seen, fold.val_indices).size:
+    seen = as_array(made[0].get("train_indices", fold.train_indices), f"{where}: train_indices")
+    if not np.isin(seen, fold.train_indices).all():
         raise MmganError(
-            f"{where}: its generator saw rows of this fold's val_indices; give the data.split= of that file."
+            f"{where}: its generator saw rows that this fold keeps back; give the data= options of that file."
+        )
+    alike = recipe.get("final") is False and recipe["seed"] == split["seed"]
+    if len(split["monitor_indices"]) and not (alike and recipe["data"]["inner_val"] == split["inner_val"]):
+        raise MmganError(
+            f"{where}: its generator saw the rows that choose this model's checkpoint; give final=true, which chooses none."
         )
     rows = _synthetic_rows(made[0], dataset, where)
     check_rows(dataset.rows(fold.train_indices), rows, "synthetic")

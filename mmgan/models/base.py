@@ -52,7 +52,10 @@ class Synthesizer(ABC):
 
         Raises MmganError for rows that have no modality, an unknown one, or all, and where the model cannot.
         """
+        x = {name: np.asarray(value) for name, value in x.items()}
         n = self.schema.check_some(x)
+        if broken := [name for name, value in x.items() if not np.isfinite(value).all()]:
+            raise MmganError(f"the rows given of {broken} hold values that are not finite; leave such rows out.")
         drawn = self._drawn_for(x, n, labels, seed, self._complete)
         return drawn | {name: np.array(value, np.float32) for name, value in x.items()}
 
@@ -91,7 +94,7 @@ class Synthesizer(ABC):
 
     def _complete(self, x: Rows, label: int, noise: BlockNoise) -> Rows:
         """Return 64 rows of class `label`, all modalities, that fit the 64 rows `x` of some of them."""
-        raise MmganError(f"{type(self).__name__} cannot draw one modality for another; use a model with an encoder.")
+        raise MmganError(f"{type(self).__name__} cannot draw one modality for another; use model=vacwgan.")
 
     def _indices(self, labels: Iterable[int | str]) -> np.ndarray:
         indices = np.asarray(self.schema.encode(labels), dtype=np.int64)

@@ -55,7 +55,7 @@ class NeuralSynthesizer(PhasedModel, Synthesizer):
 
     def regenerate_missing(self, x: Batch, labels: Tensor, noise: BlockNoise) -> Batch:
         """Return scaled rows, all modalities, that fit the scaled rows `x` of some of them."""
-        raise MmganError(f"{type(self).__name__} cannot draw one modality for another; use a model with an encoder.")
+        raise MmganError(f"{type(self).__name__} cannot draw one modality for another; use model=vacwgan.")
 
     def after_epoch(self) -> None:
         if self.marginals is not None:

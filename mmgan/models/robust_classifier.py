@@ -25,8 +25,8 @@ PREDICTED_ROWS = 512  # that go through the network together
 class RobustClassifier(PhasedModel):
     """Per-modality variational encoders, uncertainty-aware fusion, class logits; with decoders and a contrastive term beside it.
 
-    Synthetic rows that `fit_synthetic` takes add a term of their own to each batch. `fade` is the share of the training over
-    which the weight of that term falls to zero; 0 keeps it.
+    Synthetic rows that `fit_synthetic` takes add a term of their own to each batch. Over `fade` batches the weight of that
+    term falls to zero; 0 keeps it. Raises MmganError for options outside their range.
     """
 
     monitor = "val/macro_f1"
@@ -50,11 +50,19 @@ class RobustClassifier(PhasedModel):
         self.network = RobustNetwork(schema, fusion=fusion, **network)
         self.contrast = CrossModalContrast(len(schema.modalities), int(network["width"]), **contrast)
         self.corruption = Corruption(**corruption)
+        for name, value, most in (
+            ("loss.gamma", loss["gamma"], np.inf),
+            ("loss.smoothing", loss["smoothing"], 1),
+            ("training.mixup", training["mixup"], np.inf),
+            ("training.fade", training["fade"], np.inf),
+        ):
+            if not 0 <= value <= most:
+                raise MmganError(f"model.{name}={value}: give a number from 0{f' to {most}' if most == 1 else ' on'}.")
         self.loss = {"gamma": float(loss["gamma"]), "smoothing": float(loss["smoothing"])}
         self.balance = bool(loss["balance"])
         self.mixup = float(training["mixup"])
         self.kl_warmup = int(training["kl_warmup"])
-        self.fade = float(training["fade"])
+        self.fade = int(training["fade"])
         average = get_ema_multi_avg_fn(float(training["ema_decay"]))
         self.average = AveragedModel(self.network, multi_avg_fn=average, use_buffers=True)
         self.register_buffer("class_weights", torch.ones(schema.n_classes))
@@ -76,40 +84,42 @@ class RobustClassifier(PhasedModel):
 
     def terms(self, x: Batch, labels: Tensor) -> dict[str, Tensor]:
         """Terms of the one phase: how well classes, each modality from itself, and modalities from one another are known."""
-        terms = self._terms(x, labels)
-        if self._synthetic is not None:
-            rows, y = self._synthetic
-            chosen = torch.randint(len(y), (len(labels),))
-            drawn = self.scaler({name: value[chosen].to(self.device) for name, value in rows.items()})
-            terms["synthetic"] = self._terms(drawn, y[chosen].to(self.device))["classification"]
-        return terms
-
-    def _terms(self, x: Batch, labels: Tensor) -> dict[str, Tensor]:
-        clean, partner, share = mixed(x, self.mixup)
-        seen, present = self.corruption(clean)
-        out = self.network(seen, present)
-        weighted = [share * self._classification(out.logits, labels)]
-        weighted += [(1 - share) * self._classification(out.logits, labels[partner])] if share < 1 else []
-        rebuilt = [((out.rebuilt[k] - clean[k]).square().flatten(1).mean(1)) for k in clean]  # (B,) each
+        clean, present, out, classification = self._classified(x, labels)
+        rebuilt = [(out.rebuilt[k] - clean[k]).square().flatten(1).mean(1) for k in clean]  # (B,) each
         there = present.to(out.mu.dtype)
-        return {
-            "classification": sum(weighted),
+        terms = {
+            "classification": classification,
             "reconstruction": (torch.stack(rebuilt, dim=1) * there).sum() / there.sum(),
             "kl": kl_standard_normal(out.mu[present], out.logvar[present]),
             "contrastive": self.contrast(out.mu, labels, present),
         }
+        if self._synthetic is not None and self.weight("classifier", "synthetic") > 0:
+            rows, y = self._synthetic
+            chosen = torch.randint(len(y), (len(labels),))
+            drawn = self.scaler({name: value[chosen].to(self.device) for name, value in rows.items()})
+            *_, terms["synthetic"] = self._classified(drawn, y[chosen].to(self.device))
+        return terms
+
+    def _classified(self, x: Batch, labels: Tensor) -> tuple[Batch, Tensor, RobustOutput, Tensor]:
+        """Mix and corrupt rows; return them mixed, what is present, what the network says, and how wrong it is."""
+        clean, partner, share = mixed(x, self.mixup)
+        seen, present = self.corruption(clean)
+        out = self.network(seen, present)
+        loss = share * self._classification(out.logits, labels)
+        if share < 1:
+            loss = loss + (1 - share) * self._classification(out.logits, labels[partner])
+        return clean, present, out, loss
 
     def _classification(self, logits: Tensor, labels: Tensor) -> Tensor:
         return focal_cross_entropy(logits, labels, alpha=self.class_weights if self.balance else None, **self.loss)
 
     def weight(self, phase: str, term: str) -> float:
-        """The KL weight grows to its value over `kl_warmup` batches; that of synthetic rows falls over the `fade`."""
+        """The KL weight grows to its value over `kl_warmup` batches; that of synthetic rows falls over `fade` batches."""
         weight = self.weights[phase][term]
         if term == "kl":
             return weight * min(1.0, self.global_step / max(self.kl_warmup, 1))
         if term == "synthetic" and self.fade > 0:
-            length = self.trainer.max_epochs * self.trainer.num_training_batches
-            return weight * max(0.0, 1.0 - self.global_step / (self.fade * length))
+            return weight * max(0.0, 1.0 - self.global_step / self.fade)
         return weight
 
     def after_batch(self, x: Batch, labels: Tensor) -> None:
@@ -117,7 +127,7 @@ class RobustClassifier(PhasedModel):
 
     def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
         x, labels = self.rows(batch)
-        self._validated.append((self._answer(x).logits.softmax(1), labels))
+        self._validated.append((self._answer(x), labels))
 
     def on_validation_epoch_end(self) -> None:
         answers, labels = (torch.cat(parts).cpu().numpy() for parts in zip(*self._validated, strict=True))
@@ -134,12 +144,15 @@ class RobustClassifier(PhasedModel):
         with self.evaluating():
             for start in range(0, n, PREDICTED_ROWS):
                 rows = {name: self.tensor(value[start : start + PREDICTED_ROWS]) for name, value in given.items()}
-                parts.append(self._answer(self.scaler(rows), list(x)).logits.softmax(1).cpu().numpy())
+                parts.append(self._answer(self.scaler(rows), list(x)).cpu().numpy())
         return np.concatenate(parts)
 
     def _given(self, x: Mapping[str, np.ndarray]) -> tuple[int, Rows]:
         """Return the number of rows and all modalities, zeros where one is missing."""
         known = {name: np.asarray(value) for name, value in x.items() if name in self.schema.modalities}
+        numbers = all(value.ndim and len(value) and value.dtype.kind in "fiub" for value in known.values())
+        if not numbers or not all(np.isfinite(value).all() for value in known.values()):
+            raise MmganError("the rows are none, or hold values that are no finite numbers; give arrays of numbers.")
         if not known or len(known) < len(x):
             raise MmganError(
                 f"the rows have {list(x)}; give at least one of {list(self.schema.modalities)}, and no other."
@@ -151,8 +164,9 @@ class RobustClassifier(PhasedModel):
         self.schema.check_rows(filled)
         return n, filled
 
-    def _answer(self, x: Batch, names: list[str] | None = None) -> RobustOutput:
-        """Return what the averaged network says of scaled rows, of which only the modalities `names` are looked at."""
+    def _answer(self, x: Batch, names: list[str] | None = None) -> Tensor:
+        """Return the averaged network's probabilities (B, K) of scaled rows, of which only the modalities `names` are looked at."""
         there = [names is None or name in names for name in self.schema.modalities]
         rows = len(next(iter(x.values())))
-        return self.average(x, torch.tensor(there, device=self.device).expand(rows, -1))
+        out = self.average(x, torch.tensor(there, device=self.device).expand(rows, -1))
+        return out.logits.float().softmax(1)  # bfloat16 under autocast, which numpy does not know

@@ -153,9 +153,9 @@ class VACWGAN(NeuralSynthesizer):
 
     def _latents(self, label: int, noise: BlockNoise) -> Tensor:
         """Draw z (64, latent_dim) of one class, as `sampling` says."""
-        z, choice = self.tensor(noise.normal((self.latent_dim,))), self.tensor(noise.uniform())
+        z = self.tensor(noise.normal((self.latent_dim,)))
         if self.sampling == "posterior":
-            return self.density.from_mixture(label, z, choice)
+            return self.density.from_mixture(label, z, self.tensor(noise.uniform()))
         return self.density.from_gaussian(label, z) if self.sampling == "density" else z
 
     def _rows(self, z: Tensor, labels: Tensor, noise: BlockNoise) -> Batch:

@@ -94,7 +94,7 @@ class ProxyAttentionFusion(nn.Module):
 
     def __init__(self, n_modalities: int, width: int, *, heads: int = 4, **gated: float):
         super().__init__()
-        if width % heads:
+        if heads < 1 or width % heads:
             raise MmganError(f"model.fusion.heads={heads}: give a divisor of the encoder's width, {width}.")
         self.proxy = GatedUncertaintyFusion(n_modalities, width, **gated)
         self.norm_proxy, self.norm_modalities = nn.LayerNorm(width), nn.LayerNorm(width)
