@@ -113,6 +113,7 @@ def test_rows_that_lack_a_modality_are_left_out():
     assert none.detach() == 0 and not first.grad.any()
 
 
+@torch.no_grad()
 def test_the_contrast_is_the_mean_over_all_pairs_of_modalities():
     contrast = CrossModalContrast(3, 8, dim=4, temperature=0.5)
     h, labels, present = torch.randn(7, 3, 8), torch.arange(7) % 3, torch.ones(7, 3, dtype=torch.bool)
