@@ -24,6 +24,7 @@ CONF = Path(__file__).parent.parent / "conf"
 # What makes a model small, by the names that conf/model/ uses; a test's own overrides come after.
 SMALL = {
     "width": 16,
+    "members": 2,
     "depth": 1,
     "channels": 4,
     "stages": 1,

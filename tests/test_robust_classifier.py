@@ -108,9 +108,25 @@ def test_every_parameter_moves_and_the_same_seed_gives_the_same_model(data_file,
     events = EventAccumulator(str(result.folder)).Reload().Tags()["scalars"]
     assert {"val/macro_f1", "val/calibration_error", "classifier/contrastive", "classifier/kl"} <= set(events)
     assert not [tag for tag in events if "score" in tag]  # those are of samples
-    trainable = [key for key in before if key.startswith(("network.", "contrast."))]
+    trainable = [key for key in before if key.startswith(("networks.", "contrasts."))]
     still = [key for key in trainable if torch.equal(before[key], states[0][key])]
     assert len(trainable) > 30 and not still
+
+
+def test_members_start_differently_and_answer_by_their_mean(data_file):
+    cfg = config(data_file, "model.members=3")
+    dataset = load_data(cfg)
+    model = Run(cfg, dataset, 1).build()[0].eval()
+    x = model.scaler({name: torch.from_numpy(value) for name, value in dataset.x_train.items()})
+    present = torch.ones(160, 2, dtype=torch.bool)
+    with torch.no_grad():
+        answers = [network(x, present).logits.softmax(1).numpy() for network in model.networks]
+    assert len(answers) == 3 and not np.allclose(answers[0], answers[1], atol=1e-3)
+    together = model.predict_probabilities(dataset.x_train)
+    np.testing.assert_allclose(together, np.mean(answers, axis=0), atol=1e-6)
+    for wrong in ("0", "1.5"):
+        with pytest.raises(MmganError, match="model.members"):
+            Run(config(data_file, f"model.members={wrong}"), dataset, 1).build()
 
 
 def test_bfloat16_on_the_cpu(data_file, tmp_path):

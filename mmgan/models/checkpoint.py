@@ -14,10 +14,12 @@ from mmgan.errors import MmganError
 from mmgan.models.base import Synthesizer
 from mmgan.schema import DataSchema
 
+OF_RUN = ("name", "epochs")  # what a model's configuration says of its runs
+
 
 def build_model(config: Mapping[str, Any], schema: DataSchema) -> Synthesizer:
     """Instantiate a model's configuration for the shapes and classes of `schema`."""
-    partial = {key: value for key, value in config.items() if key != "name"}
+    partial = {key: value for key, value in config.items() if key not in OF_RUN}
     return instantiate(partial, _convert_="all")(schema)
 
 

@@ -25,6 +25,7 @@ PREDICTED_ROWS = 512  # that go through the network together
 class RobustClassifier(PhasedModel):
     """Per-modality variational encoders, uncertainty-aware fusion, class logits; with decoders and a contrastive term beside it.
 
+    `members` such networks, which start and see the rows differently, answer together (Lakshminarayanan et al. 2017, arXiv:1612.01474).
     Synthetic rows that `fit_synthetic` takes add a term of their own to each batch. Over `fade` batches the weight of that
     term falls to zero; 0 keeps it. Raises MmganError for options outside their range.
     """
@@ -36,6 +37,7 @@ class RobustClassifier(PhasedModel):
         self,
         schema: DataSchema,
         *,
+        members: int,
         network: Mapping[str, Any],
         fusion: Callable[[int, int], nn.Module],
         corruption: Mapping[str, float],
@@ -47,8 +49,13 @@ class RobustClassifier(PhasedModel):
         scaler: Callable[..., nn.Module],
     ):
         super().__init__(schema, scaler, weights, optimizer)
-        self.network = RobustNetwork(schema, fusion=fusion, **network)
-        self.contrast = CrossModalContrast(len(schema.modalities), int(network["width"]), **contrast)
+        if not isinstance(members, int) or members < 1:
+            raise MmganError(f"model.members={members}: give a number of networks from 1 on.")
+        self.networks = nn.ModuleList(RobustNetwork(schema, fusion=fusion, **network) for _ in range(members))
+        width = int(network["width"])
+        self.contrasts = nn.ModuleList(
+            CrossModalContrast(len(schema.modalities), width, **contrast) for _ in range(members)
+        )
         self.corruption = Corruption(**corruption)
         for name, value, most in (
             ("loss.gamma", loss["gamma"], np.inf),
@@ -64,7 +71,7 @@ class RobustClassifier(PhasedModel):
         self.kl_warmup = int(training["kl_warmup"])
         self.fade = int(training["fade"])
         average = get_ema_multi_avg_fn(float(training["ema_decay"]))
-        self.average = AveragedModel(self.network, multi_avg_fn=average, use_buffers=True)
+        self.average = AveragedModel(self.networks, multi_avg_fn=average, use_buffers=True)
         self.register_buffer("class_weights", torch.ones(schema.n_classes))
         self._synthetic: tuple[Batch, Tensor] | None = None
         self._validated: list[tuple[Tensor, Tensor]] = []
@@ -80,31 +87,45 @@ class RobustClassifier(PhasedModel):
         self._synthetic = {name: torch.from_numpy(value) for name, value in x.items()}, torch.from_numpy(y)
 
     def phases(self) -> list[Phase]:
-        return [Phase("classifier", (self.network, self.contrast), self.terms)]
+        return [Phase("classifier", (self.networks, self.contrasts), self.terms)]
 
     def terms(self, x: Batch, labels: Tensor) -> dict[str, Tensor]:
-        """Terms of the one phase: how well classes, each modality from itself, and modalities from one another are known."""
-        clean, present, out, classification = self._classified(x, labels)
+        """Terms of the one phase, means over the members, each of which sees the rows mixed and corrupted in its own way."""
+        synthetic = self._drawn(len(labels)) if self.weight("classifier", "synthetic") > 0 else None
+        terms: dict[str, list[Tensor]] = {}
+        for network, contrast in zip(self.networks, self.contrasts, strict=True):
+            for name, term in self._terms(network, contrast, x, labels).items():
+                terms.setdefault(name, []).append(term)
+            if synthetic is not None:
+                terms.setdefault("synthetic", []).append(self._classified(network, *synthetic)[-1])
+        return {name: torch.stack(each).mean() for name, each in terms.items()}
+
+    def _terms(self, network: nn.Module, contrast: nn.Module, x: Batch, labels: Tensor) -> dict[str, Tensor]:
+        """How well a member knows classes, each modality from itself, and modalities from one another."""
+        clean, present, out, classification = self._classified(network, x, labels)
         rebuilt = [(out.rebuilt[k] - clean[k]).square().flatten(1).mean(1) for k in clean]  # (B,) each
         there = present.to(out.mu.dtype)
-        terms = {
+        return {
             "classification": classification,
             "reconstruction": (torch.stack(rebuilt, dim=1) * there).sum() / there.sum(),
             "kl": kl_standard_normal(out.mu[present], out.logvar[present]),
-            "contrastive": self.contrast(out.mu, labels, present),
+            "contrastive": contrast(out.mu, labels, present),
         }
-        if self._synthetic is not None and self.weight("classifier", "synthetic") > 0:
-            rows, y = self._synthetic
-            chosen = torch.randint(len(y), (len(labels),))
-            drawn = self.scaler({name: value[chosen].to(self.device) for name, value in rows.items()})
-            *_, terms["synthetic"] = self._classified(drawn, y[chosen].to(self.device))
-        return terms
 
-    def _classified(self, x: Batch, labels: Tensor) -> tuple[Batch, Tensor, RobustOutput, Tensor]:
-        """Mix and corrupt rows; return them mixed, what is present, what the network says, and how wrong it is."""
+    def _drawn(self, count: int) -> tuple[Batch, Tensor] | None:
+        """Return random synthetic rows, scaled, with labels; None where none were given."""
+        if self._synthetic is None:
+            return None
+        rows, y = self._synthetic
+        chosen = torch.randint(len(y), (count,))
+        scaled = self.scaler({name: value[chosen].to(self.device) for name, value in rows.items()})
+        return scaled, y[chosen].to(self.device)
+
+    def _classified(self, network: nn.Module, x: Batch, labels: Tensor) -> tuple[Batch, Tensor, RobustOutput, Tensor]:
+        """Mix and corrupt rows; return them mixed, what is present, what a member says, and how wrong it is."""
         clean, partner, share = mixed(x, self.mixup)
         seen, present = self.corruption(clean)
-        out = self.network(seen, present)
+        out = network(seen, present)
         loss = share * self._classification(out.logits, labels)
         if share < 1:
             loss = loss + (1 - share) * self._classification(out.logits, labels[partner])
@@ -123,7 +144,7 @@ class RobustClassifier(PhasedModel):
         return weight
 
     def after_batch(self, x: Batch, labels: Tensor) -> None:
-        self.average.update_parameters(self.network)
+        self.average.update_parameters(self.networks)
 
     def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
         x, labels = self.rows(batch)
@@ -165,8 +186,8 @@ class RobustClassifier(PhasedModel):
         return n, filled
 
     def _answer(self, x: Batch, names: list[str] | None = None) -> Tensor:
-        """Return the averaged network's probabilities (B, K) of scaled rows, of which only the modalities `names` are looked at."""
+        """Return the averaged members' mean probabilities (B, K) of scaled rows, of which only the modalities `names` are looked at."""
         there = [names is None or name in names for name in self.schema.modalities]
-        rows = len(next(iter(x.values())))
-        out = self.average(x, torch.tensor(there, device=self.device).expand(rows, -1))
-        return out.logits.float().softmax(1)  # bfloat16 under autocast, which numpy does not know
+        present = torch.tensor(there, device=self.device).expand(len(next(iter(x.values()))), -1)
+        logits = torch.stack([member(x, present).logits for member in self.average.module])
+        return logits.float().softmax(2).mean(0)  # autocast leaves bfloat16, which numpy does not know
