@@ -125,7 +125,7 @@ def test_members_start_differently_and_answer_by_their_mean(data_file):
     together = model.predict_probabilities(dataset.x_train)
     np.testing.assert_allclose(together, np.mean(answers, axis=0), atol=1e-6)
     for wrong in ("0", "1.5"):
-        with pytest.raises(MmganError, match="model.members"):
+        with pytest.raises(MmganError, match=r"model\.members"):
             Run(config(data_file, f"model.members={wrong}"), dataset, 1).build()
 
 
