@@ -37,6 +37,7 @@ class Options:
     out: str = "runs/classifier_gain/classifier_gain.jsonl"
     runs: str = "runs/quality"  # trained generators; those of quality.py
     overrides: str = ""  # options of train.py for generator and classifier, separated by blanks
+    of_classifier: str = ""  # more of them for the classifier
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,16 @@ def main() -> None:
         for rows in options.rows.split(",")
         for fold in options.folds.split(",")
     ]
-    wanted = {key: key.settings(options.overrides, of=of_source(key, options.overrides)) for key in keys}
-    work = partial(measured, runs=options.runs, overrides=options.overrides)
+    wanted = {key: key.settings(of_classifier(options), of=of_source(key, options.overrides)) for key in keys}
+    work = partial(measured, options=options)
     log = Path("runs/classifier_gain/log.txt")
     known = completed(wanted, work, Path(options.out), options.workers, log=log, kind=kind)
     print(table(list(known.values())))
+
+
+def of_classifier(options: Options) -> str:
+    """Return the options of train.py for the classifier."""
+    return f"{options.overrides} {options.of_classifier}"
 
 
 def of_source(key: Helped, overrides: str) -> str | None:
@@ -77,13 +83,14 @@ def kind(key: Helped) -> Hashable:
     return key.source
 
 
-def measured(key: Helped, runs: str, overrides: str) -> Line:
+def measured(key: Helped, options: Options) -> Line:
     """Return the macro-F1 of a classifier on all test rows."""
     from mmgan.data.archive import write_pickle
     from mmgan.data.folds import configured_folds, select_fold
     from mmgan.evaluation.table import control_rows
     from mmgan.run import load_data
 
+    overrides = of_classifier(options)
     cfg = key.config(overrides)
     dataset = load_data(cfg)
     fold = select_fold(configured_folds(dataset, cfg.data), key.fold)
@@ -94,7 +101,7 @@ def measured(key: Helped, runs: str, overrides: str) -> Line:
         train, cell = dataset.rows(fold.train_indices), generator(key)
         labels = np.repeat(train[1], PER_ROW)
         if cell.trained:
-            rows = cell.model_of(runs, overrides).sample(dataset.schema.decode(labels), seed=key.seed)
+            rows = cell.model_of(options.runs, options.overrides).sample(dataset.schema.decode(labels), seed=key.seed)
         else:
             rows = control_rows(train, key.source, labels, [key.seed, key.fold])
         path = where / f"{key.data}-draw{key.draw}-{key.rows}-fold{key.fold}.pkl"

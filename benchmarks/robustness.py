@@ -42,6 +42,8 @@ VARIANTS = {
     "modality dropout .6": "model.corruption.drop=0.6",
     "no noise": "model.corruption.noise=0",
     "no mixup": "model.training.mixup=0",
+    "scaled to quantiles": "model/scaler=quantile",
+    "convolutions": "model.network.branch.stages=2",
     "no decoders": "model.weights.classifier.reconstruction=0",
 }
 SHOWN = "default,concat without dropout"
