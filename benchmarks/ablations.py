@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from cells import Cell, Line, completed, markdown, read_options
+from cells import Cell, Line, completed, markdown, read_options, stamped
 from quality import Options as OfQuality
 from quality import measured
 
@@ -67,7 +67,7 @@ class Options:
     """The command line, as name=value; several values are separated by commas."""
 
     data: str = "watch"
-    draw: int = 1
+    draw: int | None = 1
     folds: str = "1"
     seed: int = 0
     variants: str = ",".join(VARIANTS)
@@ -100,14 +100,15 @@ def main() -> None:
     if unknown := [name for name in names if name not in VARIANTS]:
         sys.exit(f"error: {unknown[0]}: there is no such variant; variants are {', '.join(VARIANTS)}.")
     data, draw, seed = options.data, options.draw, options.seed
-    wanted = {}
-    for fold in map(int, options.folds.split(",")):
-        for name in [REAL, *names]:
-            key = Variant(data, draw, "full", REAL if name == REAL else "vacwgan", fold, seed, name)
-            wanted[key] = key.settings(key.overrides(options.overrides), draws=options.draws)
+    keys = [
+        Variant(data, draw, "full", REAL if name == REAL else "vacwgan", int(fold), seed, name)
+        for fold in options.folds.split(",")
+        for name in [REAL, *names]
+    ]
+    wanted = stamped(keys, lambda key: key.settings(key.overrides(options.overrides), draws=options.draws))
     work = partial(measured_variant, options=options)
     known = completed(wanted, work, Path(options.out), options.workers, log=Path("runs/ablations/log.txt"))
-    print(table(list(known.values()), [REAL, *names]))
+    print(table(list(known.values())))
 
 
 def measured_variant(key: Variant, options: Options) -> Line:
@@ -116,8 +117,9 @@ def measured_variant(key: Variant, options: Options) -> Line:
     return measured(key, OfQuality(overrides=overrides, draws=options.draws, runs=key.runs))
 
 
-def table(lines: list[Line], names: list[str]) -> str:
-    """Return these variants' means over folds as a Markdown table."""
+def table(lines: list[Line]) -> str:
+    """Return the variants' means over folds as a Markdown table, in the order of `VARIANTS`."""
+    names = [name for name in (REAL, *VARIANTS) if any(line["variant"] == name for line in lines)]
     real = {line["fold"]: line["metrics"] for line in lines if line["variant"] == REAL}
     rows = [["", *COLUMNS]]
     for name in names:

@@ -22,19 +22,24 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # processes of two threads each g
 
 import hydra
 import numpy as np
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mmgan.cli import register_options
+from mmgan.cli import register_options, sentence
+from mmgan.data.archive import file_digest
+from mmgan.data.dataset import Dataset
 from mmgan.errors import MmganError
 from mmgan.evaluation.controls import CONTROLS
+from mmgan.evaluation.features import LabelledRows
 from mmgan.evaluation.table import REAL
 from mmgan.models.base import Synthesizer
 from mmgan.models.robust_classifier import RobustClassifier
 from mmgan.report.quality import FULL, WITHOUT_ROWS
 
 OF_TRAINING = ("batch_size", "steps_per_epoch", "inner_val")  # data options that change no real row and no control
+OF_BENCHMARKS = {"precision": "32-true", "final": True, "select_length": False}  # other values are told in the settings
 CONF = Path(__file__).resolve().parent.parent / "conf"
 OptionsT = TypeVar("OptionsT")
 KeyT = TypeVar("KeyT", bound=Hashable)
@@ -87,8 +92,10 @@ class Cell:
         cfg = self.config(overrides)
         dataset = load_data(cfg)
         folder = RunFolder(self.folder(runs))
-        cfg.resume = not folder.holds_other_than(Run(cfg, dataset, self.fold).params())
-        if not cfg.resume or not folder.read_metrics():
+        length, done = cfg.trainer.max_epochs, folder.read_metrics().get("max_epochs")
+        same = not folder.holds_other_than(Run(cfg, dataset, self.fold).params())
+        cfg.resume = same and (done is None or done <= length)
+        if not cfg.resume or done != length:
             fit(cfg, dataset, self.fold, folder.path)
         return load(folder.best)
 
@@ -96,7 +103,11 @@ class Cell:
         """Return a digest of all that decides a cell's result, so that a line of other settings is not taken for it."""
         cfg = self.config(overrides)
         known = {"data": OmegaConf.to_container(cfg.data, resolve=True), **more}
+        if "path" in cfg.data.source:
+            known["file"] = file_digest(cfg.data.source.path)
         if self.trained:
+            own = {"precision": cfg.trainer.precision, "final": cfg.final, "select_length": cfg.select_length}
+            known |= {key: value for key, value in own.items() if value != OF_BENCHMARKS[key]}
             model = OmegaConf.to_container(cfg.model, resolve=True)
             model.pop("epochs", None)  # which may be overridden
             known |= {"model": model, "max_epochs": cfg.trainer.max_epochs}
@@ -121,6 +132,36 @@ def read_options(kind: type[OptionsT], words: Iterable[str]) -> OptionsT:
     if not all(fold.isdecimal() for fold in str(options.folds).split(",")):
         sys.exit(f"error: folds={options.folds}: give numbers of folds, separated by commas.")
     return options
+
+
+def check_rows_option(rows: str) -> None:
+    """End with a sentence unless each of `rows`, separated by commas, says how many rows of a fold train."""
+    for each in rows.split(","):
+        if each != FULL and not each.removeprefix("imbalance").isdecimal():
+            sys.exit(f"error: rows={each}: give full, a number of rows per class, or imbalance and a ratio.")
+
+
+def stamped(keys: Iterable[KeyT], settings: Callable[[KeyT], str]) -> dict[KeyT, str]:
+    """Return the settings of each key; ends with a sentence for a model, a data set or an override that there is not."""
+    try:
+        return {key: settings(key) for key in keys}
+    except (HydraException, MmganError) as error:
+        sys.exit(f"error: {sentence(error) if isinstance(error, HydraException) else error}")
+
+
+def check_generators(cells: Iterable[Cell], overrides: str) -> None:
+    """End with a sentence where the model of a cell is trained but makes no rows."""
+    from mmgan.run import makes_rows
+
+    if other := [cell.model for cell in cells if cell.trained and not makes_rows(cell.config(overrides))]:
+        sys.exit(f"error: model {other[0]} makes no rows; benchmarks/robustness.py measures it.")
+
+
+def labelled_test_rows(dataset: Dataset) -> LabelledRows:
+    """Return the test rows with their classes; raises MmganError where the data have none."""
+    if dataset.y_test is None:
+        raise MmganError(f"{dataset.source} has no labelled test rows, which this benchmark needs; give other data.")
+    return dataset.x_test, dataset.y_test
 
 
 def completed(
@@ -217,6 +258,13 @@ def time_left(waiting: Iterable[Hashable], seconds: Mapping[Hashable, list[float
     overall = float(np.mean(list(known.values())))
     left = sum(known.get(key, overall) for key in waiting) / workers
     return f"left {left // 3600:.0f}:{left % 3600 // 60:02.0f}:{left % 60:02.0f}"
+
+
+def latest(out: Path, kind: type[KeyT]) -> list[Line]:
+    """Return the lines of a file for keys of this kind; of several for a key, the latest."""
+    names = [field.name for field in fields(kind)]
+    lines = map(json.loads, out.read_text().splitlines())
+    return list({tuple(line[name] for name in names): line for line in lines if "error" not in line}.values())
 
 
 def quiet_worker(log: str) -> None:

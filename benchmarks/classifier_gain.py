@@ -14,7 +14,17 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from cells import Cell, Line, completed, markdown, read_options
+from cells import (
+    Cell,
+    Line,
+    check_generators,
+    check_rows_option,
+    completed,
+    labelled_test_rows,
+    markdown,
+    read_options,
+    stamped,
+)
 
 from mmgan.evaluation.classifiers import macro_f1
 from mmgan.evaluation.statistics import interval
@@ -28,7 +38,7 @@ class Options:
     """The command line, as name=value; several values are separated by commas."""
 
     data: str = "watch"
-    draw: int = 0
+    draw: int | None = 0
     folds: str = "1,2,3,4,5"
     seed: int = 0
     rows: str = "10,full"
@@ -50,13 +60,17 @@ class Helped(Cell):
 def main() -> None:
     """Do the missing cells in `workers` processes, and print the table."""
     options = read_options(Options, sys.argv[1:])
+    check_rows_option(options.rows)
     keys = [
         Helped(options.data, options.draw, rows, "robust_classifier", int(fold), options.seed, source)
         for source in [*options.models.split(","), ALONE]
         for rows in options.rows.split(",")
         for fold in options.folds.split(",")
     ]
-    wanted = {key: key.settings(of_classifier(options), of=of_source(key, options.overrides)) for key in keys}
+    wanted = stamped(
+        keys, lambda key: key.settings(of_classifier(options), of=of_source(key, options.overrides), per_row=PER_ROW)
+    )
+    check_generators([generator(key) for key in keys if key.source != ALONE], options.overrides)
     work = partial(measured, options=options)
     log = Path("runs/classifier_gain/log.txt")
     known = completed(wanted, work, Path(options.out), options.workers, log=log, kind=kind)
@@ -93,6 +107,7 @@ def measured(key: Helped, options: Options) -> Line:
     overrides = of_classifier(options)
     cfg = key.config(overrides)
     dataset = load_data(cfg)
+    x, y = labelled_test_rows(dataset)
     fold = select_fold(configured_folds(dataset, cfg.data), key.fold)
     kept = len(fold.train_indices)
     sizes = {"n_train": kept, "n_fold": kept + len(fold.extra_indices), "n_val": len(fold.val_indices)}
@@ -110,8 +125,7 @@ def measured(key: Helped, options: Options) -> Line:
         write_pickle(path, {"folds": [entry | {"train_indices": fold.train_indices}]})
         overrides = f"{overrides} data.synthetic={path}"
     model = key.model_of(where, overrides)
-    answers = model.predict_probabilities(dataset.x_test).argmax(1)
-    return sizes | {"f1": round(macro_f1(dataset.y_test, answers), 5)}
+    return sizes | {"f1": round(macro_f1(y, model.predict_probabilities(x).argmax(1)), 5)}
 
 
 def table(lines: list[Line]) -> str:

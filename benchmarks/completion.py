@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cells import Cell, Line, completed, markdown, read_options
+from cells import Cell, Line, check_generators, completed, labelled_test_rows, markdown, read_options, stamped
 
+from mmgan.errors import MmganError
 from mmgan.evaluation.statistics import interval
 
 DRAWS = 16
@@ -35,7 +36,7 @@ class Options:
     """The command line, as name=value; several values are separated by commas."""
 
     data: str = "watch"
-    draw: int = 0
+    draw: int | None = 0
     folds: str = "1,2,3,4,5"
     seed: int = 0
     model: str = "vacwgan"
@@ -52,7 +53,10 @@ def main() -> None:
         Cell(options.data, options.draw, "full", options.model, int(fold), options.seed)
         for fold in options.folds.split(",")
     ]
-    wanted = {key: key.settings(options.overrides, draws=DRAWS) for key in keys}
+    if not keys[0].trained:
+        sys.exit(f"error: model={options.model}: only a trained generator draws one modality for another.")
+    wanted = stamped(keys, lambda key: key.settings(options.overrides, draws=DRAWS))
+    check_generators(keys, options.overrides)
     log = Path("runs/completion/log.txt")
     work = partial(measured, runs=options.runs, overrides=options.overrides)
     known = completed(wanted, work, Path(options.out), options.workers, log=log)
@@ -68,7 +72,9 @@ def measured(cell: Cell, runs: str, overrides: str) -> Line:
     dataset = load_data(cfg)
     fold = select_fold(configured_folds(dataset, cfg.data), cell.fold)
     model = cell.model_of(runs, overrides)
-    train, test = dataset.rows(fold.train_indices), (dataset.x_test, dataset.y_test)
+    train, test = dataset.rows(fold.train_indices), labelled_test_rows(dataset)
+    if len(test[0]) < 2:
+        raise MmganError(f"{dataset.source} has a single modality; there is none to be drawn for another.")
     metrics = {}
     for wanted in dataset.schema.modalities:
         given = {name: rows for name, rows in test[0].items() if name != wanted}

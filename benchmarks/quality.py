@@ -16,10 +16,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from cells import Cell, Line, completed, read_options
-from hydra.errors import HydraException
+from cells import Cell, Line, check_generators, check_rows_option, completed, read_options, stamped
 
-from mmgan.cli import sentence
 from mmgan.evaluation.augmentation import Augmentation, extra_per_class
 from mmgan.evaluation.controls import CONTROLS
 from mmgan.evaluation.features import take
@@ -47,20 +45,12 @@ class Options:
 def main() -> None:
     """Do the missing cells in `workers` processes, and write the table."""
     options = read_options(Options, sys.argv[1:])
-    for rows in options.rows.split(","):
-        if rows != FULL and not rows.removeprefix("imbalance").isdecimal():
-            sys.exit(f"error: rows={rows}: give full, a number of rows per class, or imbalance and a ratio.")
+    check_rows_option(options.rows)
+    # The longest first, so that no process works on alone at the end.
+    asked = sorted(cells(options), key=lambda cell: not cell.trained)
+    wanted = stamped(asked, lambda cell: cell.settings(options.overrides, draws=options.draws))
+    check_generators(wanted, options.overrides)
     out = Path(options.out)
-    try:
-        # The longest first, so that no process works on alone at the end.
-        wanted = {
-            cell: cell.settings(options.overrides, draws=options.draws)
-            for cell in sorted(cells(options), key=lambda cell: not cell.trained)
-        }
-        if other := [cell.model for cell in wanted if cell.trained and not makes_rows(cell, options)]:
-            sys.exit(f"error: models={other[0]}: this model makes no rows; benchmarks/robustness.py measures it.")
-    except HydraException as error:  # a model, a data set or an override that there is not
-        sys.exit(f"error: {sentence(error)}")
     work, log = partial(measured, options=options), Path(options.runs) / "log.txt"
     completed(wanted, work, out, options.workers, log=log, kind=kind, facts=lambda cell: {"trained": cell.trained})
     page = quality_page(read_lines(out), shlex.join(["python", "benchmarks/quality.py", *sys.argv[1:]]))
@@ -76,13 +66,6 @@ def cells(options: Options) -> Iterator[Cell]:
                 for seed in range(options.seeds):
                     for fold in options.folds.split(","):
                         yield Cell(data, options.draw, rows, model, int(fold), seed)
-
-
-def makes_rows(cell: Cell, options: Options) -> bool:
-    """Say whether the model of a cell is a generator."""
-    from mmgan.run import makes_rows
-
-    return makes_rows(cell.config(options.overrides))
 
 
 def kind(cell: Cell) -> Hashable:

@@ -2,24 +2,25 @@
 
 Each variant is the robust classifier with options changed, trained on all training rows of each fold. Its macro-F1 is that on each
 fold's own val_indices (mean over folds, with its interval), and that of the folds' ensemble on the test rows; the classical
-classifiers' that of the fold's rows, and of all training rows. Noise is white, in scaled units, on one modality. Each
-finished training is a line of `out`, and the same command goes on where it was stopped.
+classifiers' that of the fold's rows, and of all training rows. Noise is white, on one modality, in deviations
+of each value over the training rows. Each finished training is a line of `out`, and the same command goes on where it was stopped.
 
     python benchmarks/robustness.py data=watch workers=2
-    python benchmarks/robustness.py data=watch draw=1 folds=1,2 workers=2 variants=default,concat,focal exponent 0
+    python benchmarks/robustness.py data=watch draw=1 folds=1,2 workers=2 'variants=default,concat,focal exponent 0'
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cells import Cell, Line, completed, markdown, read_options
+from cells import Cell, Line, completed, labelled_test_rows, markdown, read_options, stamped
 
 from mmgan.evaluation.classifiers import macro_f1
+from mmgan.evaluation.features import Rows
 from mmgan.evaluation.prediction import calibration_error
 from mmgan.evaluation.statistics import interval
 from mmgan.evaluation.table import REAL
@@ -57,7 +58,7 @@ class Options:
     """The command line, as name=value; several values are separated by commas."""
 
     data: str = "watch"
-    draw: int = 0
+    draw: int | None = 0
     folds: str = "1,2,3,4,5"
     seed: int = 0
     variants: str = SHOWN
@@ -75,7 +76,8 @@ class Variant(Cell):
 
     def overrides(self, of_all: str) -> str:
         """Return the options of train.py that change it, behind those of all variants."""
-        return f"{of_all} {VARIANTS.get(self.variant, '')}"
+        # Classical classifiers have no configuration of their own: it is there for the data.
+        return f"{'model=robust_classifier' if self.model == REAL else ''} {of_all} {VARIANTS.get(self.variant, '')}"
 
     def member(self, fold: int, of_all: str) -> Any:
         """Return the trained model of a fold."""
@@ -98,8 +100,12 @@ def main() -> None:
 
     def done(variants: Sequence[str], folds: Sequence[int], model: str) -> list[Line]:
         where = options.data, options.draw, "full", model
-        keys = [Variant(*where, fold, options.seed, name, options.folds) for name in variants for fold in folds]
-        wanted = {key: key.settings(key.overrides(options.overrides)) for key in keys}
+        keys = [
+            Variant(*where, fold, options.seed, name, options.folds if fold == ENSEMBLE and model != REAL else "")
+            for name in variants
+            for fold in folds
+        ]
+        wanted = stamped(keys, lambda key: key.settings(key.overrides(options.overrides), levels=LEVELS))
         work, log = partial(measured, of_all=options.overrides), Path("runs/robustness/log.txt")
         return list(completed(wanted, work, Path(options.out), options.workers, log=log).values())
 
@@ -119,29 +125,31 @@ def measured(key: Variant, of_all: str = "") -> Line:
     dataset = load_data(cfg)
     folds = configured_folds(dataset, cfg.data)
     fold = None if key.fold == ENSEMBLE else select_fold(folds, key.fold)
-    x, y = (dataset.x_test, dataset.y_test) if fold is None else dataset.rows(fold.val_indices)
+    x, y = labelled_test_rows(dataset) if fold is None else dataset.rows(fold.val_indices)
+    train = dataset.rows(np.arange(len(dataset)) if fold is None else fold.train_indices)
     sizes = {"n_train": len(folds[0].train_indices), "n_val": len(folds[0].val_indices)}
     if key.model == REAL:
-        train = (dataset.x_train, dataset.y_train) if fold is None else dataset.rows(fold.train_indices)
         return sizes | {"metrics": {"all": of_classical(key.variant, train, (x, y))}}
     models = [key.member(number, of_all) for number in (key.folds_of_ensemble if fold is None else [key.fold])]
-    answers = {name: ensemble(models, rows).mean(0) for name, rows in conditions(models[0], x).items()}
+    answers = {name: ensemble(models, rows).mean(0) for name, rows in conditions(x, train[0]).items()}
     metrics = {name: round(macro_f1(y, each.argmax(1)), 5) for name, each in answers.items()}
     return sizes | {"metrics": metrics, "calibration_error": round(calibration_error(y, answers["all"]), 5)}
 
 
-def conditions(model: Any, x: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
-    """Return the rows as they are, without each modality, and with noise on each."""
-    import torch
+def conditions(x: Rows, train: Rows) -> dict[str, dict[str, np.ndarray]]:
+    """Return the rows as they are, without each modality, and with noise on each, in deviations of the training rows' values.
 
-    found = {"all": dict(x)} | {f"no {name}": {k: v for k, v in x.items() if k != name} for name in x}
-    scaled = model.scaler({name: torch.from_numpy(value) for name, value in x.items()})
+    What is never negative stays so.
+    """
+    found = {"all": dict(x)}
+    if len(x) > 1:
+        found |= {f"no {name}": {k: v for k, v in x.items() if k != name} for name in x}
     for number, name in enumerate(x):
         for level in LEVELS:
-            rng = np.random.default_rng([number, round(10 * level)])
-            noise = torch.from_numpy(rng.normal(size=x[name].shape).astype(np.float32))
-            noisy = model.scaler.inverse({**scaled, name: scaled[name] + level * noise})
-            found[f"{name} + {level:g}"] = {**x, name: noisy[name].numpy()}
+            noise = np.random.default_rng([number, round(10 * level)]).normal(size=x[name].shape)
+            noisy = x[name] + level * train[name].std(0) * noise
+            lowest = 0 if train[name].min() >= 0 else -np.inf
+            found[f"{name} + {level:g}"] = {**x, name: np.maximum(noisy, lowest).astype(np.float32)}
     return found
 
 
@@ -158,7 +166,9 @@ def of_classical(name: str, train: tuple, test: tuple) -> float:
 
 def table(lines: list[Line], rows: str) -> str:
     """Return macro-F1 by variant and condition as Markdown: on `val` the mean over folds and its interval, on `test` the ensemble's."""
+    order = {name: place for place, name in enumerate((*VARIANTS, *CLASSICAL))}
     chosen = [line for line in lines if (line["fold"] == ENSEMBLE) == (rows == "test")]
+    chosen.sort(key=lambda line: order[line["variant"]])
     conditions = list(chosen[0]["metrics"])
     body = [["", *conditions, "calibration error"]]
     for variant in dict.fromkeys(line["variant"] for line in chosen):
@@ -171,9 +181,9 @@ def table(lines: list[Line], rows: str) -> str:
 
 
 def one_number(values: list[float], sizes: Line) -> str:
-    """Return the mean of one value per fold with its 95 % interval, or the only value."""
+    """Return the mean of one value per fold, with its 95 % interval where there are more than two."""
     found = interval(values, sizes["n_train"], sizes["n_val"])
-    return f"{found.mean:.3f}" if len(values) == 1 else f"{found.mean:.3f} ± {found.high - found.mean:.3f}"
+    return f"{found.mean:.3f}" if len(values) < 3 else f"{found.mean:.3f} ± {found.high - found.mean:.3f}"
 
 
 if __name__ == "__main__":

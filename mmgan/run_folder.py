@@ -13,7 +13,7 @@ import yaml
 from mmgan.errors import MmganError
 
 # Keys that say where, how long and on how many threads a run works, not what it computes.
-FREE_KEYS = ("out_dir", "resume", "threads", "n_trials", "logger", "callbacks", "trainer.max_epochs")
+FREE_KEYS = ("out_dir", "resume", "threads", "n_trials", "logger", "callbacks", "trainer.max_epochs", "model.epochs")
 BOUND_KEYS = ("callbacks.score.",)  # of these, what does decide: how checkpoints are chosen
 
 

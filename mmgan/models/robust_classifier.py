@@ -37,7 +37,6 @@ class RobustClassifier(PhasedModel):
         self,
         schema: DataSchema,
         *,
-        members: int,
         network: Mapping[str, Any],
         fusion: Callable[[int, int], nn.Module],
         corruption: Mapping[str, float],
@@ -47,6 +46,7 @@ class RobustClassifier(PhasedModel):
         weights: Mapping[str, Mapping[str, float]],
         optimizer: Mapping[str, Any],
         scaler: Callable[..., nn.Module],
+        members: int = 1,
     ):
         super().__init__(schema, scaler, weights, optimizer)
         if not isinstance(members, int) or members < 1:
