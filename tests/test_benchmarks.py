@@ -15,6 +15,7 @@ import robustness
 from cells import Cell
 
 from mmgan.evaluation.statistics import interval
+from mmgan.evaluation.table import derived
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SMALL = "overrides=data.n_train=200 data.n_test=80 trainer.max_epochs=1 data.steps_per_epoch=2"
@@ -200,3 +201,28 @@ def test_the_docs_show_the_tables_of_the_committed_lines(page, table):
     text = (BENCHMARKS.parent / "docs" / page).read_text()
     rows = table().splitlines()
     assert len(rows) > 3 and not [row for row in rows if row not in text]
+
+
+def test_the_docs_show_what_tuning_brought():
+    columns = (
+        "tstr",
+        "tstr_ratio",
+        "coverage",
+        "c2st",
+        "novelty10",
+        "novelty50",
+        "novelty90",
+        "close",
+        "signal_autocorrelation",
+    )
+    known, tuned = (
+        committed("bearing", Cell, model="vacwgan", fold=1, rows="full", seed=0),
+        committed("tuned-bearing", Cell),
+    )
+    real = next(line for line in tuned if line["model"] == "real")["metrics"]
+    page = (BENCHMARKS.parent / "docs" / "vacwgan.md").read_text()
+    for name, lines in (("default", known), ("tuned", [line for line in tuned if line["model"] == "vacwgan"])):
+        assert len(lines) == 1
+        metrics = derived(lines[0]["metrics"], real)
+        shown = [f"{metrics[column]:.3f}".removeprefix("0") for column in columns]
+        assert f"| {name} | {' | '.join(shown)} |" in page
