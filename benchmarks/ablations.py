@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from cells import Cell, Line, completed, markdown, read_options, stamped
+from cells import Cell, Line, OptionsOfOneData, completed, markdown, read_options, stamped
 from quality import Options as OfQuality
 from quality import measured
 
@@ -63,18 +63,14 @@ COLUMNS = MAIN | {
 
 
 @dataclass
-class Options:
-    """The command line, as name=value; several values are separated by commas."""
+class Options(OptionsOfOneData):
+    """The command line."""
 
-    data: str = "watch"
     draw: int | None = 1
     folds: str = "1"
-    seed: int = 0
     variants: str = ",".join(VARIANTS)
     draws: int = 2  # of the judge's forests
-    workers: int = 1
     out: str = "runs/ablations/ablations.jsonl"
-    overrides: str = ""  # options of train.py for all variants, separated by blanks
 
 
 @dataclass(frozen=True)

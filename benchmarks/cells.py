@@ -116,6 +116,18 @@ class Cell:
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:12]
 
 
+@dataclass
+class OptionsOfOneData:
+    """What the command lines share that measure one data set, as name=value; several values are separated by commas."""
+
+    data: str = "watch"
+    draw: int | None = 0
+    folds: str = "1,2,3,4,5"
+    seed: int = 0
+    workers: int = 1
+    overrides: str = ""  # options of train.py for all that is trained, separated by blanks
+
+
 def read_options(kind: type[OptionsT], words: Iterable[str]) -> OptionsT:
     """Return the options of a command line of name=value; ends with a sentence for what is none."""
     names = [field.name for field in fields(kind)]

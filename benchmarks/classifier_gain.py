@@ -17,6 +17,7 @@ import numpy as np
 from cells import (
     Cell,
     Line,
+    OptionsOfOneData,
     check_generators,
     check_rows_option,
     completed,
@@ -34,19 +35,13 @@ PER_ROW = 4
 
 
 @dataclass
-class Options:
-    """The command line, as name=value; several values are separated by commas."""
+class Options(OptionsOfOneData):
+    """The command line."""
 
-    data: str = "watch"
-    draw: int | None = 0
-    folds: str = "1,2,3,4,5"
-    seed: int = 0
     rows: str = "10,full"
     models: str = "vacwgan,smote,jitter"
-    workers: int = 1
     out: str = "runs/classifier_gain/classifier_gain.jsonl"
     runs: str = "runs/quality"  # trained generators; those of quality.py
-    overrides: str = ""  # options of train.py for generator and classifier, separated by blanks
     of_classifier: str = ""  # more of them for the classifier
 
 

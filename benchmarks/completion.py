@@ -15,7 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cells import Cell, Line, check_generators, completed, labelled_test_rows, markdown, read_options, stamped
+from cells import (
+    Cell,
+    Line,
+    OptionsOfOneData,
+    check_generators,
+    completed,
+    labelled_test_rows,
+    markdown,
+    read_options,
+    stamped,
+)
 
 from mmgan.errors import MmganError
 from mmgan.evaluation.statistics import interval
@@ -32,18 +42,12 @@ COLUMNS = {
 
 
 @dataclass
-class Options:
-    """The command line, as name=value; several values are separated by commas."""
+class Options(OptionsOfOneData):
+    """The command line."""
 
-    data: str = "watch"
-    draw: int | None = 0
-    folds: str = "1,2,3,4,5"
-    seed: int = 0
     model: str = "vacwgan"
-    workers: int = 1
     out: str = "runs/completion/completion.jsonl"
     runs: str = "runs/quality"  # trained models; those of quality.py
-    overrides: str = ""  # options of train.py, separated by blanks
 
 
 def main() -> None:

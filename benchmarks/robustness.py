@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cells import Cell, Line, completed, labelled_test_rows, markdown, read_options, stamped
+from cells import Cell, Line, OptionsOfOneData, completed, labelled_test_rows, markdown, read_options, stamped
 
 from mmgan.evaluation.classifiers import macro_f1
 from mmgan.evaluation.features import Rows
@@ -54,17 +54,11 @@ ENSEMBLE = 0  # in the place of a fold's number
 
 
 @dataclass
-class Options:
-    """The command line, as name=value; several values are separated by commas."""
+class Options(OptionsOfOneData):
+    """The command line."""
 
-    data: str = "watch"
-    draw: int | None = 0
-    folds: str = "1,2,3,4,5"
-    seed: int = 0
     variants: str = SHOWN
-    workers: int = 1
     out: str = "runs/robustness/robustness.jsonl"
-    overrides: str = ""  # options of train.py for all variants, separated by blanks
 
 
 @dataclass(frozen=True)
