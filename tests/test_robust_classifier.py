@@ -20,7 +20,13 @@ from mmgan.predictions import ensemble, write_predictions
 from mmgan.run import Run, load_data
 from mmgan.training import train_folds
 
-LONG = ["final=true", "trainer.max_epochs=8", "data.steps_per_epoch=12", "data.batch_size=32"]
+LONG = [
+    "final=true",
+    "trainer.max_epochs=8",
+    "data.steps_per_epoch=12",
+    "data.batch_size=32",
+    "model.corruption.noise=0.5",
+]
 
 
 @pytest.fixture(scope="module")
