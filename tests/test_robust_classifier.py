@@ -135,6 +135,20 @@ def test_members_start_differently_and_answer_by_their_mean(data_file):
             Run(config(data_file, f"model.members={wrong}"), dataset, 1).build()
 
 
+@pytest.mark.parametrize("count", [1, 6])
+def test_any_number_of_modalities(count, tmp_path):
+    shapes = {f"m{i}": [(6,), (3, 10), (2, 4, 5)][i % 3] for i in range(count)}
+    write_pickle(tmp_path / "data.pkl", content(rows=80, shapes=shapes))
+    (result,) = train_folds(config(tmp_path / "data.pkl", f"out_dir={tmp_path / 'run'}"))
+    model = mmgan.load(result.folder / "best.ckpt")
+    x = load_data(config(tmp_path / "data.pkl")).x_train
+    assert model.predict_probabilities(x).shape == (80, 4)
+    if count > 1:
+        assert model.predict_probabilities({"m4": x["m4"], "m1": x["m1"]}).shape == (80, 4)
+    with pytest.raises(MmganError, match="at least one of"):
+        model.predict_probabilities({})
+
+
 def test_bfloat16_on_the_cpu(data_file, tmp_path):
     (result,) = train_folds(config(data_file, "trainer.precision=bf16-mixed", f"out_dir={tmp_path / 'run'}"))
     assert result.score > 0
