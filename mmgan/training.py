@@ -42,7 +42,8 @@ def print_results(results: dict[int, FitResult], cfg: DictConfig) -> None:
     parts = list(dict.fromkeys(part for result in results.values() for part in result.metrics["scores"]))
     what = "samples against the fold's own val_indices (1 is best)" if makes_rows(cfg) else "answers on val_indices"
     table = Table(title=what)
-    headings = {"indistinguishability": "indist.", "calibration_error": "calibr. error"}  # a terminal's line is short
+    # A terminal's line is short.
+    headings = {"indistinguishability": "indist.", "calibration_error": "calibr. error", "log_likelihood": "log-lik."}
     for column in ("fold", "epochs", "inner score", *parts):
         table.add_column(headings.get(column, column), justify="right", no_wrap=True)
     for fold, result in results.items():

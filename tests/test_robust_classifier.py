@@ -54,7 +54,7 @@ def trained(data_file, tmp_path_factory):
 def test_it_learns_and_says_how_well(trained):
     results, _, out = trained
     metrics = json.loads((out / "fold1" / "metrics.json").read_text())
-    assert metrics["scores"].keys() == {"macro_f1", "accuracy", "calibration_error"}
+    assert metrics["scores"].keys() == {"macro_f1", "accuracy", "calibration_error", "log_likelihood"}
     assert np.mean([result.metrics["scores"]["macro_f1"] for result in results]) > 0.5  # chance is .25
     assert (out / "fold1" / "confusion.png").exists()
 
@@ -151,7 +151,7 @@ def test_any_number_of_modalities(count, tmp_path):
 
 def test_bfloat16_on_the_cpu(data_file, tmp_path):
     (result,) = train_folds(config(data_file, "trainer.precision=bf16-mixed", f"out_dir={tmp_path / 'run'}"))
-    assert result.score > 0
+    assert -10 < result.score < 0  # log-likelihood
 
 
 # -- synthetic rows -----------------------------------------------------------------------------------------------------
@@ -247,4 +247,6 @@ def test_calibration_error_by_hand():
     assert calibration_error(np.array([0, 1, 1, 1]), probabilities) == pytest.approx(0.5 * 0.4 + 0.5 * 0.3)
     assert calibration_error(np.array([0, 1]), np.eye(2)) == 0
     found = scores(np.array([0, 1, 1, 1]), probabilities)
+    assert found["log_likelihood"] == pytest.approx(np.mean(np.log([0.9, 0.1, 0.7, 0.7])))
+    assert np.isfinite(scores(np.array([1, 0]), np.eye(2))["log_likelihood"])  # as wrong as can be
     assert found["accuracy"] == 0.75 and found["macro_f1"] == pytest.approx((2 / 3 + 4 / 5) / 2)

@@ -6,12 +6,14 @@ from mmgan.evaluation.classifiers import macro_f1
 
 
 def scores(y_true: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    """Return accuracy, macro-F1 and calibration error of probabilities (n, K) against class indices (n,)."""
+    """Return accuracy, macro-F1, calibration error and mean log-likelihood of probabilities (n, K) against class indices (n,)."""
     answers = probabilities.argmax(1)
+    of_truth = probabilities[np.arange(len(y_true)), y_true]
     return {
         "macro_f1": macro_f1(y_true, answers),
         "accuracy": float(np.mean(answers == y_true)),
         "calibration_error": calibration_error(y_true, probabilities),
+        "log_likelihood": float(np.mean(np.log(np.maximum(of_truth, 1e-12)))),
     }
 
 

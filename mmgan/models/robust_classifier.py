@@ -30,7 +30,7 @@ class RobustClassifier(PhasedModel):
     term falls to zero; 0 keeps it. Raises MmganError for options outside their range.
     """
 
-    monitor = "val/macro_f1"
+    monitor = "val/log_likelihood"  # of a few dozen rows macro-F1 is too coarse: it would choose a network that has learnt little
     mode = "max"
 
     def __init__(
