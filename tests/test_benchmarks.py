@@ -161,22 +161,14 @@ def test_a_model_of_another_length_is_not_taken_for_a_cells(tmp_path, monkeypatc
         ("ablations", ["variants=half the length", "folds=1"], ["| half the length |"]),
     ],
 )
-def test_a_benchmark_runs_and_finds_its_lines_again(script, words, shown, tmp_path):
+def test_a_benchmark_runs(script, words, shown, tmp_path):
     words = ["data=bearing", "folds=1,2", SMALL, *words]
     words = [word for word in words if not (word == "folds=1,2" and "folds=1" in words)]
-
-    def run() -> str:
-        command = [sys.executable, str(BENCHMARKS / f"{script}.py"), *words]
-        ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-        assert ended.returncode == 0, ended.stderr[-2000:]
-        return ended.stdout
-
-    first = run()
-    assert not [text for text in shown if text not in first]
-    written = [path.read_text() for path in sorted(tmp_path.glob(f"runs/{script}/*.jsonl"))]
-    assert len(written) == 1
-    assert run().split("|", 1)[1] == first.split("|", 1)[1]
-    assert written == [path.read_text() for path in sorted(tmp_path.glob(f"runs/{script}/*.jsonl"))]
+    command = [sys.executable, str(BENCHMARKS / f"{script}.py"), *words]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert not [text for text in shown if text not in ended.stdout]
+    assert len(list(tmp_path.glob(f"runs/{script}/*.jsonl"))) == 1
 
 
 def committed(name: str, kind: type, **wanted) -> list[dict]:
