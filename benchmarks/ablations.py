@@ -35,11 +35,15 @@ VARIANTS = {
     "no adversarial term": "model.weights.generator.adversarial=0",
     "two critic steps": "model.training.critic_steps=2",
     "no augmentation": "model.augmentation.noise=0 model.augmentation.erase=0",
+    "instance noise alone": "model.augmentation.erase=0",
     "class concatenated": "model.networks.critic.conditioning=concatenation",
+    "class both ways": "model.networks.critic.conditioning=both",
+    "critic normalised": "model.networks.critic.norm=true",
     # the variational half
     "KL weight .05": "model.weights.generator.kl=0.05",
     "KL weight .07": "model.weights.generator.kl=0.07",
     "KL weight .2": "model.weights.generator.kl=0.2",
+    "likelihood weight 3": "model.weights.generator.reconstruction=3",
     "no class loss": "model.weights.generator.classification=0",
     "no feature matching": "model.weights.generator.feature_matching=0",
     # how E joins the modalities
