@@ -110,3 +110,40 @@ def scatter(real: np.ndarray, synthetic: np.ndarray, title: str = "first two pri
     axis.set_title(title, fontsize=10)
     axis.legend(fontsize=8)
     return figure
+
+
+def game(losses: dict[str, list[float]], epochs: int, real: np.ndarray, synthetic: np.ndarray, title: str) -> Figure:
+    """Show the losses of each epoch so far, on an axis of `epochs` epochs, beside real (n, 2) and synthetic (m, 2) points."""
+    figure = Figure(figsize=(8.4, 3.8), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for (name, values), colour in zip(losses.items(), (REAL, SYNTHETIC, MUTED), strict=False):
+        left.plot(np.arange(1, len(values) + 1), values, color=colour, label=name, lw=1.2, marker=".", ms=4)
+    left.set(xlim=(0.5, max(epochs, 2) + 0.5), xlabel="epoch", title="losses")
+    left.legend(fontsize=8)
+    margin = 0.35 * np.ptp(real, axis=0)
+    low, high = real.min(0) - margin, real.max(0) + margin
+    for points, name, colour in ((real, "real", REAL), (synthetic, "synthetic", SYNTHETIC)):
+        right.scatter(*points.T, s=8, alpha=0.6, color=colour, label=name, lw=0)
+    right.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), title=title)
+    right.legend(fontsize=8, loc="upper left")
+    return figure
+
+
+def traversal(
+    rows: list[np.ndarray], dimensions: list[int], values: np.ndarray, name: str, class_name: object
+) -> Figure:
+    """Show for each latent dimension, a line each, the rows (len(values), *shape) that its `values` make; others stay."""
+    figure = Figure(figsize=(1.5 * len(values) + 0.8, 1.3 * len(rows) + 0.5), layout="constrained")
+    axes = figure.subplots(len(rows), len(values), squeeze=False)
+    low, high = (float(level) for level in np.quantile(np.concatenate(rows), (0, 0.995)))
+    for line, (drawn, dimension) in enumerate(zip(rows, dimensions, strict=True)):
+        for column, (row, value) in enumerate(zip(drawn, values, strict=True)):
+            axis = axes[line, column]
+            axis.set_xticks([])
+            axis.set_yticks([])
+            draw_row(axis, row, low, high)
+            if line == 0:
+                axis.set_title(f"{value:+.1f}", fontsize=8)
+        axes[line, 0].set_ylabel(f"z[{dimension}]", fontsize=8)
+    figure.suptitle(f"{name}, class {class_name}: one latent dimension at a time, in standard deviations", fontsize=9)
+    return figure

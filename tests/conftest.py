@@ -39,6 +39,7 @@ TINY_RUN = [
     "trainer.accelerator=cpu",
     "data.steps_per_epoch=2",
     "data.batch_size=16",
+    "~callbacks.traversals",
     "~callbacks.pictures",  # drawing takes longer than all the rest of a tiny run
 ]
 TWO = {"spec": (3, 10), "env": (2, 8)}

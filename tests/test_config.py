@@ -133,7 +133,7 @@ SENTENCES = {
     "wrong type": (["seed=x"], "error: seed=x: this option takes a value of type int"),
     "unknown choice": (
         ["data=wacth"],
-        "error: data=wacth: there is no such choice; choose bearing, default, pkl, watch",
+        "error: data=wacth: there is no such choice; choose bearing, default, linear2d, pkl, watch",
     ),
     "no file": (["data=pkl"], "error: data=pkl needs a file; give data.path=FILE."),
     "missing file": (["data=pkl", "data.path=nowhere.pkl"], "error: there is no file nowhere.pkl"),
@@ -146,7 +146,10 @@ SENTENCES = {
     "no epochs": (["trainer.max_epochs=0"], "error: trainer.max_epochs=0: give a whole number from 1 on."),
     "a dot for a slash": (["model.adversarial=r3gan"], "with model/adversarial=NAME"),
     "a dot for a slash, scaler": (["model.scaler=minmax"], "with model/scaler=NAME"),
-    "no game": (["model/adversarial=hinge"], "there is no such choice; choose r3gan, wgan_gp."),
+    "no game": (
+        ["model/adversarial=poker"],
+        "there is no such choice; choose bce, bce_smoothed, hinge, r3gan, wgan_gp.",
+    ),
     "conditioning": (["model.networks.critic.conditioning=none"], "choose projection, concatenation or both."),
     "split": (["data.split=magic"], "error: data.split=magic is unknown; choose stratified, group or file."),
     "no groups": (["data.split=group"], "has no groups"),

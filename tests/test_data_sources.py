@@ -15,6 +15,7 @@ from sklearn.metrics import f1_score
 from mmgan.data.archive import read_archive, write_npz, write_pickle
 from mmgan.data.folds import make_folds
 from mmgan.data.sources.bearing import CLASS_NAMES, bearing, class_counts, envelope_spectrum, fault_orders
+from mmgan.data.sources.linear2d import COVARIANCE, linear2d
 from mmgan.data.sources.pkl import pkl
 from mmgan.data.sources.watch import watch
 from mmgan.data.unpickler import read_npy_dict
@@ -39,6 +40,26 @@ def check_dataset(data):
         data.schema.check_rows(x)
         assert list(x) == list(data.schema.modalities)
         assert all(rows.dtype == np.float32 and np.isfinite(rows).all() for rows in x.values())
+
+
+# --- linear2d
+
+
+def test_points_of_a_plane_have_the_mean_and_the_covariance_that_the_map_gives_them():
+    data = linear2d(n_train=200_000, n_test=10)
+    check_dataset(data)
+    points = data.x_train["xy"].astype(float)
+    np.testing.assert_allclose(points.mean(0), [1, 2], atol=0.02)
+    # Of z A: columns of A are (1, -.1) and (2, .5).
+    np.testing.assert_allclose(np.cov(points.T), [[1.01, 1.95], [1.95, 4.25]], atol=0.05)
+    np.testing.assert_allclose(COVARIANCE, [[1.01, 1.95], [1.95, 4.25]])
+    assert data.x_test["xy"].shape == (10, 2) and linear2d(n_test=0).x_test is None
+
+
+def test_points_repeat_and_draws_differ():
+    assert linear2d().fingerprint() == linear2d().fingerprint() != linear2d(draw=1).fingerprint()
+    with pytest.raises(MmganError, match="n_train=0"):
+        linear2d(n_train=0)
 
 
 # --- watch
@@ -251,7 +272,7 @@ def with_rows(rows, modality="spec"):
     ("data", "sentence"),
     [
         (good(x_train=None), r"has no key 'x_train'.*has \['x_test', 'y_train'\]"),
-        (good(y_train=None), "has no key 'y_train'"),
+        (good(y_train=None), r"has no key 'y_train'.*data\.labelled=false"),
         (good(x_train={}), "x_train is no dict of arrays"),
         (good(x_train=[1]), "x_train is no dict of arrays"),
         (with_rows(np.ones((30, 2)), "a.b"), "modality called 'a.b'"),
@@ -295,6 +316,14 @@ def test_pkl_says_what_is_wrong(tmp_path, data, sentence):
     with pytest.raises(MmganError, match=sentence) as caught:
         pkl(saved(tmp_path, data))
     assert str(caught.value).startswith(str(tmp_path / "data.pkl")) and "\n" not in str(caught.value)
+
+
+def test_rows_without_labels_are_of_one_class(tmp_path):
+    write_pickle(tmp_path / "bare.pkl", {"x_train": {"spec": np.ones((30, 2, 3))}})
+    data = pkl(tmp_path / "bare.pkl", labelled=False)
+    assert data.schema.labels == (0,) and not data.y_train.any() and len(data.y_train) == 30
+    write_pickle(tmp_path / "both.pkl", good(class_names=None))
+    assert pkl(tmp_path / "both.pkl", labelled=False).schema.n_classes == 1
 
 
 def test_pkl_needs_a_path(tmp_path):

@@ -5,10 +5,19 @@ import math
 
 import pytest
 import torch
-from torch.distributions import Independent, Normal, kl_divergence
+from torch.distributions import Independent, Laplace, Normal, kl_divergence
 
-from mmgan.losses.adversarial import RelativisticR1R2, WassersteinGP, gradient_penalty, input_gradient_norm, mix
-from mmgan.losses.variational import gaussian_nll, kl_standard_normal, log_likelihood, reparameterize
+from mmgan.errors import MmganError
+from mmgan.losses.adversarial import (
+    CrossEntropy,
+    Hinge,
+    RelativisticR1R2,
+    WassersteinGP,
+    gradient_penalty,
+    input_gradient_norm,
+    mix,
+)
+from mmgan.losses.variational import gaussian_nll, kl_standard_normal, laplace_nll, log_likelihood, reparameterize
 
 
 @pytest.fixture(autouse=True)
@@ -113,3 +122,51 @@ def test_the_log_likelihood_of_every_row_under_every_gaussian():
     for i, j in itertools.product(range(4), range(5)):
         density = torch.distributions.Normal(mean[j], log_std[j].exp()).log_prob(x[i]).sum()
         assert float(found[i, j]) == pytest.approx(float(density) + 6 / 2 * math.log(2 * math.pi), rel=1e-5)
+
+
+def test_laplace_nll_is_that_of_torch_distributions():
+    x = {"wide": torch.randn(5, 30, 40), "narrow": torch.randn(5, 2)}
+    mean, log_std = ({name: torch.randn_like(value) for name, value in x.items()} for _ in range(2))
+    scale = {k: log_std[k].exp() / math.sqrt(2) for k in x}  # a Laplace distribution's variance is 2 scale^2
+    expected = [-Laplace(mean[k], scale[k]).log_prob(x[k]).mean() - math.log(math.sqrt(2)) for k in x]
+    torch.testing.assert_close(laplace_nll(x, mean, log_std), sum(expected) / 2)
+
+
+def test_free_bits_leave_a_dimension_that_tells_less_without_gradient():
+    mu = torch.tensor([[0.1, 2.0], [-0.1, 1.0]], requires_grad=True)
+    logvar = torch.zeros(2, 2)
+    found = kl_standard_normal(mu, logvar, free_bits=0.5)
+    assert found.item() == pytest.approx(0.5 + (4 + 1) / 2 / 2)  # 0.005 counts as 0.5
+    found.backward()
+    assert not mu.grad[:, 0].any() and (mu.grad[:, 1] > 0).all()
+    torch.testing.assert_close(kl_standard_normal(mu, logvar, 0.0), kl_standard_normal(mu, logvar))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropy_terms(smoothing):
+    critic, _ = linear_critic()
+    real, fake = batch(), batch()
+    game = CrossEntropy(smoothing)
+    on_real, on_fake = critic(real), critic(fake)
+    bce = torch.nn.functional.binary_cross_entropy_with_logits
+    expected = (bce(on_real, torch.full((6,), 1 - smoothing)) + bce(on_fake, torch.zeros(6))) / 2
+    torch.testing.assert_close(game.critic_terms(critic, real, fake), {"adversarial": expected})
+    torch.testing.assert_close(game.critic_loss(on_real, on_fake), expected)
+    torch.testing.assert_close(game.generator_term(on_real, on_fake), bce(on_fake, torch.ones(6)))
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 0.5])
+def test_smoothing_that_would_turn_the_game_round_is_refused(smoothing):
+    with pytest.raises(MmganError, match=r"model\.adversarial\.smoothing"):
+        CrossEntropy(smoothing)
+
+
+def test_hinge_terms():
+    game = Hinge()
+    on_real, on_fake = torch.tensor([2.0, 0.5, -1.0]), torch.tensor([-3.0, 0.0, 2.0])
+    assert float(game.critic_loss(on_real, on_fake)) == pytest.approx((0 + 0.5 + 2) / 3 + (0 + 1 + 3) / 3)
+    assert float(game.generator_term(on_real, on_fake)) == pytest.approx(1 / 3)
+    critic, _ = linear_critic()
+    real, fake = batch(), batch()
+    expected = {"adversarial": game.critic_loss(critic(real), critic(fake))}
+    torch.testing.assert_close(game.critic_terms(critic, real, fake), expected)

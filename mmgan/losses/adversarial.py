@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mmgan.errors import MmganError
+
 Critic = Callable[[dict[str, Tensor]], Tensor]
 
 
@@ -27,6 +29,49 @@ def input_gradient_norm(critic: Critic, x: dict[str, Tensor]) -> Tensor:
 def gradient_penalty(critic: Critic, x: dict[str, Tensor]) -> Tensor:
     """Return the mean of (|gradient of the score| - 1)^2 at `x` (Gulrajani et al. 2017, arXiv:1704.00028, eq. 3)."""
     return (input_gradient_norm(critic, x) - 1).square().mean()
+
+
+class CrossEntropy:
+    """The first game, in its non-saturating form (Goodfellow et al. 2014, arXiv:1406.2661): D tells real rows from generated ones.
+
+    Real rows count as real by 1 - `smoothing` (one-sided label smoothing, Salimans et al. 2016, arXiv:1606.03498). Raises
+    MmganError for smoothing outside 0 to .5.
+    """
+
+    def __init__(self, smoothing: float = 0.0):
+        if not 0 <= smoothing < 0.5:
+            raise MmganError(f"model.adversarial.smoothing={smoothing}: give a number from 0 to below 0.5.")
+        self.smoothing = smoothing
+
+    def critic_terms(self, critic: Critic, real: dict[str, Tensor], fake: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the term `adversarial`."""
+        return {"adversarial": self.critic_loss(critic(real), critic(fake))}
+
+    def critic_loss(self, on_real: Tensor, on_fake: Tensor) -> Tensor:
+        """Return the mean binary cross-entropy of logits (B,) of real and of generated rows."""
+        kept = 1 - self.smoothing
+        of_real = kept * functional.softplus(-on_real) + self.smoothing * functional.softplus(on_real)
+        return 0.5 * (of_real.mean() + functional.softplus(on_fake).mean())
+
+    def generator_term(self, on_real: Tensor, on_fake: Tensor) -> Tensor:
+        """Return the cross-entropy of generated rows with the label of real ones."""
+        return functional.softplus(-on_fake).mean()
+
+
+class Hinge:
+    """The hinge game (Lim & Ye 2017, arXiv:1705.02894): rows that D scores beyond 1 on their own side no longer count."""
+
+    def critic_terms(self, critic: Critic, real: dict[str, Tensor], fake: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the term `adversarial`."""
+        return {"adversarial": self.critic_loss(critic(real), critic(fake))}
+
+    def critic_loss(self, on_real: Tensor, on_fake: Tensor) -> Tensor:
+        """Return the mean hinge losses of scores (B,) of real and of generated rows, added."""
+        return functional.relu(1 - on_real).mean() + functional.relu(1 + on_fake).mean()
+
+    def generator_term(self, on_real: Tensor, on_fake: Tensor) -> Tensor:
+        """Return minus the mean score of the generated samples."""
+        return -on_fake.mean()
 
 
 class WassersteinGP:

@@ -1,12 +1,20 @@
 """Variational terms (Kingma & Welling 2014, arXiv:1312.6114)."""
 
+import math
+
 import torch
 from torch import Tensor
 
 
-def kl_standard_normal(mu: Tensor, logvar: Tensor) -> Tensor:
-    """Return KL(N(mu, exp(logvar)) || N(0, I)), summed over the latent dimensions, mean over samples; a scalar."""
-    return 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum(1).mean()
+def kl_standard_normal(mu: Tensor, logvar: Tensor, free_bits: float = 0.0) -> Tensor:
+    """Return KL(N(mu, exp(logvar)) || N(0, I)), summed over the latent dimensions, mean over samples; a scalar.
+
+    A dimension's mean counts as `free_bits` (nats) where it is less (Kingma et al. 2016, arXiv:1606.04934, appendix C).
+    """
+    divergence = 0.5 * (mu.square() + logvar.exp() - 1 - logvar)  # (B, latent_dim)
+    if not free_bits:
+        return divergence.sum(1).mean()
+    return divergence.mean(0).clamp_min(free_bits).sum()
 
 
 def reparameterize(mu: Tensor, logvar: Tensor, noise: Tensor) -> Tensor:
@@ -20,6 +28,12 @@ def gaussian_nll(x: dict[str, Tensor], mean: dict[str, Tensor], log_std: dict[st
     So a wide modality does not drown a narrow one. All {name: (B, *shape)}.
     """
     terms = [(0.5 * ((x[k] - mean[k]) * torch.exp(-log_std[k])).square() + log_std[k]).mean() for k in x]
+    return torch.stack(terms).mean()
+
+
+def laplace_nll(x: dict[str, Tensor], mean: dict[str, Tensor], log_std: dict[str, Tensor]) -> Tensor:
+    """Return the same for Laplace distributions of standard deviation exp(log_std); less is made of what lies far off."""
+    terms = [(math.sqrt(2) * (x[k] - mean[k]).abs() * torch.exp(-log_std[k]) + log_std[k]).mean() for k in x]
     return torch.stack(terms).mean()
 
 

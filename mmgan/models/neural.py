@@ -68,20 +68,21 @@ class NeuralSynthesizer(PhasedModel, Synthesizer):
 
     # -- sampling -------------------------------------------------------------------------------------------------
     def _sample(self, label: int, noise: BlockNoise) -> Rows:
-        return self._evaluated(label, lambda labels: self.generate(labels, noise))
+        return self.rows_of(label, lambda labels: self.generate(labels, noise))
 
     def _resample(self, x: Rows, label: int, noise: BlockNoise) -> Rows:
         given = {name: self.tensor(value) for name, value in x.items()}
-        return self._evaluated(label, lambda labels: self.regenerate(self.scaler(given), labels, noise))
+        return self.rows_of(label, lambda labels: self.regenerate(self.scaler(given), labels, noise))
 
     def _complete(self, x: Rows, label: int, noise: BlockNoise) -> Rows:
         given = {name: self.tensor(value) for name, value in x.items()}
-        return self._evaluated(label, lambda labels: self.regenerate_missing(self.scaler(given), labels, noise))
+        return self.rows_of(label, lambda labels: self.regenerate_missing(self.scaler(given), labels, noise))
 
-    def _evaluated(self, label: int, draw: Callable[[Tensor], Batch]) -> Rows:
+    def rows_of(self, label: int, draw: Callable[[Tensor], Batch], *, calibrated: bool = True) -> Rows:
+        """Return in physical units the scaled rows that `draw` gives for labels (64,) of one class; in evaluation mode."""
         with self.evaluating():
             scaled = draw(torch.full((BLOCK_ROWS,), label, dtype=torch.int64, device=self.device))
-            mapped = self.marginals is not None and self.marginals.fitted
+            mapped = calibrated and self.marginals is not None and self.marginals.fitted
             rows = self.marginals(scaled) if mapped else self.scaler.inverse(scaled)
             return {name: value.cpu().numpy() for name, value in rows.items()}
 

@@ -10,6 +10,7 @@ import lightning as L
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mmgan.errors import MmganError
 from mmgan.models.base import Rows
@@ -135,9 +136,16 @@ class PhasedModel(L.LightningModule):
         """Return the weight of a term at this moment of the training."""
         return self.weights[phase][term]
 
+    def progress(self, batches: int) -> float:
+        """Return how much of the first `batches` batches is done, from 0 to 1."""
+        return min(1.0, self.global_step / max(batches, 1))
+
     def on_train_epoch_end(self) -> None:
-        means = {key: value / self._counts[key] for key, value in self._sums.items()}
-        self.log_dict(means)
+        self.log_dict(self.epoch_means())
+
+    def epoch_means(self) -> dict[str, Tensor]:
+        """Return the means, so far, of the epoch's terms, `phase/term`."""
+        return {key: value / self._counts[key] for key, value in self._sums.items()}
 
     def _accumulate(self, values: dict[str, Tensor]) -> None:
         # Lightning's self.log costs some 300 us a key and batch; sums of tensors, logged once an epoch, cost none.
@@ -167,6 +175,11 @@ class PhasedModel(L.LightningModule):
     def tensor(self, values: np.ndarray) -> Tensor:
         """Return `values` as float32 on the model's device."""
         return torch.as_tensor(np.ascontiguousarray(values), dtype=torch.float32, device=self.device)
+
+
+def moving_average(network: nn.Module, decay: float) -> AveragedModel:
+    """Return the exponential moving average of a network's weights, which `update_parameters` moves on."""
+    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(float(decay)), use_buffers=True)
 
 
 def _parameters(phase: Phase) -> list[nn.Parameter]:

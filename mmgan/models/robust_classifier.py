@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mmgan.errors import MmganError
 from mmgan.evaluation.prediction import scores
@@ -14,7 +13,7 @@ from mmgan.losses.classification import focal_cross_entropy
 from mmgan.losses.contrastive import CrossModalContrast
 from mmgan.losses.variational import kl_standard_normal
 from mmgan.models.base import Rows
-from mmgan.models.phased import Batch, Phase, PhasedModel
+from mmgan.models.phased import Batch, Phase, PhasedModel, moving_average
 from mmgan.nets.corruption import Corruption, mixed
 from mmgan.nets.multimodal import RobustNetwork, RobustOutput
 from mmgan.schema import DataSchema
@@ -70,8 +69,7 @@ class RobustClassifier(PhasedModel):
         self.mixup = float(training["mixup"])
         self.kl_warmup = int(training["kl_warmup"])
         self.fade = int(training["fade"])
-        average = get_ema_multi_avg_fn(float(training["ema_decay"]))
-        self.average = AveragedModel(self.networks, multi_avg_fn=average, use_buffers=True)
+        self.average = moving_average(self.networks, training["ema_decay"])
         self.register_buffer("class_weights", torch.ones(schema.n_classes))
         self._synthetic: tuple[Batch, Tensor] | None = None
         self._validated: list[tuple[Tensor, Tensor]] = []
@@ -136,12 +134,10 @@ class RobustClassifier(PhasedModel):
 
     def weight(self, phase: str, term: str) -> float:
         """The KL weight grows to its value over `kl_warmup` batches; that of synthetic rows falls over `fade` batches."""
-        weight = self.weights[phase][term]
+        weight = super().weight(phase, term)
         if term == "kl":
-            return weight * min(1.0, self.global_step / max(self.kl_warmup, 1))
-        if term == "synthetic" and self.fade > 0:
-            return weight * max(0.0, 1.0 - self.global_step / self.fade)
-        return weight
+            return weight * self.progress(self.kl_warmup)
+        return weight * (1 - self.progress(self.fade)) if term == "synthetic" and self.fade else weight
 
     def after_batch(self, x: Batch, labels: Tensor) -> None:
         self.average.update_parameters(self.networks)

@@ -119,11 +119,19 @@ class ModalityNoise(nn.Module):
     """Noise of a modality: (B, width) -> the logarithm of its standard deviation, (B, *shape), and a colour of its own.
 
     One deviation per value, and noise that is correlated between values as learned; where values are too many, one per
-    channel, and white noise.
+    channel, and white noise. The deviation is `start` at first, and stays between `least` and `most`; without `coloured` all noise
+    is white.
     """
 
     def __init__(
-        self, shape: tuple[int, ...], width: int, *, start: float = 0.3, least: float = 0.01, most: float = 2.0
+        self,
+        shape: tuple[int, ...],
+        width: int,
+        *,
+        start: float = 0.3,
+        least: float = 0.01,
+        most: float = 2.0,
+        coloured: bool = True,
     ):
         super().__init__()
         _check(shape)
@@ -135,7 +143,7 @@ class ModalityNoise(nn.Module):
         self.log_std = nn.Linear(width, math.prod(self.deviations))
         nn.init.normal_(self.log_std.weight, std=0.01)
         nn.init.constant_(self.log_std.bias, math.log(start))
-        self.mixing = nn.Parameter(torch.eye(flat)) if flat <= MAX_COLOURED_FEATURES else None
+        self.mixing = nn.Parameter(torch.eye(flat)) if coloured and flat <= MAX_COLOURED_FEATURES else None
 
     def forward(self, h: Tensor) -> Tensor:
         return self.log_std(h).clamp(*self.bounds).reshape(len(h), *self.deviations).expand(-1, *self.shape)

@@ -97,6 +97,7 @@ class Generator(nn.Module):
         depth: int,
         class_dim: int = 64,
         branch: dict[str, Any] | None = None,
+        noise: dict[str, Any] | None = None,
     ):
         super().__init__()
         self.sizes = [math.prod(shape) for shape in schema.modalities.values()]
@@ -109,7 +110,9 @@ class Generator(nn.Module):
         self.branches = nn.ModuleList(
             ModalityDecoder(shape, width, **(branch or {})) for shape in schema.modalities.values()
         )
-        self.noises = nn.ModuleList(ModalityNoise(shape, width) for shape in schema.modalities.values())
+        self.noises = nn.ModuleList(
+            ModalityNoise(shape, width, **(noise or {})) for shape in schema.modalities.values()
+        )
 
     def forward(self, z: Tensor, labels: Tensor, noise: Tensor) -> Generated:
         condition = self.embedding(labels)
@@ -147,10 +150,10 @@ class Critic(nn.Module):
             self.mixed = nn.Sequential(nn.Linear(2 * width, width), nn.LeakyReLU(SLOPE), nn.Linear(width, 1))
 
     def forward(self, x: dict[str, Tensor], labels: Tensor) -> Tensor:
-        return self.from_features(self.features(x), labels)
+        return self.from_features(self.features(x, labels), labels)
 
-    def features(self, x: dict[str, Tensor]) -> Tensor:
-        """Return the features before the scores, (B, width), as feature matching compares them."""
+    def features(self, x: dict[str, Tensor], labels: Tensor) -> Tensor:
+        """Return the features before the scores, (B, width), as feature matching compares them; without the class, here."""
         return self.trunk(x)
 
     def from_features(self, h: Tensor, labels: Tensor) -> Tensor:

@@ -86,6 +86,13 @@ class StandardScaler(AffineScaler):
         self._set(columns.mean(1, keepdim=True), columns.std(1, keepdim=True, correction=0))
 
 
+class IdentityScaler(AffineScaler):
+    """Rows as they are, for data that are in fit units already."""
+
+    def _fit(self, columns: Tensor) -> None:
+        pass
+
+
 class MinMaxScaler(AffineScaler):
     """Training minimum to -1, training maximum to 1."""
 

@@ -1,0 +1,47 @@
+"""The critic's side of an adversarial model."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmgan.models.phased import Batch
+
+
+class Duel:
+    """A critic D against generated rows, in one of the games of `mmgan.losses.adversarial`; both see rows augmented alike."""
+
+    def __init__(self, critic: nn.Module, game: Any, augmentation: Callable[[Batch, Batch], tuple[Batch, Batch]]):
+        self.critic = critic
+        self.game = game
+        self.augmentation = augmentation
+
+    def critic_terms(self, x: Batch, fake: Batch, labels: Tensor) -> dict[str, Tensor]:
+        """Terms that D minimises."""
+        return self.game.critic_terms(self._scorer(labels), *self.augmentation(x, fake))
+
+    def generator_side(self, x: Batch, fake: Batch, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the game's term for G, and how far D's features of each generated row are from those of the row in its place."""
+        seen_real, seen_fake = self.augmentation(x, fake)
+        features = self.critic.features(seen_fake, labels)
+        with torch.no_grad():
+            real_features = self.critic.features(seen_real, labels)
+            on_real = self.critic.from_features(real_features, labels)
+        term = self.game.generator_term(on_real, self.critic.from_features(features, labels))
+        return term, F.mse_loss(features, real_features)
+
+    def held_out(self, x: Batch, fake: Batch, labels: Tensor) -> Tensor:
+        """Return the critic's loss on rows it does not train on: how far it is above the training rows' shows overfitting."""
+        on_real, on_fake = map(self._scorer(labels), self.augmentation(x, fake))
+        return self.game.critic_loss(on_real, on_fake)
+
+    def _scorer(self, labels: Tensor) -> Callable[[Batch], Tensor]:
+        """D as a function of rows alone; rows come in whole multiples of the batch, real ones before generated ones."""
+
+        def score(x: Batch) -> Tensor:
+            n = len(next(iter(x.values())))
+            return self.critic(x, labels.repeat(n // len(labels)))
+
+        return score

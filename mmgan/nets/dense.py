@@ -1,0 +1,65 @@
+"""The least that can play: dense layers on the values of a row, one modality after another, as tutorials draw a GAN."""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mmgan.nets.multimodal import Generated
+from mmgan.schema import DataSchema
+
+
+class DenseGenerator(nn.Module):
+    """G: z (B, latent_dim) -> `Generated`, by dense layers with tanh between them and no noise of its own.
+
+    It does not look at labels. Weights and biases start at N(0, init_std^2).
+    """
+
+    noise_dim = 0
+
+    def __init__(self, schema: DataSchema, latent_dim: int, *, hidden: Sequence[int] = (), init_std: float = 0.02):
+        super().__init__()
+        self.shapes = dict(schema.modalities)
+        self.sizes = [math.prod(shape) for shape in self.shapes.values()]
+        self.layers = _layers([latent_dim, *hidden, sum(self.sizes)], init_std)
+
+    def forward(self, z: Tensor, labels: Tensor, noise: Tensor) -> Generated:
+        parts = zip(self.shapes.items(), self.layers(z).split(self.sizes, dim=1), strict=True)
+        rows = {name: part.reshape(len(z), *shape) for (name, shape), part in parts}
+        return Generated(rows, rows, {name: torch.full_like(value, -torch.inf) for name, value in rows.items()})
+
+
+class DenseCritic(nn.Module):
+    """D: {name: (B, *shape)} -> scores (B,), by dense layers with tanh between them; it does not look at labels.
+
+    Weights and biases start at N(0, init_std^2).
+    """
+
+    def __init__(self, schema: DataSchema, *, hidden: Sequence[int], init_std: float = 0.02):
+        super().__init__()
+        self.names = tuple(schema.modalities)
+        layers = _layers([sum(map(math.prod, schema.modalities.values())), *hidden, 1], init_std)
+        self.trunk, self.score = layers[:-1], layers[-1]
+
+    def forward(self, x: dict[str, Tensor], labels: Tensor) -> Tensor:
+        return self.from_features(self.features(x, labels), labels)
+
+    def features(self, x: dict[str, Tensor], labels: Tensor) -> Tensor:
+        """Return the features before the scores, (B, last of `hidden`)."""
+        return self.trunk(torch.cat([x[name].flatten(1) for name in self.names], dim=1))
+
+    def from_features(self, h: Tensor, labels: Tensor) -> Tensor:
+        """Return the scores (B,) of features (B, last of `hidden`)."""
+        return self.score(h).squeeze(1)
+
+
+def _layers(sizes: Sequence[int], init_std: float) -> nn.Sequential:
+    """Return linear layers of these sizes, tanh between them."""
+    layers: list[nn.Module] = []
+    for before, after in itertools.pairwise(sizes):
+        layers += [nn.Linear(before, after), nn.Tanh()]
+    for parameter in (p for layer in layers for p in layer.parameters()):
+        nn.init.normal_(parameter, std=init_std)
+    return nn.Sequential(*layers[:-1])

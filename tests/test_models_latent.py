@@ -1,0 +1,115 @@
+"""What models with an encoder know of latents: reconstructions, traversals, active units; and the tutorial's film."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import TWO, compose, content, rows_of
+from PIL import Image
+from sklearn.decomposition import PCA
+
+from mmgan.callbacks import Plane
+from mmgan.data.archive import write_pickle
+from mmgan.errors import MmganError
+from mmgan.models.checkpoint import load
+from mmgan.run import Run, fit, load_data
+
+ENCODERS = ("vacwgan", "vae")
+
+
+@pytest.fixture(scope="module", params=ENCODERS)
+def trained(request, tmp_path_factory):
+    """A model after one epoch, its rows (n, ...) and their labels."""
+    path = tmp_path_factory.mktemp("data") / "data.pkl"
+    write_pickle(path, content())
+    cfg = compose("train", f"model={request.param}", path=path)
+    model, datamodule = Run(cfg, load_data(cfg), 1).build(final=True)
+    with model.evaluating():
+        model.after_epoch()
+    x, y = datamodule.rows(datamodule.fit_indices)
+    return model, x, y
+
+
+def test_a_reconstruction_is_the_same_each_time_and_row_by_row(trained):
+    model, x, y = trained
+    rebuilt = model.reconstruct(x, y)
+    assert {name: rows.shape for name, rows in rebuilt.items()} == {name: rows.shape for name, rows in x.items()}
+    some = model.reconstruct({name: rows[3:5] for name, rows in x.items()}, y[3:5])
+    for name in x:
+        assert rebuilt[name].tobytes() == model.reconstruct(x, y)[name].tobytes()
+        np.testing.assert_allclose(some[name], rebuilt[name][3:5], rtol=1e-4, atol=1e-5)
+    with model.evaluating():
+        scaled = model.scaler({name: torch.from_numpy(rows[:1]) for name, rows in x.items()})
+        mu, _ = model.encoder(scaled)
+        made = model.average(mu, torch.tensor(y[:1]), torch.zeros(1, model.generator.noise_dim)).mean
+        made = model.scaler.inverse(made)
+    for name in x:
+        np.testing.assert_allclose(rebuilt[name][:1], made[name].numpy(), rtol=1e-4, atol=1e-5)
+    with pytest.raises(MmganError, match="labels"):
+        model.reconstruct(x, y[:-1])
+
+
+def test_a_traversal_begins_at_the_class_s_mean_and_moves_one_dimension(trained):
+    model, _, _ = trained
+    values = np.array([-1.0, 0.0, 1.0])
+    chosen, drawn = model.traverse(1, values, 2)
+    spread = model.density.mu.std(0, correction=0)
+    assert chosen == spread.argsort(descending=True)[:2].tolist() and len(drawn) == 2
+    for name, shape in TWO.items():
+        assert all(rows[name].shape == (3, *shape) for rows in drawn)
+        np.testing.assert_allclose(drawn[0][name][1], drawn[1][name][1], rtol=1e-5)  # where both stand at the mean
+        assert not np.allclose(drawn[0][name][0], drawn[0][name][2])
+
+
+def test_active_units_are_dimensions_whose_means_differ_from_row_to_row(trained):
+    model, _, _ = trained
+    kept = model.density.mu.clone()
+    model.density.mu = torch.zeros(6, 4)
+    model.density.mu[:, 2] = torch.tensor([-1.0, 1, -1, 1, -1, 1])
+    model.density.mu[:, 3] = 0.05 * torch.tensor([-1.0, 1, -1, 1, -1, 1])  # a variance of .0025
+    assert model.active_units() == 1
+    model.density.mu = kept
+
+
+def test_a_plane_of_two_values_shows_them_and_otherwise_principal_components():
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(20, 2))
+    assert np.array_equal(Plane({"xy": points})({"xy": points}), points)
+    x = rows_of(TWO, np.arange(20) % 4)
+    flat = np.hstack([rows.reshape(20, -1) for rows in x.values()])
+    found = Plane(x)(x)
+    np.testing.assert_allclose(np.abs(found), np.abs(PCA(2, random_state=0).fit_transform(flat)), atol=1e-4)
+    assert not Plane({"x": points[:, :1]}).exists
+
+
+def test_the_film_has_a_picture_of_each_epoch_also_where_a_run_went_on(tmp_path):
+    short = ["experiment=linear_gan", "data.n_train=60", "data.steps_per_epoch=3", "trainer.accelerator=cpu"]
+    path = tmp_path / "run"
+    for epochs, resume in ((2, "false"), (3, "true")):
+        cfg = compose("train", *short, f"trainer.max_epochs={epochs}", f"resume={resume}", small=False)
+        fit(cfg, load_data(cfg), 1, path)
+    with Image.open(path / "film.gif") as film:
+        assert film.n_frames == 3
+
+
+def test_the_image_vae_trains_on_images_of_a_file(tmp_path):
+    rng = np.random.default_rng(0)
+    images = {"image": rng.uniform(0, 1, (40, 3, 16, 16)).astype(np.float32)}
+    write_pickle(tmp_path / "images.pkl", {"x_train": images, "y_train": np.arange(40) % 2})
+    small = ["model.networks.encoder.branch.channels=2", "model.networks.generator.branch.channels=2"]
+    small += ["trainer.max_epochs=1", "data.steps_per_epoch=2", "trainer.accelerator=cpu"]
+    cfg = compose(
+        "train",
+        "experiment=vanilla_vae_images",
+        "data=pkl",
+        f"data.path={tmp_path / 'images.pkl'}",
+        *small,
+        small=False,
+    )
+    fit(cfg, load_data(cfg), 1, tmp_path / "run")
+    model = load(tmp_path / "run" / "best.ckpt")
+    assert (
+        len([m for m in model.encoder.modules() if isinstance(m, torch.nn.Conv2d) and 2 in m.stride]) == 2
+    )  # 16 -> 8 -> 4
+    widths = [m.out_channels for m in model.encoder.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert widths[::3] == [2, 4, 8, 16, 32]
+    assert model.sample([0, 1])["image"].shape == (2, 3, 16, 16)
