@@ -35,6 +35,7 @@ class Options:
     folds: str = "1"
     workers: int = 1
     out: str = "runs/linear_gan/linear_gan.jsonl"
+    overrides: str = ""  # options of train.py for all trainings, separated by blanks
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,9 @@ class Variant(Cell):
 
     variant: str
 
-    @property
-    def overrides(self) -> str:
-        """The options of train.py that make it."""
-        return f"{EXPERIMENT} {VARIANTS[self.variant]}"
+    def overrides(self, of_all: str) -> str:
+        """Return the options of train.py that make it, behind those of all variants."""
+        return f"{EXPERIMENT} {of_all} {VARIANTS[self.variant]}"
 
 
 def main() -> None:
@@ -58,15 +58,16 @@ def main() -> None:
         for seed in range(options.seeds)
         for fold in options.folds.split(",")
     ]
-    wanted = stamped(keys, lambda key: key.settings(key.overrides, points=POINTS))
+    wanted = stamped(keys, lambda key: key.settings(key.overrides(options.overrides), points=POINTS))
     log = Path("runs/linear_gan/log.txt")
-    known = completed(wanted, partial(measured, log.parent), Path(options.out), options.workers, log=log)
+    work = partial(measured, runs=log.parent, overrides=options.overrides)
+    known = completed(wanted, work, Path(options.out), options.workers, log=log)
     print(table(list(known.values())))
 
 
-def measured(runs: Path, key: Variant) -> Line:
+def measured(key: Variant, runs: Path, overrides: str) -> Line:
     """Return how far mean and covariance of a model's points are from the true ones."""
-    model = key.model_of(runs / key.variant.replace(" ", "_"), key.overrides)
+    model = key.model_of(runs / key.variant.replace(" ", "_"), key.overrides(overrides))
     return {"metrics": errors(model.sample([0] * POINTS)["xy"])}
 
 

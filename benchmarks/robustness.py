@@ -30,6 +30,7 @@ PLAIN = "model/fusion=concat model.corruption.drop=0"
 VARIANTS = {
     "default": "",
     "concat without dropout": PLAIN,
+    "one network": "model.members=1",
     "concat": "model/fusion=concat",
     "gated uncertainty": "model/fusion=gated_uncertainty",
     "product of experts": "model/fusion=product_of_experts",

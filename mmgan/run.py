@@ -176,7 +176,12 @@ class Run:
         """Build everything once, and throw it away: whatever is refused is refused before a folder is touched."""
         self.build(final=self.cfg.final and not self.cfg.select_length)
         instantiate(self.cfg.callbacks)
-        instantiate(self.cfg.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+        trainer = instantiate(self.cfg.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+        if trainer.world_size > 1:
+            raise MmganError(
+                f"trainer.devices={self.cfg.trainer.devices}: a run trains on one device; give trainer.devices=1,"
+                " and train several folds at once by several calls."
+            )
 
     def build(self, *, final: bool = False) -> tuple[Synthesizer, FoldDataModule]:
         """Return a fresh model that has its recipe and has seen the training rows, and the fold's datamodule."""

@@ -94,7 +94,7 @@ def test_a_score_does_not_depend_on_the_other_samples():
 
 def test_the_critic_scores_by_the_projected_class():
     critic, x = Critic(SCHEMA, **trunk()), batch(1)
-    h = critic.features(x)
+    h = critic.features(x, torch.tensor([0]))
     for k in range(3):
         expected = h[0] @ (critic.score.weight[0] + critic.embedding.weight[k]) + critic.score.bias[0]
         torch.testing.assert_close(critic(x, torch.tensor([k]))[0], expected)
@@ -111,7 +111,7 @@ def test_every_conditioning_of_the_critic_makes_the_score_depend_on_the_class_an
     if conditioning == "both":
         for part in parts:
             part.load_state_dict(critic.state_dict(), strict=False)
-        h = critic.features(x)
+        h = critic.features(x, labels)
         plain = critic.score(h).squeeze(1)
         expected = sum(part.from_features(h, labels) for part in parts) - plain
         torch.testing.assert_close(critic.from_features(h, labels), expected)

@@ -16,12 +16,12 @@ class EndlessBatches:
     """Row numbers of endless shuffles: epoch e serves the same batches whenever, and from wherever, it is
     begun.
 
-    The stream is permutation 0 of `indices`, permutation 1, ..., each drawn from Philox keyed by (seed, its
-    number); epoch e takes its `steps` x `batch_size` places. Yields int64 tensors (batch_size,), however few
-    the rows are.
+    The stream is permutation 0 of `indices`, permutation 1, ..., each drawn from Philox keyed by (seed, rank,
+    its number); epoch e takes its `steps` x `batch_size` places. Yields int64 tensors (batch_size,), however few
+    the rows are. `rank` is that of a process that trains beside others: each has a stream of its own.
     """
 
-    def __init__(self, indices: np.ndarray, batch_size: int, steps: int, seed: int):
+    def __init__(self, indices: np.ndarray, batch_size: int, steps: int, seed: int, rank: int = 0):
         for option, value in (("batch_size", batch_size), ("steps_per_epoch", steps)):
             if value < 1:
                 raise MmganError(f"data.{option}={value} is not possible; give a whole number from 1 on.")
@@ -29,6 +29,7 @@ class EndlessBatches:
         self.batch_size = batch_size
         self.steps = steps
         self.seed = seed
+        self.rank = rank
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -50,7 +51,7 @@ class EndlessBatches:
             rows = rows[self.batch_size :]
 
     def _permutation(self, number: int) -> np.ndarray:
-        key = np.array([self.seed, number], dtype=np.uint64)
+        key = np.array([self.seed, (self.rank << 48) + number], dtype=np.uint64)
         return np.random.Generator(np.random.Philox(key=key)).permutation(self.indices)
 
 
@@ -160,6 +161,8 @@ class FoldDataModule(L.LightningDataModule):
         return self.dataset.rows(indices)
 
     def train_dataloader(self) -> BatchLoader:
+        if self.trainer is not None:
+            self._batches.rank = self.trainer.global_rank
         return BatchLoader(self._tensors, self._batches)
 
     def val_dataloader(self) -> BatchLoader:

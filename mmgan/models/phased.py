@@ -88,7 +88,8 @@ class PhasedModel(L.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         # One seed per epoch: a run that resumes at an epoch's beginning goes on exactly as if it had not stopped.
-        torch.manual_seed(int(np.random.SeedSequence([self.seed, self.current_epoch]).generate_state(1)[0]))
+        entropy = [self.seed, self.current_epoch, self.global_rank]
+        torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
         self._sums.clear()
         self._counts.clear()
 
@@ -141,7 +142,7 @@ class PhasedModel(L.LightningModule):
         return min(1.0, self.global_step / max(batches, 1))
 
     def on_train_epoch_end(self) -> None:
-        self.log_dict(self.epoch_means())
+        self.log_dict(self.epoch_means(), sync_dist=True)
 
     def epoch_means(self) -> dict[str, Tensor]:
         """Return the means, so far, of the epoch's terms, `phase/term`."""
