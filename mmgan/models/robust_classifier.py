@@ -8,29 +8,24 @@ import torch
 from torch import Tensor, nn
 
 from mmgan.errors import MmganError
-from mmgan.evaluation.prediction import scores
 from mmgan.losses.classification import focal_cross_entropy
 from mmgan.losses.contrastive import CrossModalContrast
 from mmgan.losses.variational import kl_standard_normal
 from mmgan.models.base import Rows
-from mmgan.models.phased import Batch, Phase, PhasedModel, moving_average
+from mmgan.models.classifier import RowClassifier
+from mmgan.models.phased import Batch, Phase, moving_average
 from mmgan.nets.corruption import Corruption, mixed
 from mmgan.nets.multimodal import RobustNetwork, RobustOutput
 from mmgan.schema import DataSchema
 
-PREDICTED_ROWS = 512  # that go through the network together
 
-
-class RobustClassifier(PhasedModel):
+class RobustClassifier(RowClassifier):
     """Per-modality variational encoders, uncertainty-aware fusion, class logits; with decoders and a contrastive term beside it.
 
     `members` such networks, which start and see the rows differently, answer together (Lakshminarayanan et al. 2017, arXiv:1612.01474).
     Synthetic rows that `fit_synthetic` takes add a term of their own to each batch. Over `fade` batches the weight of that
     term falls to zero; 0 keeps it. Raises MmganError for options outside their range.
     """
-
-    monitor = "val/log_likelihood"  # of a few dozen rows macro-F1 is too coarse: it would choose a network that has learnt little
-    mode = "max"
 
     def __init__(
         self,
@@ -72,7 +67,6 @@ class RobustClassifier(PhasedModel):
         self.average = moving_average(self.networks, training["ema_decay"])
         self.register_buffer("class_weights", torch.ones(schema.n_classes))
         self._synthetic: tuple[Batch, Tensor] | None = None
-        self._validated: list[tuple[Tensor, Tensor]] = []
 
     def fit_rows(self, x: Rows, y: np.ndarray) -> None:
         super().fit_rows(x, y)
@@ -142,46 +136,7 @@ class RobustClassifier(PhasedModel):
     def after_batch(self, x: Batch, labels: Tensor) -> None:
         self.average.update_parameters(self.networks)
 
-    def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
-        x, labels = self.rows(batch)
-        self._validated.append((self._answer(x), labels))
-
-    def on_validation_epoch_end(self) -> None:
-        answers, labels = (torch.cat(parts).cpu().numpy() for parts in zip(*self._validated, strict=True))
-        self._validated.clear()
-        self.log_dict({f"val/{name}": value for name, value in scores(labels, answers).items()})
-
-    def predict_probabilities(self, x: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return class probabilities (n, K) of rows {name: (n, *shape)} in physical units; modalities may be missing.
-
-        Raises MmganError for rows without any known modality, or of wrong shapes.
-        """
-        n, given = self._given(x)
-        parts = []
-        with self.evaluating():
-            for start in range(0, n, PREDICTED_ROWS):
-                rows = {name: self.tensor(value[start : start + PREDICTED_ROWS]) for name, value in given.items()}
-                parts.append(self._answer(self.scaler(rows), list(x)).cpu().numpy())
-        return np.concatenate(parts)
-
-    def _given(self, x: Mapping[str, np.ndarray]) -> tuple[int, Rows]:
-        """Return the number of rows and all modalities, zeros where one is missing."""
-        known = {name: np.asarray(value) for name, value in x.items() if name in self.schema.modalities}
-        numbers = all(value.ndim and len(value) and value.dtype.kind in "fiub" for value in known.values())
-        if not numbers or not all(np.isfinite(value).all() for value in known.values()):
-            raise MmganError("the rows are none, or hold values that are no finite numbers; give arrays of numbers.")
-        if not known or len(known) < len(x):
-            raise MmganError(
-                f"the rows have {list(x)}; give at least one of {list(self.schema.modalities)}, and no other."
-            )
-        n = len(next(iter(known.values())))
-        filled = {
-            name: known.get(name, np.zeros((n, *shape), np.float32)) for name, shape in self.schema.modalities.items()
-        }
-        self.schema.check_rows(filled)
-        return n, filled
-
-    def _answer(self, x: Batch, names: list[str] | None = None) -> Tensor:
+    def answer(self, x: Batch, names: list[str] | None = None) -> Tensor:
         """Return the averaged members' mean probabilities (B, K) of scaled rows, of which only the modalities `names` are looked at."""
         there = [names is None or name in names for name in self.schema.modalities]
         present = torch.tensor(there, device=self.device).expand(len(next(iter(x.values()))), -1)
