@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from cells import (
@@ -23,9 +24,9 @@ from cells import (
     read_options,
     stamped,
 )
+from hydra.utils import get_class
 from sklearn.decomposition import PCA
 
-from mmgan.errors import MmganError
 from mmgan.evaluation.statistics import interval
 
 COLUMNS = {
@@ -54,27 +55,33 @@ def main() -> None:
         Cell(options.data, options.draw, "full", options.model, int(fold), options.seed)
         for fold in options.folds.split(",")
     ]
-    if not keys[0].trained:
-        sys.exit(f"error: model={options.model}: only a trained generator with an encoder rebuilds rows.")
-    wanted = stamped(keys, lambda key: key.settings(options.overrides))
     check_generators(keys, options.overrides)
+    if not keys[0].trained or not has_encoder(keys[0], options.overrides):
+        sys.exit(
+            f"error: model={options.model}: only a trained generator with an encoder rebuilds rows, vae or vacwgan."
+        )
+    wanted = stamped(keys, lambda key: key.settings(options.overrides))
     log = Path("runs/reconstruction/log.txt")
     work = partial(measured, runs=options.runs, overrides=options.overrides)
     print(table(list(completed(wanted, work, Path(options.out), options.workers, log=log).values())))
 
 
+def has_encoder(cell: Cell, overrides: str) -> bool:
+    """Say whether the cell's model can rebuild rows."""
+    from mmgan.models.latent import VariationalSynthesizer
+
+    return issubclass(get_class(cell.config(overrides).model._target_), VariationalSynthesizer)
+
+
 def measured(cell: Cell, runs: str, overrides: str) -> Line:
     """Return the errors on the test rows of a model trained on a fold's rows."""
     from mmgan.data.folds import configured_folds, select_fold
-    from mmgan.models.latent import VariationalSynthesizer
     from mmgan.run import load_data
 
     cfg = cell.config(overrides)
     dataset = load_data(cfg)
     fold = select_fold(configured_folds(dataset, cfg.data), cell.fold)
     model = cell.model_of(runs, overrides)
-    if not isinstance(model, VariationalSynthesizer):
-        raise MmganError(f"model={cell.model} has no encoder; use vae or vacwgan.")
     (x, y), (x_test, y_test) = dataset.rows(fold.train_indices), labelled_test_rows(dataset)
     train, true = flat(model, x), flat(model, x_test)
     means = np.stack([train[y == k].mean(0) for k in range(dataset.schema.n_classes)])
@@ -91,7 +98,7 @@ def measured(cell: Cell, runs: str, overrides: str) -> Line:
     return {"n_train": len(y), "n_val": len(fold.val_indices), "metrics": metrics}
 
 
-def flat(model, x: dict[str, np.ndarray]) -> np.ndarray:
+def flat(model: Any, x: dict[str, np.ndarray]) -> np.ndarray:
     """Return rows in the model's scaled units, all modalities side by side, (n, values)."""
     import torch
 

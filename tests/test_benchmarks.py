@@ -9,8 +9,10 @@ import ablations
 import cells
 import classifier_gain
 import completion
+import linear_gan
 import numpy as np
 import pytest
+import reconstruction
 import robustness
 from cells import Cell
 
@@ -87,6 +89,22 @@ def test_the_gain_is_over_real_rows_alone_and_its_ceiling_is_the_whole_fold():
     assert "| more real rows | +20.0 ± 0.0 |  |" in table
 
 
+def test_rows_of_a_few_dimensions_are_rebuilt_from_as_many_components():
+    rng = np.random.default_rng(0)
+    plane = rng.normal(size=(3, 20))
+    train, true = rng.normal(size=(200, 3)) @ plane, rng.normal(size=(50, 3)) @ plane
+    errors = [reconstruction.pca_error(train, true, dimensions) for dimensions in (1, 2, 3, 500)]
+    assert errors[0] > errors[1] > 0.1 and max(errors[2:]) < 1e-20
+
+
+def test_errors_of_points_are_those_of_their_moments():
+    rng = np.random.default_rng(0)
+    points = rng.multivariate_normal(linear_gan.MEAN, linear_gan.COVARIANCE, size=200_000)
+    assert max(linear_gan.errors(points).values()) < 0.02
+    off = linear_gan.errors(np.sqrt(1.5) * (points - linear_gan.MEAN) + linear_gan.MEAN + [0.1, -0.3])
+    assert off == pytest.approx({"mean": 0.3, "covariance": 0.5}, abs=0.02)
+
+
 def test_a_variant_is_its_own_configuration():
     cell = Cell("watch", 1, "full", "robust_classifier", 1, 0)
     digests = {cell.settings(overrides) for overrides in robustness.VARIANTS.values()}
@@ -108,6 +126,8 @@ def test_models_that_cannot_do_it_are_refused(monkeypatch, tmp_path):
         (completion, "model=smote"),
         (completion, "model=robust_classifier"),
         (classifier_gain, "rows=all"),
+        (reconstruction, "model=smote"),
+        (reconstruction, "model=gan"),
     ):
         monkeypatch.setattr(sys, "argv", [module.__name__, word])
         with pytest.raises(SystemExit, match=r"^error: (model|rows)"):
@@ -158,6 +178,7 @@ def test_a_model_of_another_length_is_not_taken_for_a_cells(tmp_path, monkeypatc
         ("robustness", ["variants=default,concat", f"{SMALL} model.members=1"], ["| concat |", "| svc |", "env + 1"]),
         ("classifier_gain", ["rows=3,full", "models=smote,vacwgan"], ["| vacwgan |", "| more real rows |"]),
         ("completion", ["folds=1"], ["| spec |", "| env |"]),
+        ("reconstruction", ["folds=1"], ["| bearing, vae |"]),
         ("ablations", ["variants=half the length", "folds=1"], ["| half the length |"]),
     ],
 )
@@ -185,6 +206,9 @@ def committed(name: str, kind: type, **wanted) -> list[dict]:
         ("classifier.md", lambda: robustness.table(committed("robustness-watch", robustness.Variant, draw=1), "val")),
         ("classifier.md", lambda: classifier_gain.table(committed("classifier_gain-watch", classifier_gain.Helped))),
         ("classifier.md", lambda: completion.table(committed("completion-watch", Cell))),
+        ("classifier.md", lambda: robustness.table(committed("robustness-watch", robustness.Variant, draw=2), "test")),
+        ("tutorial.md", lambda: linear_gan.table(committed("linear_gan", linear_gan.Variant))),
+        ("results.md", lambda: reconstruction.table(committed("reconstruction", Cell))),
         ("vacwgan.md", lambda: ablations.table(committed("ablations-watch", ablations.Variant))),
         ("vacwgan.md", lambda: ablations.table(committed("ablations-bearing", ablations.Variant))),
     ],

@@ -347,7 +347,9 @@ class RanksAgree(L.Callback):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NEURAL)
 def test_two_processes_train_one_model(name):
-    trained = train(name, dataset_of(), devices=2, strategy="ddp_fork_find_unused_parameters_true", callbacks=[RanksAgree()])
+    trained = train(
+        name, dataset_of(), devices=2, strategy="ddp_fork_find_unused_parameters_true", callbacks=[RanksAgree()]
+    )
     assert any(not torch.equal(p, trained.before[key]) for key, p in trained.model.named_parameters())
     assert all(np.isfinite(rows).all() for rows in trained.model.sample(["run"] * 10).values())
 
