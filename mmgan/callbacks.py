@@ -92,7 +92,7 @@ class DrawSamples(SampleCallback):
         x, y = trainer.datamodule.rows(trainer.datamodule.fit_indices, most=2000)  # enough for any picture
         synthetic = draw_like(pl_module, y)
         for tag, figure in self._figures(pl_module, x, y, synthetic):
-            _hand_over(trainer.logger, tag, figure, trainer.global_step)
+            _hand_over(trainer.logger, tag, _image(figure), trainer.global_step)
 
     def _figures(self, model: L.LightningModule, x: dict, y: np.ndarray, synthetic: dict):
         for k in np.unique(y)[: self.classes]:
@@ -143,7 +143,7 @@ class DrawTraversals(SampleCallback):
             chosen, drawn = pl_module.traverse(label, self.values, self.dimensions)
             for name in pl_module.schema.modalities if chosen else ():
                 figure = plots.traversal([rows[name] for rows in drawn], chosen, self.values, name, class_name)
-                _hand_over(trainer.logger, f"traversal/{name}/{class_name}", figure, trainer.global_step)
+                _hand_over(trainer.logger, f"traversal/{name}/{class_name}", _image(figure), trainer.global_step)
 
 
 class FilmSamples(SampleCallback):
@@ -158,6 +158,7 @@ class FilmSamples(SampleCallback):
         self.milliseconds = milliseconds
         self.losses: dict[str, list[float]] = {}
         self.drawn: list[np.ndarray] = []
+        self._frames: dict[int, Image.Image] = {}  # by epoch
 
     def state_dict(self) -> dict[str, Any]:
         return {"losses": self.losses, "drawn": [torch.from_numpy(points) for points in self.drawn]}
@@ -172,14 +173,19 @@ class FilmSamples(SampleCallback):
                 self.losses.setdefault(name, []).append(float(value))
         y = trainer.datamodule.rows(trainer.datamodule.fit_indices, most=self.points)[1]
         self.drawn.append(plane(draw_like(pl_module, y)).astype(np.float32))
-        _hand_over(trainer.logger, "film", self._figure(len(self.drawn), plane(x), plane.title), trainer.global_step)
+        frame = _image(self._figure(len(self.drawn), trainer, plane(x), plane.title))
+        self._frames[len(self.drawn)] = frame
+        _hand_over(trainer.logger, "film", frame, trainer.global_step)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         x, plane = self._real(trainer)
-        frames = [_image(self._figure(epoch, plane(x), plane.title)) for epoch in range(1, len(self.drawn) + 1)]
-        if frames:
+        epochs = range(1, len(self.drawn) + 1)
+        for epoch in set(epochs) - self._frames.keys():  # those before the run was resumed
+            self._frames[epoch] = _image(self._figure(epoch, trainer, plane(x), plane.title))
+        if self._frames:
+            first, *others = (self._frames[epoch] for epoch in epochs)
             path = Path(trainer.default_root_dir) / "film.gif"
-            frames[0].save(path, save_all=True, append_images=frames[1:], duration=self.milliseconds, loop=0)
+            first.save(path, save_all=True, append_images=others, duration=self.milliseconds, loop=0)
 
     def _real(self, trainer: L.Trainer) -> tuple[dict[str, np.ndarray], Plane]:
         x, _ = trainer.datamodule.rows(trainer.datamodule.fit_indices, most=self.points)
@@ -188,9 +194,9 @@ class FilmSamples(SampleCallback):
             raise MmganError("callbacks=film draws rows of two or more values, two of them at least.")
         return x, plane
 
-    def _figure(self, epochs: int, real: np.ndarray, title: str) -> Figure:
+    def _figure(self, epochs: int, trainer: L.Trainer, real: np.ndarray, title: str) -> Figure:
         until = {name: values[:epochs] for name, values in self.losses.items()}
-        return plots.game(until, len(self.drawn), real, self.drawn[epochs - 1], title)
+        return plots.game(until, trainer.max_epochs, real, self.drawn[epochs - 1], title)
 
 
 @contextmanager
@@ -216,12 +222,12 @@ def _flat(x: dict[str, np.ndarray]) -> np.ndarray:
 def _image(figure: Figure) -> Image.Image:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("P", palette=Image.Palette.ADAPTIVE)
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
-def _hand_over(logger: Logger | None, tag: str, figure: Figure, step: int) -> None:
-    """Give a figure to a logger that takes pictures; the others have no place for it."""
+def _hand_over(logger: Logger | None, tag: str, image: Image.Image, step: int) -> None:
+    """Give a picture to a logger that takes pictures; the others have no place for it."""
     if isinstance(logger, TensorBoardLogger):
-        logger.experiment.add_figure(tag, figure, step)
+        logger.experiment.add_image(tag, np.asarray(image), step, dataformats="HWC")
     elif isinstance(logger, WandbLogger):
-        logger.log_image(tag, [figure], step)
+        logger.log_image(tag, [image], step)

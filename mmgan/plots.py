@@ -114,8 +114,9 @@ def scatter(real: np.ndarray, synthetic: np.ndarray, title: str = "first two pri
 
 def game(losses: dict[str, list[float]], epochs: int, real: np.ndarray, synthetic: np.ndarray, title: str) -> Figure:
     """Show the losses of each epoch so far, on an axis of `epochs` epochs, beside real (n, 2) and synthetic (m, 2) points."""
-    figure = Figure(figsize=(8.4, 3.8), layout="constrained")
+    figure = Figure(figsize=(8.4, 3.8))  # a constrained layout would take twice as long, frame by frame
     left, right = figure.subplots(1, 2)
+    figure.subplots_adjust(left=0.07, right=0.98, bottom=0.12, top=0.92, wspace=0.15)
     for (name, values), colour in zip(losses.items(), (REAL, SYNTHETIC, MUTED), strict=False):
         left.plot(np.arange(1, len(values) + 1), values, color=colour, label=name, lw=1.2, marker=".", ms=4)
     left.set(xlim=(0.5, max(epochs, 2) + 0.5), xlabel="epoch", title="losses")
