@@ -206,6 +206,7 @@ def committed(name: str, kind: type, **wanted) -> list[dict]:
         ("classifier.md", lambda: robustness.table(committed("robustness-watch", robustness.Variant, draw=1), "val")),
         ("classifier.md", lambda: classifier_gain.table(committed("classifier_gain-watch", classifier_gain.Helped))),
         ("classifier.md", lambda: completion.table(committed("completion-watch", Cell))),
+        ("classifier.md", lambda: robustness.table(committed("robustness-watch", robustness.Variant, draw=2), "val")),
         ("classifier.md", lambda: robustness.table(committed("robustness-watch", robustness.Variant, draw=2), "test")),
         ("tutorial.md", lambda: linear_gan.table(committed("linear_gan", linear_gan.Variant))),
         ("results.md", lambda: reconstruction.table(committed("reconstruction", Cell))),
