@@ -53,6 +53,7 @@ VARIANTS = {
     # size and length
     "16 latent dimensions": "model.latent_dim=16",
     "generator half as wide": "model.networks.generator.width=128",
+    "generator of one block": "model.networks.generator.depth=1",
     "convolutions": CONVOLUTIONS,
     "half the length": "trainer.max_epochs=6",
     "twice the length": "trainer.max_epochs=24",

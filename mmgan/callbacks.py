@@ -92,7 +92,7 @@ class DrawSamples(SampleCallback):
         x, y = trainer.datamodule.rows(trainer.datamodule.fit_indices, most=2000)  # enough for any picture
         synthetic = draw_like(pl_module, y)
         for tag, figure in self._figures(pl_module, x, y, synthetic):
-            _hand_over(trainer.logger, tag, _image(figure), trainer.global_step)
+            _hand_over(trainer.logger, tag, figure, trainer.global_step)
 
     def _figures(self, model: L.LightningModule, x: dict, y: np.ndarray, synthetic: dict):
         for k in np.unique(y)[: self.classes]:
@@ -143,14 +143,15 @@ class DrawTraversals(SampleCallback):
             chosen, drawn = pl_module.traverse(label, self.values, self.dimensions)
             for name in pl_module.schema.modalities if chosen else ():
                 figure = plots.traversal([rows[name] for rows in drawn], chosen, self.values, name, class_name)
-                _hand_over(trainer.logger, f"traversal/{name}/{class_name}", _image(figure), trainer.global_step)
+                _hand_over(trainer.logger, f"traversal/{name}/{class_name}", figure, trainer.global_step)
 
 
 class FilmSamples(SampleCallback):
     """After every epoch a picture of the adversarial losses so far, and of real and generated rows as points of a plane.
 
     They go to the logger, and at the end, one after another, into `film.gif` in the run's folder. Rows of more than two values are
-    shown by their first two principal components; `points` of either kind.
+    shown by their first two principal components; `points` of either kind. Raises MmganError, before anything is trained, for
+    rows that make no plane.
     """
 
     def __init__(self, points: int = 500, milliseconds: int = 200):
@@ -166,37 +167,34 @@ class FilmSamples(SampleCallback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.losses, self.drawn = state_dict["losses"], [points.numpy() for points in state_dict["drawn"]]
 
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        x, self._labels = trainer.datamodule.rows(trainer.datamodule.fit_indices, most=self.points)
+        self._plane = Plane(x)
+        if not self._plane.exists:
+            raise MmganError("callbacks=film draws two or more rows of two or more values; leave callbacks=film out.")
+        self._real, self._epochs = self._plane(x), trainer.max_epochs
+
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        x, plane = self._real(trainer)
         for name, value in pl_module.epoch_means().items():
             if name.endswith("/adversarial"):
                 self.losses.setdefault(name, []).append(float(value))
-        y = trainer.datamodule.rows(trainer.datamodule.fit_indices, most=self.points)[1]
-        self.drawn.append(plane(draw_like(pl_module, y)).astype(np.float32))
-        frame = _image(self._figure(len(self.drawn), trainer, plane(x), plane.title))
-        self._frames[len(self.drawn)] = frame
-        _hand_over(trainer.logger, "film", frame, trainer.global_step)
+        self.drawn.append(self._plane(draw_like(pl_module, self._labels)).astype(np.float32))
+        _hand_over(trainer.logger, "film", self._frame(len(self.drawn)), trainer.global_step)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        x, plane = self._real(trainer)
-        epochs = range(1, len(self.drawn) + 1)
-        for epoch in set(epochs) - self._frames.keys():  # those before the run was resumed
-            self._frames[epoch] = _image(self._figure(epoch, trainer, plane(x), plane.title))
-        if self._frames:
-            first, *others = (self._frames[epoch] for epoch in epochs)
+        frames = [
+            self._frame(epoch) for epoch in range(1, len(self.drawn) + 1)
+        ]  # also those before the run was resumed
+        if frames:
             path = Path(trainer.default_root_dir) / "film.gif"
-            first.save(path, save_all=True, append_images=others, duration=self.milliseconds, loop=0)
+            frames[0].save(path, save_all=True, append_images=frames[1:], duration=self.milliseconds, loop=0)
 
-    def _real(self, trainer: L.Trainer) -> tuple[dict[str, np.ndarray], Plane]:
-        x, _ = trainer.datamodule.rows(trainer.datamodule.fit_indices, most=self.points)
-        plane = Plane(x)
-        if not plane.exists:
-            raise MmganError("callbacks=film draws rows of two or more values, two of them at least.")
-        return x, plane
-
-    def _figure(self, epochs: int, trainer: L.Trainer, real: np.ndarray, title: str) -> Figure:
-        until = {name: values[:epochs] for name, values in self.losses.items()}
-        return plots.game(until, trainer.max_epochs, real, self.drawn[epochs - 1], title)
+    def _frame(self, epoch: int) -> Image.Image:
+        if epoch not in self._frames:
+            until = {name: values[:epoch] for name, values in self.losses.items()}
+            figure = plots.game(until, self._epochs, self._real, self.drawn[epoch - 1], self._plane.title)
+            self._frames[epoch] = _image(figure)
+        return self._frames[epoch]
 
 
 @contextmanager
@@ -225,9 +223,12 @@ def _image(figure: Figure) -> Image.Image:
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
-def _hand_over(logger: Logger | None, tag: str, image: Image.Image, step: int) -> None:
+def _hand_over(logger: Logger | None, tag: str, picture: Figure | Image.Image, step: int) -> None:
     """Give a picture to a logger that takes pictures; the others have no place for it."""
+    if not isinstance(logger, TensorBoardLogger | WandbLogger):
+        return
+    image = _image(picture) if isinstance(picture, Figure) else picture
     if isinstance(logger, TensorBoardLogger):
         logger.experiment.add_image(tag, np.asarray(image), step, dataformats="HWC")
-    elif isinstance(logger, WandbLogger):
+    else:
         logger.log_image(tag, [image], step)

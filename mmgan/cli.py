@@ -97,6 +97,11 @@ NUMBERS = {
     "search.epochs": ("whole number", 1),
     "callbacks.score.window": ("whole number", 1),
     "callbacks.pictures.every_n_epochs": ("whole number", 1),
+    "callbacks.traversals.every_n_epochs": ("whole number", 1),
+    "callbacks.traversals.classes": ("whole number", 0),
+    "callbacks.traversals.dimensions": ("whole number", 1),
+    "callbacks.film.points": ("whole number", 2),
+    "callbacks.film.milliseconds": ("whole number", 10),
 }
 
 
@@ -134,7 +139,7 @@ def check_options(cfg: Any) -> None:
     known = set(OmegaConf.get_type(cfg).__dataclass_fields__) | {"experiment"}
     if added := sorted(set(cfg) - known):
         raise MmganError(f"there is no option '{added[0]}'{_closest(added[0])}; --help lists the options.")
-    for part in ("scaler", "adversarial", "augmentation", "fusion"):
+    for part in ("scaler", "adversarial", "augmentation", "fusion", "likelihood", "players"):
         value = OmegaConf.select(cfg, f"model.{part}")
         if isinstance(value, str):
             raise MmganError(

@@ -120,7 +120,8 @@ def game(losses: dict[str, list[float]], epochs: int, real: np.ndarray, syntheti
     for (name, values), colour in zip(losses.items(), (REAL, SYNTHETIC, MUTED), strict=False):
         left.plot(np.arange(1, len(values) + 1), values, color=colour, label=name, lw=1.2, marker=".", ms=4)
     left.set(xlim=(0.5, max(epochs, 2) + 0.5), xlabel="epoch", title="losses")
-    left.legend(fontsize=8)
+    if losses:  # a model without a critic has none of these
+        left.legend(fontsize=8)
     margin = 0.35 * np.ptp(real, axis=0)
     low, high = real.min(0) - margin, real.max(0) + margin
     for points, name, colour in ((real, "real", REAL), (synthetic, "synthetic", SYNTHETIC)):

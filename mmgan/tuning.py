@@ -33,7 +33,10 @@ def tune_folds(cfg: DictConfig) -> list[FitResult]:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     dataset = load_data(cfg)
     check_space(cfg)
-    results = {fold: tune(cfg, dataset, fold, fold_path(cfg, "tune", fold)) for fold in chosen_folds(cfg, dataset)}
+    folds = chosen_folds(cfg, dataset)
+    for fold in folds:
+        Run(cfg, dataset, fold).check()
+    results = {fold: tune(cfg, dataset, fold, fold_path(cfg, "tune", fold)) for fold in folds}
     print_results(results, cfg)
     first = next(iter(results.values())).folder
     shown = first.parent if str(cfg.fold) == "all" else first

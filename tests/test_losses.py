@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from scipy import stats
 from torch.distributions import Independent, Laplace, Normal, kl_divergence
 
 from mmgan.errors import MmganError
@@ -17,7 +18,7 @@ from mmgan.losses.adversarial import (
     input_gradient_norm,
     mix,
 )
-from mmgan.losses.variational import gaussian_nll, kl_standard_normal, laplace_nll, log_likelihood, reparameterize
+from mmgan.losses.variational import LaplaceLikelihood, gaussian_nll, kl_standard_normal, log_likelihood, reparameterize
 
 
 @pytest.fixture(autouse=True)
@@ -129,7 +130,15 @@ def test_laplace_nll_is_that_of_torch_distributions():
     mean, log_std = ({name: torch.randn_like(value) for name, value in x.items()} for _ in range(2))
     scale = {k: log_std[k].exp() / math.sqrt(2) for k in x}  # a Laplace distribution's variance is 2 scale^2
     expected = [-Laplace(mean[k], scale[k]).log_prob(x[k]).mean() - math.log(math.sqrt(2)) for k in x]
-    torch.testing.assert_close(laplace_nll(x, mean, log_std), sum(expected) / 2)
+    torch.testing.assert_close(LaplaceLikelihood().nll(x, mean, log_std), sum(expected) / 2)
+
+
+def test_laplace_noise_has_the_quantiles_of_its_distribution():
+    white = torch.randn(100_000)
+    noise = LaplaceLikelihood().noise(white)
+    found = stats.kstest(noise.numpy(), stats.laplace(scale=1 / math.sqrt(2)).cdf)
+    assert found.pvalue > 0.01 and noise.std().item() == pytest.approx(1, abs=0.02)
+    assert torch.isfinite(LaplaceLikelihood().noise(torch.tensor([0.0, 6.0, -6.0]))).all()
 
 
 def test_free_bits_leave_a_dimension_that_tells_less_without_gradient():

@@ -246,6 +246,15 @@ def test_rows_near_given_rows_or_a_sentence(run):
         model.resample(x | {"env": x["env"][:, :1]}, labels)
 
 
+def test_rows_rebuilt_or_a_sentence(run):
+    x = rows_of(TWO, np.arange(4))
+    if not hasattr(run.model, "encoder"):
+        with pytest.raises(MmganError, match="cannot rebuild rows"):
+            run.model.reconstruct(x, LABELS)
+        return
+    assert run.model.reconstruct(x, LABELS)["spec"].shape == x["spec"].shape
+
+
 def test_a_modality_for_another_or_a_sentence(run):
     model, labels = run.model, ["run"] * 70 + ["rest"] * 3
     x = {"spec": rows_of(TWO, np.repeat([1, 2], [70, 3]))["spec"]}
@@ -378,9 +387,14 @@ def test_the_default_networks_take_large_images():
     assert model.sample(["run"])["image"].shape == (1, 3, 40, 40)
 
 
-@pytest.mark.parametrize("game", sorted(path.stem for path in (CONF / "model" / "adversarial").glob("*.yaml")))
-def test_every_game_of_the_vacwgan_can_be_chosen(game):
-    trained = train("vacwgan", dataset_of(), f"model/adversarial={game}")
+def choices(part):
+    return sorted(path.stem for path in (CONF / "model" / part).glob("*.yaml"))
+
+
+@pytest.mark.parametrize("game", choices("adversarial"))
+@pytest.mark.parametrize("name", ["vacwgan", "gan"])
+def test_every_game_can_be_chosen(name, game):
+    trained = train(name, dataset_of(), f"model/adversarial={game}", epochs=1)
     assert set(trained.model.weights["critic"]) == set(trained.model.critic_terms(*scaled_batch(trained)))
     trained.model.sample(["run"] * 10)
 
@@ -399,7 +413,36 @@ def test_calibrated_rows_have_the_marginals_of_the_training_rows(name):
     assert apart[0] < 0.05 < apart[1]
 
 
-@pytest.mark.parametrize("scaler", ["quantile", "standard", "minmax"])
+@pytest.mark.parametrize("players", choices("players"))
+def test_every_pair_of_players_can_be_chosen(players):
+    train("gan", dataset_of(), f"model/players={players}", epochs=1).model.sample(["run"] * 10)
+
+
+@pytest.mark.parametrize("likelihood", choices("likelihood"))
+def test_every_likelihood_can_be_chosen(likelihood):
+    trained = train("vae", dataset_of(), f"model/likelihood={likelihood}", epochs=1)
+    assert same(trained.model.sample(["run"] * 10), trained.model.sample(["run"] * 10))
+    assert ("noises" in " ".join(trained.before)) == (likelihood != "gaussian_fixed")
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "sentence"),
+    [
+        ("vae", "model.training.free_bits=-1", "free_bits=-1: give a number from 0"),
+        ("vae", "model.training.free_bits=many", "free_bits=many: give a number"),
+        ("gan", "model.networks.critic.hidden=[5,0]", r"hidden=\[5, 0\]"),
+        ("gan", "model.networks.generator.hidden=5", "hidden=5"),
+        ("gan", "model.networks.critic.init_std=-1", "init_std=-1"),
+        ("cgan", "model.adversarial.smoothing=.7", "smoothing=0.7: give a number from 0"),
+    ],
+)
+def test_impossible_options_are_refused(name, word, sentence):
+    players = ["model/players=dense"] if name == "gan" else []
+    with pytest.raises(Exception, match=sentence):
+        train(name, dataset_of(), *players, word)
+
+
+@pytest.mark.parametrize("scaler", ["quantile", "standard", "minmax", "identity"])
 @pytest.mark.parametrize("name", NEURAL)
 def test_every_scaler_can_be_chosen(name, scaler):
     rows = train(name, dataset_of(), f"model/scaler={scaler}", epochs=1).model.sample(["run"] * 10)

@@ -46,6 +46,8 @@ def test_a_reconstruction_is_the_same_each_time_and_row_by_row(trained):
         np.testing.assert_allclose(rebuilt[name][:1], made[name].numpy(), rtol=1e-4, atol=1e-5)
     with pytest.raises(MmganError, match="labels"):
         model.reconstruct(x, y[:-1])
+    with pytest.raises(MmganError, match=r"not finite; leave such rows out"):
+        model.reconstruct({name: rows * np.nan for name, rows in x.items()}, y)
 
 
 def test_a_traversal_begins_at_the_class_s_mean_and_moves_one_dimension(trained):
@@ -67,6 +69,8 @@ def test_active_units_are_dimensions_whose_means_differ_from_row_to_row(trained)
     model.density.mu[:, 2] = torch.tensor([-1.0, 1, -1, 1, -1, 1])
     model.density.mu[:, 3] = 0.05 * torch.tensor([-1.0, 1, -1, 1, -1, 1])  # a variance of .0025
     assert model.active_units() == 1
+    model.density.mu = torch.zeros(0, 4)
+    assert model.active_units() == 0  # before the first epoch has ended
     model.density.mu = kept
 
 

@@ -108,7 +108,7 @@ def test_the_real_score_and_pictures(tiny, tmp_path):
     assert result.metrics["scores"].keys() == parts
     events = EventAccumulator(str(tmp_path / "run")).Reload()
     assert {f"val/{part}" for part in parts} <= set(events.Tags()["scalars"])
-    assert {"samples/spec/0", "samples/env/1", "mean_and_spread/1", "pca"} <= set(events.Tags()["images"])
+    assert {"samples/spec/0", "samples/env/1", "mean_and_spread/1", "plane"} <= set(events.Tags()["images"])
     assert (tmp_path / "run" / "samples.png").read_bytes()[:4] == b"\x89PNG"
 
 

@@ -31,10 +31,30 @@ def gaussian_nll(x: dict[str, Tensor], mean: dict[str, Tensor], log_std: dict[st
     return torch.stack(terms).mean()
 
 
-def laplace_nll(x: dict[str, Tensor], mean: dict[str, Tensor], log_std: dict[str, Tensor]) -> Tensor:
-    """Return the same for Laplace distributions of standard deviation exp(log_std); less is made of what lies far off."""
-    terms = [(math.sqrt(2) * (x[k] - mean[k]).abs() * torch.exp(-log_std[k]) + log_std[k]).mean() for k in x]
-    return torch.stack(terms).mean()
+class GaussianLikelihood:
+    """Rows lie around their mean as N(mean, exp(log_std)^2), value by value."""
+
+    def nll(self, x: dict[str, Tensor], mean: dict[str, Tensor], log_std: dict[str, Tensor]) -> Tensor:
+        """Return `gaussian_nll`."""
+        return gaussian_nll(x, mean, log_std)
+
+    def noise(self, white: Tensor) -> Tensor:
+        """Return noise of this kind and unit variance, of normal noise `white`, the same shape: itself."""
+        return white
+
+
+class LaplaceLikelihood:
+    """Rows lie around their mean as Laplace distributions of standard deviation exp(log_std): less is made of what lies far off."""
+
+    def nll(self, x: dict[str, Tensor], mean: dict[str, Tensor], log_std: dict[str, Tensor]) -> Tensor:
+        """Return minus the log-likelihood per value, up to its constant; mean over modalities. All {name: (B, *shape)}."""
+        terms = [(math.sqrt(2) * (x[k] - mean[k]).abs() * torch.exp(-log_std[k]) + log_std[k]).mean() for k in x]
+        return torch.stack(terms).mean()
+
+    def noise(self, white: Tensor) -> Tensor:
+        """Return Laplace noise of unit variance, each value the quantile that the normal one has in `white`."""
+        tail = torch.special.ndtr(-white.abs().double())  # how much lies further out on one side
+        return (-torch.log(2 * tail) / math.sqrt(2)).to(white.dtype) * white.sign()
 
 
 def log_likelihood(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:

@@ -47,6 +47,10 @@ class Synthesizer(ABC):
         """Draw one row near each given row, {name: (n, *shape)}; raises MmganError where the model cannot."""
         return self._drawn_for(x, self.schema.check_rows(x), labels, seed, self._resample)
 
+    def reconstruct(self, x: Mapping[str, np.ndarray], labels: Iterable[int | str]) -> Rows:
+        """Rebuild each given row, {name: (n, *shape)}, from what the model's latents keep of it; raises MmganError where it cannot."""
+        return self._drawn_for(x, self.schema.check_rows(x), labels, 0, self._reconstruct)
+
     def complete(self, x: Mapping[str, np.ndarray], labels: Iterable[int | str], *, seed: int = 0) -> Rows:
         """Draw for each given row, {name: (n, *shape)} of some modalities, the others; returns all, those given unchanged.
 
@@ -54,8 +58,6 @@ class Synthesizer(ABC):
         """
         x = {name: np.asarray(value) for name, value in x.items()}
         n = self.schema.check_some(x)
-        if broken := [name for name, value in x.items() if not np.isfinite(value).all()]:
-            raise MmganError(f"the rows given of {broken} hold values that are not finite; leave such rows out.")
         drawn = self._drawn_for(x, n, labels, seed, self._complete)
         return drawn | {name: np.array(value, np.float32) for name, value in x.items()}
 
@@ -68,6 +70,8 @@ class Synthesizer(ABC):
         draw: Callable[[Rows, int, BlockNoise], Rows],
     ) -> Rows:
         """Draw a row for each of the n rows `x`, block by block."""
+        if broken := [name for name, value in x.items() if not np.isfinite(value).all()]:
+            raise MmganError(f"the rows given of {broken} hold values that are not finite; leave such rows out.")
         indices = self._indices(labels)
         if len(indices) != n:
             raise MmganError(f"{n} rows were given with {len(indices)} labels; give one label per row.")
@@ -92,9 +96,13 @@ class Synthesizer(ABC):
         """Return 64 rows near the 64 rows `x` of class `label`."""
         raise MmganError(f"{type(self).__name__} cannot draw rows near given rows; use sample.")
 
+    def _reconstruct(self, x: Rows, label: int, noise: BlockNoise) -> Rows:
+        """Return the 64 rows `x` of class `label` as their latents tell them."""
+        raise MmganError(f"{type(self).__name__} has no encoder, so it cannot rebuild rows.")
+
     def _complete(self, x: Rows, label: int, noise: BlockNoise) -> Rows:
         """Return 64 rows of class `label`, all modalities, that fit the 64 rows `x` of some of them."""
-        raise MmganError(f"{type(self).__name__} cannot draw one modality for another; use model=vacwgan.")
+        raise MmganError(f"{type(self).__name__} cannot draw one modality for another; use model=vacwgan or model=vae.")
 
     def _indices(self, labels: Iterable[int | str]) -> np.ndarray:
         indices = np.asarray(self.schema.encode(labels), dtype=np.int64)

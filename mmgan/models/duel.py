@@ -1,5 +1,6 @@
 """The critic's side of an adversarial model."""
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -45,3 +46,25 @@ class Duel:
             return self.critic(x, labels.repeat(n // len(labels)))
 
         return score
+
+
+class Adversarial:
+    """What a model with a critic shares, whatever else it is: it sets `duel`, and says in `fake` which rows its critic judges."""
+
+    duel: Duel
+
+    @abstractmethod
+    def fake(self, x: Batch, labels: Tensor) -> Batch:
+        """Return generated scaled rows for the scaled rows `x` of classes `labels` (B,)."""
+
+    def critic_terms(self, x: Batch, labels: Tensor) -> dict[str, Tensor]:
+        """Terms that D minimises."""
+        with torch.no_grad():
+            fake = self.fake(x, labels)
+        return self.duel.critic_terms(x, fake, labels)
+
+    def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
+        """Log the critic's loss on held-out rows."""
+        x, labels = self.rows(batch)
+        loss = self.duel.held_out(x, self.fake(x, labels), labels)
+        self.log("critic/adversarial_held_out", loss, batch_size=len(labels))

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmgan.models.duel import Duel
+from mmgan.models.duel import Adversarial, Duel
 from mmgan.models.latent import LatentSynthesizer
 from mmgan.models.phased import Batch, Phase
 from mmgan.schema import DataSchema
 
 
-class GAN(LatentSynthesizer):
+class GAN(Adversarial, LatentSynthesizer):
     """Generative adversarial network (Goodfellow et al. 2014, arXiv:1406.2661) over a set of modalities.
 
     `networks` are {"generator": (schema, latent_dim) -> G, "critic": schema -> D}.
@@ -45,23 +45,10 @@ class GAN(LatentSynthesizer):
             Phase("generator", (self.generator,), self.generator_terms),
         ]
 
-    def critic_terms(self, x: Batch, labels: Tensor) -> dict[str, Tensor]:
-        """Terms that D minimises."""
-        with torch.no_grad():
-            fake = self._drawn(labels)
-        return self.duel.critic_terms(x, fake, labels)
-
     def generator_terms(self, x: Batch, labels: Tensor) -> dict[str, Tensor]:
         """Terms that G minimises."""
-        return {"adversarial": self.duel.generator_side(x, self._drawn(labels), labels)[0]}
+        return {"adversarial": self.duel.generator_side(x, self.fake(x, labels), labels)[0]}
 
-    def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
-        """Log the critic's loss on held-out rows."""
-        x, labels = self.rows(batch)
-        self.log(
-            "critic/adversarial_held_out", self.duel.held_out(x, self._drawn(labels), labels), batch_size=len(labels)
-        )
-
-    def _drawn(self, labels: Tensor) -> Batch:
+    def fake(self, x: Batch, labels: Tensor) -> Batch:
         """Return generated rows of these labels, from latents of N(0, I)."""
         return self._generated(torch.randn(len(labels), self.latent_dim, device=labels.device), labels).rows

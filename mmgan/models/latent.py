@@ -54,7 +54,11 @@ class LatentSynthesizer(NeuralSynthesizer):
         return self.tensor(noise.normal((self.latent_dim,)))
 
     def _rows(self, z: Tensor, labels: Tensor, noise: BlockNoise) -> Batch:
-        return self.average(z, labels, self.tensor(noise.normal((self.generator.noise_dim,)))).rows
+        return self.average(z, labels, self.shaped(self.tensor(noise.normal((self.generator.noise_dim,))))).rows
+
+    def shaped(self, white: Tensor) -> Tensor:
+        """Return the noise that G takes when rows are sampled, of normal noise (B, noise_dim)."""
+        return white
 
     def _generated(self, z: Tensor, labels: Tensor) -> Generated:
         return self.generator(z, labels, torch.randn(len(z), self.generator.noise_dim, device=z.device))
@@ -106,27 +110,19 @@ class VariationalSynthesizer(LatentSynthesizer):
         self._accumulate({"latent/active_units": torch.tensor(float(self.active_units()))})
         super().after_epoch()  # which samples
 
-    def reconstruct(self, x: Mapping[str, np.ndarray], labels: Any) -> Rows:
-        """Return what G makes of the mean of each row's posterior, without noise, {name: float32 (n, *shape)}.
+    def _reconstruct(self, x: Rows, label: int, noise: BlockNoise) -> Rows:
+        given = {name: self.tensor(value) for name, value in x.items()}
 
-        Raises MmganError for rows that do not fit the schema or their labels.
-        """
+        def mean_of_mean(labels: Tensor) -> Batch:
+            return self._means(self.encoder(self.scaler(given))[0], labels)
 
-        def rebuild(near: Rows, label: int, noise: BlockNoise) -> Rows:
-            given = {name: self.tensor(value) for name, value in near.items()}
-
-            def mean_of_mean(labels: Tensor) -> Batch:
-                return self._means(self.encoder(self.scaler(given))[0], labels)
-
-            return self.rows_of(label, mean_of_mean, calibrated=False)
-
-        return self._drawn_for(x, self.schema.check_rows(x), labels, 0, rebuild)
+        return self.rows_of(label, mean_of_mean, calibrated=False)
 
     def traverse(self, label: int, values: np.ndarray, dimensions: int) -> tuple[list[int], list[Rows]]:
-        """Return the latent dimensions that vary most over the training rows, and for each what G makes of `values` there.
+        """Return the latent dimensions that vary most over the training rows, and for each the rows along it, from G.
 
-        Beginning at the mean of the class with index `label`; `values` are in standard deviations of that dimension; each item of the
-        list holds {name: (len(values), *shape)}. Before the first epoch has ended there is nothing to begin at: no dimensions.
+        They begin at the mean of the class with index `label` and go `values` standard deviations of that dimension from it; each item
+        of the list holds {name: (len(values), *shape)}. Before the first epoch has ended there is no mean: no dimensions.
         """
         of_class = self.density.labels == label
         if not of_class.any():
@@ -149,7 +145,8 @@ class VariationalSynthesizer(LatentSynthesizer):
 
         Paper: Burda et al. 2016, arXiv:1509.00519, section 5.2.
         """
-        return int((self.density.mu.var(0, correction=0) > ACTIVE_VARIANCE).sum())
+        mu = self.density.mu
+        return int((mu.var(0, correction=0) > ACTIVE_VARIANCE).sum()) if len(mu) else 0
 
     def regenerate(self, x: Batch, labels: Tensor, noise: BlockNoise) -> Batch:
         mu, logvar = self.encoder(x)

@@ -55,7 +55,7 @@ class NeuralSynthesizer(PhasedModel, Synthesizer):
 
     def regenerate_missing(self, x: Batch, labels: Tensor, noise: BlockNoise) -> Batch:
         """Return scaled rows, all modalities, that fit the scaled rows `x` of some of them."""
-        raise MmganError(f"{type(self).__name__} cannot draw one modality for another; use model=vacwgan.")
+        raise MmganError(f"{type(self).__name__} cannot draw one modality for another; use model=vacwgan or model=vae.")
 
     def after_epoch(self) -> None:
         if self.marginals is not None:

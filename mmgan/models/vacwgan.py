@@ -3,12 +3,11 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmgan.losses.variational import gaussian_nll, kl_standard_normal
-from mmgan.models.duel import Duel
+from mmgan.models.duel import Adversarial, Duel
 from mmgan.models.latent import VariationalSynthesizer
 from mmgan.models.phased import Batch, Phase
 from mmgan.nets.fusion import ConcatFusion
@@ -16,7 +15,7 @@ from mmgan.nets.multimodal import Classifier, Critic, Encoder, Generator
 from mmgan.schema import DataSchema
 
 
-class VACWGAN(VariationalSynthesizer):
+class VACWGAN(Adversarial, VariationalSynthesizer):
     """Variational auxiliary-classifier Wasserstein GAN over a set of modalities.
 
     Generated rows of a batch come from the posteriors q(z|x) of its real rows, so that the critic judges what the likelihood
@@ -32,25 +31,12 @@ class VACWGAN(VariationalSynthesizer):
         adversarial: Any,
         augmentation: Callable[[Batch, Batch], tuple[Batch, Batch]],
         training: Mapping[str, Any],
-        weights: Mapping[str, Mapping[str, float]],
-        optimizer: Mapping[str, Any],
-        scaler: Callable[..., nn.Module],
         fusion: Callable[[int, int], nn.Module] = ConcatFusion,
-        sampling: str = "posterior",
-        calibration_rows: int = 0,
+        **shared: Any,
     ):
-        super().__init__(
-            schema,
-            Encoder(schema, latent_dim, fusion=fusion, **networks["encoder"]),
-            Generator(schema, latent_dim, **networks["generator"]),
-            latent_dim=latent_dim,
-            training=training,
-            weights=weights,
-            optimizer=optimizer,
-            scaler=scaler,
-            sampling=sampling,
-            calibration_rows=calibration_rows,
-        )
+        encoder = Encoder(schema, latent_dim, fusion=fusion, **networks["encoder"])
+        generator = Generator(schema, latent_dim, **networks["generator"])
+        super().__init__(schema, encoder, generator, latent_dim=latent_dim, training=training, **shared)
         self.critic_steps = int(training["critic_steps"])
         self.critic = Critic(schema, **networks["critic"])
         self.classifier = Classifier(schema, **networks["classifier"])
@@ -62,12 +48,6 @@ class VACWGAN(VariationalSynthesizer):
             Phase("classifier", (self.classifier,), self.classifier_terms),
             Phase("generator", (self.generator, self.encoder), self.generator_terms),
         ]
-
-    def critic_terms(self, x: Batch, labels: Tensor) -> dict[str, Tensor]:
-        """Terms that D minimises."""
-        with torch.no_grad():
-            fake = self._generated(self._latent(x)[0], labels).rows
-        return self.duel.critic_terms(x, fake, labels)
 
     def classifier_terms(self, x: Batch, labels: Tensor) -> dict[str, Tensor]:
         """Terms that C minimises: real rows alone, so that it cannot agree with the generator's mistakes."""
@@ -86,8 +66,6 @@ class VACWGAN(VariationalSynthesizer):
             "feature_matching": feature_matching,
         }
 
-    def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
-        """Log the critic's loss on held-out rows."""
-        x, labels = self.rows(batch)
-        fake = self._generated(self._latent(x)[0], labels).rows
-        self.log("critic/adversarial_held_out", self.duel.held_out(x, fake, labels), batch_size=len(labels))
+    def fake(self, x: Batch, labels: Tensor) -> Batch:
+        """Return generated rows of these labels, from latents of the posteriors of the rows `x`."""
+        return self._generated(self._latent(x)[0], labels).rows

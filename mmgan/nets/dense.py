@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mmgan.errors import MmganError
 from mmgan.nets.multimodal import Generated
 from mmgan.schema import DataSchema
 
@@ -23,7 +24,7 @@ class DenseGenerator(nn.Module):
         super().__init__()
         self.shapes = dict(schema.modalities)
         self.sizes = [math.prod(shape) for shape in self.shapes.values()]
-        self.layers = _layers([latent_dim, *hidden, sum(self.sizes)], init_std)
+        self.layers = _layers(latent_dim, hidden, sum(self.sizes), init_std)
 
     def forward(self, z: Tensor, labels: Tensor, noise: Tensor) -> Generated:
         parts = zip(self.shapes.items(), self.layers(z).split(self.sizes, dim=1), strict=True)
@@ -40,7 +41,7 @@ class DenseCritic(nn.Module):
     def __init__(self, schema: DataSchema, *, hidden: Sequence[int], init_std: float = 0.02):
         super().__init__()
         self.names = tuple(schema.modalities)
-        layers = _layers([sum(map(math.prod, schema.modalities.values())), *hidden, 1], init_std)
+        layers = _layers(sum(map(math.prod, schema.modalities.values())), hidden, 1, init_std)
         self.trunk, self.score = layers[:-1], layers[-1]
 
     def forward(self, x: dict[str, Tensor], labels: Tensor) -> Tensor:
@@ -55,10 +56,16 @@ class DenseCritic(nn.Module):
         return self.score(h).squeeze(1)
 
 
-def _layers(sizes: Sequence[int], init_std: float) -> nn.Sequential:
-    """Return linear layers of these sizes, tanh between them."""
+def _layers(first: int, hidden: Sequence[int], last: int, init_std: float) -> nn.Sequential:
+    """Return linear layers, tanh between them; raises MmganError for sizes or a deviation that cannot be."""
+    listed = isinstance(hidden, Sequence) and all(isinstance(size, int) and size > 0 for size in hidden)
+    if not listed or not isinstance(init_std, int | float) or not init_std > 0:
+        raise MmganError(
+            f"model.networks: hidden={hidden} and init_std={init_std} are not possible;"
+            " give a list of numbers of units, [5, 3], and a deviation above 0."
+        )
     layers: list[nn.Module] = []
-    for before, after in itertools.pairwise(sizes):
+    for before, after in itertools.pairwise([first, *hidden, last]):
         layers += [nn.Linear(before, after), nn.Tanh()]
     for parameter in (p for layer in layers for p in layer.parameters()):
         nn.init.normal_(parameter, std=init_std)

@@ -140,12 +140,16 @@ class ModalityNoise(nn.Module):
         self.shape = tuple(shape)
         self.bounds = math.log(least), math.log(most)
         self.deviations = self.shape if by_value else (shape[0], *[1] * (len(shape) - 1))
-        self.log_std = nn.Linear(width, math.prod(self.deviations))
-        nn.init.normal_(self.log_std.weight, std=0.01)
-        nn.init.constant_(self.log_std.bias, math.log(start))
+        self.log_std = None  # where `least` and `most` leave nothing to learn
+        if least < most:
+            self.log_std = nn.Linear(width, math.prod(self.deviations))
+            nn.init.normal_(self.log_std.weight, std=0.01)
+            nn.init.constant_(self.log_std.bias, math.log(start))
         self.mixing = nn.Parameter(torch.eye(flat)) if coloured and flat <= MAX_COLOURED_FEATURES else None
 
     def forward(self, h: Tensor) -> Tensor:
+        if self.log_std is None:
+            return h.new_full((len(h), *self.shape), self.bounds[0])
         return self.log_std(h).clamp(*self.bounds).reshape(len(h), *self.deviations).expand(-1, *self.shape)
 
     def coloured(self, white: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """One generator and one critic for each class, behind the interface of those that serve all classes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,10 +19,7 @@ class GeneratorPerClass(nn.Module):
         self.noise_dim = self.players[0].noise_dim
 
     def forward(self, z: Tensor, labels: Tensor, noise: Tensor) -> Generated:
-        parts, places = [], []
-        for player, place, of_one_class in _by_class(self.players, labels):
-            parts.append(player(z[place], of_one_class, noise[place]))
-            places.append(place)
+        parts, places = _each(self.players, labels, lambda player, at, one: player(z[at], one, noise[at]))
         kinds = ([getattr(part, kind) for part in parts] for kind in ("rows", "mean", "log_std"))
         return Generated(
             *({name: _in_order([part[name] for part in kind], places) for name in kind[0]} for kind in kinds)
@@ -41,19 +38,13 @@ class CriticPerClass(nn.Module):
 
     def features(self, x: dict[str, Tensor], labels: Tensor) -> Tensor:
         """Return the features before the scores, (B, width)."""
-        parts, places = [], []
-        for player, place, of_one_class in _by_class(self.players, labels):
-            parts.append(player.features({name: value[place] for name, value in x.items()}, of_one_class))
-            places.append(place)
-        return _in_order(parts, places)
+        return _in_order(
+            *_each(self.players, labels, lambda player, at, one: player.features({k: v[at] for k, v in x.items()}, one))
+        )
 
     def from_features(self, h: Tensor, labels: Tensor) -> Tensor:
         """Return the scores (B,) of features (B, width)."""
-        parts, places = [], []
-        for player, place, of_one_class in _by_class(self.players, labels):
-            parts.append(player.from_features(h[place], of_one_class))
-            places.append(place)
-        return _in_order(parts, places)
+        return _in_order(*_each(self.players, labels, lambda player, at, one: player.from_features(h[at], one)))
 
 
 def _one_each(schema: DataSchema, make: Callable[[DataSchema], nn.Module]) -> nn.ModuleList:
@@ -63,12 +54,15 @@ def _one_each(schema: DataSchema, make: Callable[[DataSchema], nn.Module]) -> nn
     return nn.ModuleList(make(one) for one in ones)
 
 
-def _by_class(players: nn.ModuleList, labels: Tensor) -> Iterator[tuple[nn.Module, Tensor, Tensor]]:
-    """Yield of each class that `labels` (B,) has its player, the places of its rows, and as many labels of a lone class."""
+def _each(players: nn.ModuleList, labels: Tensor, call: Callable[..., Any]) -> tuple[list[Any], list[Tensor]]:
+    """Return what `call`(player, places, labels of its lone class) gives for each class that `labels` (B,) has, and the places."""
+    parts, places = [], []
     for label, player in enumerate(players):
-        place = torch.nonzero(labels == label)[:, 0]
-        if len(place):
-            yield player, place, torch.zeros_like(place)
+        at = torch.nonzero(labels == label)[:, 0]
+        if len(at):
+            parts.append(call(player, at, torch.zeros_like(at)))
+            places.append(at)
+    return parts, places
 
 
 def _in_order(parts: list[Tensor], places: list[Tensor]) -> Tensor:

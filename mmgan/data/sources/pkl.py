@@ -19,17 +19,21 @@ _READ = ("x_train", "y_train", "x_test", "cv_splits", "class_names", "folds", "m
 def pkl(path: str | None = None, labelled: bool = True) -> Dataset:
     """Return the data of a file with x_train ({name: (N, *shape)} or one array) and y_train (N,).
 
-    Without `labelled` no y_train is needed, nor looked at: all rows are of one class, 0. Optional keys are x_test, cv_splits, groups and class_names; a file that synthesize.py wrote is read too.
+    Without `labelled` no y_train is needed, nor looked at: all rows are of one class, 0. Optional keys are x_test,
+    cv_splits, groups and class_names; a file that synthesize.py wrote is read too.
     Labels of any integers from 0 on, or strings, are mapped to 0..K-1; the schema's labels map them back. Raises MmganError with the file, the key and the remedy for whatever cannot be used.
     """
     if path is None:
         raise MmganError("data=pkl needs a file; give data.path=FILE.")
+    if not isinstance(labelled, bool):
+        raise MmganError(f"data.labelled={labelled}: give true or false.")
     path = str(path)
     data = read_archive(path)
-    for key in ("x_train", "y_train") if labelled else ("x_train",):
+    needed = ("x_train", "y_train") if labelled else ("x_train",)
+    for key in needed:
         if data.get(key) is None:
             raise MmganError(
-                f"{path} has no key '{key}'; it needs x_train and y_train, and has {sorted(map(str, data))}."
+                f"{path} has no key '{key}'; it needs {' and '.join(needed)}, and has {sorted(map(str, data))}."
                 + (" For rows without labels give data.labelled=false." if key == "y_train" else "")
             )
     x_train = _read_modalities(data["x_train"], "x_train", path)
