@@ -23,6 +23,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # processes of two threads each g
 import hydra
 import numpy as np
 from hydra.errors import HydraException
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -128,6 +129,18 @@ class OptionsOfOneData:
     overrides: str = ""  # options of train.py for all that is trained, separated by blanks
 
 
+@dataclass
+class OptionsOfOneGenerator(OptionsOfOneData):
+    """What the command lines share that measure what a trained generator with an encoder can do besides."""
+
+    model: str = "vacwgan"
+    runs: str = "runs/quality"  # trained models; those of quality.py
+
+    def cells(self) -> list[Cell]:
+        """Return a cell for each fold."""
+        return [Cell(self.data, self.draw, "full", self.model, int(fold), self.seed) for fold in self.folds.split(",")]
+
+
 def read_options(kind: type[OptionsT], words: Iterable[str]) -> OptionsT:
     """Return the options of a command line of name=value; ends with a sentence for what is none."""
     names = [field.name for field in fields(kind)]
@@ -167,6 +180,16 @@ def check_generators(cells: Iterable[Cell], overrides: str) -> None:
 
     if other := [cell.model for cell in cells if cell.trained and not makes_rows(cell.config(overrides))]:
         sys.exit(f"error: model {other[0]} makes no rows; benchmarks/robustness.py measures it.")
+
+
+def check_encoders(cells: Iterable[Cell], overrides: str) -> None:
+    """End with a sentence where the model of a cell is no trained generator with an encoder."""
+    from mmgan.models.latent import VariationalSynthesizer
+
+    for cell in cells:
+        kind = get_class(cell.config(overrides).model._target_) if cell.trained else object
+        if not issubclass(kind, VariationalSynthesizer):
+            sys.exit(f"error: model={cell.model}: this needs a trained generator with an encoder, vacwgan or vae.")
 
 
 def labelled_test_rows(dataset: Dataset) -> LabelledRows:

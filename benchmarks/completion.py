@@ -18,8 +18,8 @@ import numpy as np
 from cells import (
     Cell,
     Line,
-    OptionsOfOneData,
-    check_generators,
+    OptionsOfOneGenerator,
+    check_encoders,
     completed,
     labelled_test_rows,
     markdown,
@@ -42,25 +42,17 @@ COLUMNS = {
 
 
 @dataclass
-class Options(OptionsOfOneData):
+class Options(OptionsOfOneGenerator):
     """The command line."""
 
-    model: str = "vacwgan"
     out: str = "runs/completion/completion.jsonl"
-    runs: str = "runs/quality"  # trained models; those of quality.py
 
 
 def main() -> None:
     """Do the missing folds in `workers` processes, and print the table."""
     options = read_options(Options, sys.argv[1:])
-    keys = [
-        Cell(options.data, options.draw, "full", options.model, int(fold), options.seed)
-        for fold in options.folds.split(",")
-    ]
-    if not keys[0].trained:
-        sys.exit(f"error: model={options.model}: only a trained generator draws one modality for another.")
-    wanted = stamped(keys, lambda key: key.settings(options.overrides, draws=DRAWS))
-    check_generators(keys, options.overrides)
+    wanted = stamped(options.cells(), lambda key: key.settings(options.overrides, draws=DRAWS))
+    check_encoders(wanted, options.overrides)
     log = Path("runs/completion/log.txt")
     work = partial(measured, runs=options.runs, overrides=options.overrides)
     known = completed(wanted, work, Path(options.out), options.workers, log=log)

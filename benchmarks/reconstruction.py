@@ -16,15 +16,14 @@ import numpy as np
 from cells import (
     Cell,
     Line,
-    OptionsOfOneData,
-    check_generators,
+    OptionsOfOneGenerator,
+    check_encoders,
     completed,
     labelled_test_rows,
     markdown,
     read_options,
     stamped,
 )
-from hydra.utils import get_class
 from sklearn.decomposition import PCA
 
 from mmgan.evaluation.statistics import interval
@@ -40,37 +39,21 @@ COLUMNS = {
 
 
 @dataclass
-class Options(OptionsOfOneData):
+class Options(OptionsOfOneGenerator):
     """The command line."""
 
     model: str = "vae"
     out: str = "runs/reconstruction/reconstruction.jsonl"
-    runs: str = "runs/quality"  # trained models; those of quality.py
 
 
 def main() -> None:
     """Do the missing folds in `workers` processes, and print the table."""
     options = read_options(Options, sys.argv[1:])
-    keys = [
-        Cell(options.data, options.draw, "full", options.model, int(fold), options.seed)
-        for fold in options.folds.split(",")
-    ]
-    check_generators(keys, options.overrides)
-    if not keys[0].trained or not has_encoder(keys[0], options.overrides):
-        sys.exit(
-            f"error: model={options.model}: only a trained generator with an encoder rebuilds rows, vae or vacwgan."
-        )
-    wanted = stamped(keys, lambda key: key.settings(options.overrides))
+    wanted = stamped(options.cells(), lambda key: key.settings(options.overrides))
+    check_encoders(wanted, options.overrides)
     log = Path("runs/reconstruction/log.txt")
     work = partial(measured, runs=options.runs, overrides=options.overrides)
     print(table(list(completed(wanted, work, Path(options.out), options.workers, log=log).values())))
-
-
-def has_encoder(cell: Cell, overrides: str) -> bool:
-    """Say whether the cell's model can rebuild rows."""
-    from mmgan.models.latent import VariationalSynthesizer
-
-    return issubclass(get_class(cell.config(overrides).model._target_), VariationalSynthesizer)
 
 
 def measured(cell: Cell, runs: str, overrides: str) -> Line:

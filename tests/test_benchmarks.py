@@ -209,7 +209,6 @@ def committed(name: str, kind: type, **wanted) -> list[dict]:
         ("classifier.md", lambda: robustness.table(committed("robustness-watch", robustness.Variant, draw=2), "val")),
         ("classifier.md", lambda: robustness.table(committed("robustness-watch", robustness.Variant, draw=2), "test")),
         ("tutorial.md", lambda: linear_gan.table(committed("linear_gan", linear_gan.Variant))),
-        ("results.md", lambda: reconstruction.table(committed("reconstruction", Cell))),
         ("vacwgan.md", lambda: ablations.table(committed("ablations-watch", ablations.Variant))),
         ("vacwgan.md", lambda: ablations.table(committed("ablations-bearing", ablations.Variant))),
     ],
