@@ -19,9 +19,6 @@ from quality import measured
 from mmgan.evaluation.table import REAL, derived
 from mmgan.report.tables import MAIN
 
-CONVOLUTIONS = " ".join(
-    f"model.networks.{player}.branch.stages=2" for player in ("encoder", "generator", "critic", "classifier")
-)
 VARIANTS = {
     "default": "",
     # scaling, and what is done after sampling
@@ -54,7 +51,6 @@ VARIANTS = {
     "16 latent dimensions": "model.latent_dim=16",
     "generator half as wide": "model.networks.generator.width=128",
     "generator of one block": "model.networks.generator.depth=1",
-    "convolutions": CONVOLUTIONS,
     "half the length": "trainer.max_epochs=6",
     "twice the length": "trainer.max_epochs=24",
 }
