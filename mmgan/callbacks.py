@@ -70,7 +70,11 @@ class ScoreSamples(SampleCallback):
 
 
 class FolderCheckpoint(ModelCheckpoint):
-    """A ModelCheckpoint that still knows its best after its folder was renamed or moved."""
+    """A ModelCheckpoint that still knows its best after its folder was renamed or moved; several differ by their file's name."""
+
+    @property
+    def state_key(self) -> str:
+        return f"{type(self).__name__}({self.filename})"
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         old, new = state_dict["dirpath"], str(self.dirpath)

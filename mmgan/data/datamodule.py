@@ -70,8 +70,8 @@ class SequentialBatches:
 
 
 class BatchLoader:
-    """Index tensors in memory by whole batches: the tuple of `tensors` at each batch of row numbers of
-    `sampler`.
+    """Index tensors in memory by whole batches: the tuple of `tensors`, labels last, at each batch of row numbers of
+    `sampler`; what is not the label as float32.
 
     It is no torch DataLoader, which has nothing to add to rows in memory, and whose missing workers Lightning
     bemoans.
@@ -87,7 +87,8 @@ class BatchLoader:
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         for rows in self.sampler:
-            yield tuple(tensor[rows] for tensor in self.tensors)
+            *values, labels = (tensor[rows] for tensor in self.tensors)
+            yield *(value.float() for value in values), labels
 
 
 class FoldDataModule(L.LightningDataModule):

@@ -11,7 +11,7 @@ from mmgan.schema import DataSchema
 
 @dataclass
 class Dataset:
-    """Named modality arrays {name: float32 (N, *shape)} with labels int64 (N,) in 0..K-1.
+    """Named modality arrays {name: float32, or uint8 of images, (N, *shape)} with labels int64 (N,) in 0..K-1.
 
     `y_test` is for scoring a finished result only; `splits` and `passthrough` are what the user's file says
     itself.
@@ -32,8 +32,8 @@ class Dataset:
         return len(self.y_train)
 
     def rows(self, indices: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Return copies of these training rows, ({name: (n, *shape)}, (n,))."""
-        return {name: array[indices] for name, array in self.x_train.items()}, self.y_train[indices]
+        """Return copies of these training rows, ({name: float32 (n, *shape)}, (n,))."""
+        return taken(self.x_train, indices), self.y_train[indices]
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the training rows, labels, groups and splits: names, types, shapes and bytes."""
@@ -46,3 +46,8 @@ class Dataset:
             digest.update(repr((name, array.dtype.str, array.shape)).encode())
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
+
+
+def taken(x: dict[str, np.ndarray], indices: np.ndarray | slice) -> dict[str, np.ndarray]:
+    """Return these rows, {name: float32 (n, *shape)}."""
+    return {name: array[indices].astype(np.float32, copy=False) for name, array in x.items()}

@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from mmgan.data.archive import read_archive
-from mmgan.data.dataset import Dataset
+from mmgan.data.dataset import Dataset, taken
 from mmgan.data.folds import Fold, configured_folds, select_fold
 from mmgan.data.unpickler import as_array
 from mmgan.errors import MmganError
@@ -213,7 +213,7 @@ def judging_rows(dataset: Dataset, fold: Fold) -> tuple[LabelledRows, LabelledRo
     val = dataset.rows(fold.val_indices)
     if dataset.x_test is None or dataset.y_test is None:
         return val, None
-    test = dataset.x_test, dataset.y_test
+    test = taken(dataset.x_test, slice(None)), dataset.y_test
     if dataset.groups is None or dataset.test_groups is None:
         return test, None
     own = dataset.groups[np.concatenate([fold.train_indices, fold.extra_indices])]

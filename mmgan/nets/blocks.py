@@ -28,7 +28,10 @@ class ResidualMLP(nn.Module):
 
 
 class ConditionalLayerNorm(nn.Module):
-    """LayerNorm whose gain and shift are functions of a condition (FiLM, Perez et al. 2018, arXiv:1709.07871)."""
+    """LayerNorm whose gain and shift are functions of a condition (FiLM, Perez et al. 2018, arXiv:1709.07871).
+
+    (B, width) or tokens (B, N, width), and (B, condition_dim) -> the same shape.
+    """
 
     def __init__(self, width: int, condition_dim: int):
         super().__init__()
@@ -36,7 +39,8 @@ class ConditionalLayerNorm(nn.Module):
         self.film = nn.Linear(condition_dim, 2 * width)
 
     def forward(self, h: Tensor, condition: Tensor) -> Tensor:
-        gain, shift = self.film(condition).chunk(2, dim=1)  # (B, width) each
+        film = self.film(condition)
+        gain, shift = (film if h.dim() == 2 else film[:, None]).chunk(2, dim=-1)
         return self.norm(h) * (1 + gain) + shift
 
 

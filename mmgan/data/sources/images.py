@@ -1,0 +1,104 @@
+"""A folder of images, one sub-folder per class: decoded once into a file that is mapped into memory ever after."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from rich.progress import track
+
+from mmgan.data.dataset import Dataset
+from mmgan.errors import MmganError
+from mmgan.schema import DataSchema
+
+KINDS = (".png", ".jpg", ".jpeg")
+
+
+def images(path: str | None = None, image_size: int = 64, cache: str | None = None) -> Dataset:
+    """Return the images of path/<class>/*.png (or .jpg, .jpeg), modality `image`, uint8 values (3, image_size, image_size).
+
+    Classes and files come in the order of their names; hidden ones and other files are passed over. Images of another size are resized, both sides to
+    `image_size`. They are decoded when the folder, or `image_size`, is new, into a file of the folder `cache` (default: mmgan/images in the user's cache folder), which is
+    mapped into memory. Raises MmganError for a folder without classes or images, and for a file that is no image of 8 bits a channel.
+    """
+    if path is None:
+        raise MmganError("data=images needs a folder with one sub-folder per class; give data.path=FOLDER.")
+    if not isinstance(image_size, int) or not 8 <= image_size <= 1024:
+        raise MmganError(f"data.image_size={image_size}: give a whole number from 8 to 1024.")
+    folder = Path(path)
+    files, y, names = _files(folder)
+    target = Path(cache) if cache else _user_cache() / "mmgan" / "images"
+    pixels = _decoded(files, image_size, target / f"{_digest(files, image_size)}.npy")
+    return Dataset(
+        schema=DataSchema({"image": pixels.shape[1:]}, tuple(names), tuple(names)),
+        x_train={"image": pixels},
+        y_train=y,
+        source=str(path),
+    )
+
+
+def _files(folder: Path) -> tuple[list[Path], np.ndarray, list[str]]:
+    """Return the image files, the class of each, int64 (n,), and the names of the classes."""
+    if not folder.is_dir():
+        raise MmganError(f"{folder}: there is no such folder; give data.path= a folder with one sub-folder per class.")
+    found = {
+        sub.name: sorted(file for file in sub.iterdir() if file.suffix.lower() in KINDS and file.name[0] != ".")
+        for sub in sorted(folder.iterdir())
+        if sub.is_dir() and sub.name[0] != "."
+    }
+    if not found:
+        raise MmganError(f"{folder} has no sub-folders; give each class one of its own, with its images in it.")
+    if empty := [name for name, files in found.items() if not files]:
+        raise MmganError(
+            f"{folder / empty[0]} holds no image ({', '.join(KINDS)}); put the class's images there, or remove it."
+        )
+    y = np.repeat(np.arange(len(found)), [len(files) for files in found.values()])
+    return [file for files in found.values() for file in files], y, list(found)
+
+
+def _user_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
+def _digest(files: Iterable[Path], image_size: int) -> str:
+    """Return a digest of what decides the pixels: files, their sizes and times, and the size of the images."""
+    known = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(json.dumps([image_size, known]).encode()).hexdigest()[:24]
+
+
+def _decoded(files: list[Path], size: int, cache: Path) -> np.ndarray:
+    """Return uint8 (n, 3, size, size), mapped from `cache`, which is written first where it is missing."""
+    if not cache.is_file():
+        part = cache.with_suffix(f".{os.getpid()}.part")
+        try:
+            cache.parent.mkdir(parents=True, exist_ok=True)
+            pixels = np.lib.format.open_memmap(part, "w+", np.uint8, (len(files), 3, size, size))
+            for row, file in enumerate(track(files, "decoding", transient=True)):
+                pixels[row] = _pixels(file, size)
+            pixels.flush()
+            os.replace(part, cache)
+        except OSError as error:
+            raise MmganError(
+                f"{cache.parent}: the decoded images cannot be kept there ({error.strerror or error});"
+                " give data.cache= a folder with room."
+            ) from error
+        finally:
+            part.unlink(missing_ok=True)
+    # Copy on write: torch takes no arrays that cannot be written, and nothing writes. As plain arrays, which any reader of a pickle knows.
+    return np.asarray(np.load(cache, mmap_mode="c"))
+
+
+def _pixels(file: Path, size: int) -> np.ndarray:
+    """Return one image as uint8 (3, size, size)."""
+    try:
+        with Image.open(file) as image:
+            if image.mode.startswith(("I", "F")):
+                raise MmganError(f"{file} has more than 8 bits a channel; save it with 8, as PNG or JPEG.")
+            image = image.convert("RGB")  # a palette or grey values too; what is transparent loses that
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise MmganError(f"{file} cannot be read as an image; repair or remove it.") from error
+    resized = image if image.size == (size, size) else image.resize((size, size), Image.Resampling.LANCZOS)
+    return np.asarray(resized).transpose(2, 0, 1)

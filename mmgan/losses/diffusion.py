@@ -1,0 +1,135 @@
+"""Diffusion processes between rows and noise, what a network learns of them, and how their equation is solved backwards.
+
+At time t, from 0 (a row) to 1 (noise), x_t = alpha(t) x + sigma(t) noise. Networks predict a mixture of row and noise, from which
+both follow.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from mmgan.errors import MmganError
+
+Rows = dict[str, Tensor]
+LAST = 0.999  # there is no row left to be seen at t = 1, so it is begun a little earlier
+
+
+class Process:
+    """Base: what follows from alpha and sigma, functions of times (B,)."""
+
+    def alpha(self, t: Tensor) -> Tensor:
+        """Return the share of the row at times t, of any shape."""
+        raise NotImplementedError
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """Return the share of the noise at times t."""
+        raise NotImplementedError
+
+    def target(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """Return what the network learns to predict; x, noise (B, *shape), t (B,)."""
+        raise NotImplementedError
+
+    def row(self, x_t: Tensor, prediction: Tensor, t: Tensor) -> Tensor:
+        """Return the row (B, *shape) that a prediction at x_t means."""
+        raise NotImplementedError
+
+    def times(self, uniform: Tensor) -> Tensor:
+        """Return the times (B,) at which the network is trained, of uniform values (B,)."""
+        return uniform * LAST
+
+    def at(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """Return x_t (B, *shape) of rows and noise."""
+        return _like(self.alpha(t), x) * x + _like(self.sigma(t), x) * noise
+
+    def log_ratio(self, t: Tensor) -> Tensor:
+        """Return log(alpha / sigma): half the logarithm of the signal-to-noise ratio."""
+        return torch.log(self.alpha(t)) - torch.log(self.sigma(t))
+
+
+class FlowMatching(Process):
+    """Straight lines from row to noise, whose velocity is learnt (Lipman et al. 2023, arXiv:2210.02747; Liu et al. 2023, arXiv:2209.03003).
+
+    Training times are the logistic function of N(`mean`, `spread`^2) (Esser et al. 2024, arXiv:2403.03206).
+    """
+
+    def __init__(self, mean: float = 0.0, spread: float = 1.0):
+        if not spread > 0:
+            raise MmganError(f"model.process.spread={spread}: give a number above 0.")
+        self.mean = mean
+        self.spread = spread
+
+    def alpha(self, t: Tensor) -> Tensor:
+        return 1 - t
+
+    def sigma(self, t: Tensor) -> Tensor:
+        return t
+
+    def target(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        return noise - x
+
+    def row(self, x_t: Tensor, prediction: Tensor, t: Tensor) -> Tensor:
+        return x_t - _like(t, x_t) * prediction
+
+    def times(self, uniform: Tensor) -> Tensor:
+        normal = torch.special.ndtri(uniform.clamp(1e-4, 1 - 1e-4))
+        return torch.sigmoid(self.mean + self.spread * normal).clamp(max=LAST)
+
+
+class VPrediction(Process):
+    """Variance-preserving diffusion with a cosine schedule, of which v = alpha noise - sigma x is learnt (Salimans & Ho 2022, arXiv:2202.00512)."""
+
+    def alpha(self, t: Tensor) -> Tensor:
+        return torch.cos(0.5 * math.pi * t)
+
+    def sigma(self, t: Tensor) -> Tensor:
+        return torch.sin(0.5 * math.pi * t)
+
+    def target(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        return _like(self.alpha(t), x) * noise - _like(self.sigma(t), x) * x
+
+    def row(self, x_t: Tensor, prediction: Tensor, t: Tensor) -> Tensor:
+        return _like(self.alpha(t), x_t) * x_t - _like(self.sigma(t), x_t) * prediction
+
+
+def solve(process: Process, predict: Callable[[Rows, Tensor], Rows], x: Rows, steps: int, start: float = LAST) -> Rows:
+    """Return rows {name: (B, *shape)} of x at time `start`, by DPM-Solver++(2M) in `steps` calls of `predict` (x_t, t (B,)).
+
+    The times divide the logarithm of the signal-to-noise ratio evenly. Paper: Lu et al. 2022, arXiv:2211.01095, algorithm 2.
+    """
+    n, device = len(next(iter(x.values()))), next(iter(x.values())).device
+    times = _times(process, steps, start).to(device)
+    ratios = process.log_ratio(times)
+    before: tuple[Rows, Tensor] | None = None  # the rows that the last step saw, and its width
+    for step in range(steps):
+        t, following = times[step], times[step + 1]
+        predicted = predict(x, t.expand(n))
+        rows = {name: process.row(x[name], predicted[name], t.expand(n)) for name in x}
+        if step + 1 == steps:
+            return rows
+        width = ratios[step + 1] - ratios[step]
+        aimed = rows
+        if before is not None:
+            share = 0.5 * width / before[1]
+            aimed = {name: rows[name] + share * (rows[name] - before[0][name]) for name in x}
+        kept, gained = process.sigma(following) / process.sigma(t), -process.alpha(following) * torch.expm1(-width)
+        x = {name: kept * x[name] + gained * aimed[name] for name in x}
+        before = rows, width
+    raise MmganError(f"model.sampler.steps={steps}: give a whole number from 1 on.")
+
+
+def _times(process: Process, steps: int, start: float) -> Tensor:
+    """Return steps + 1 falling times from `start` on, even in the log ratio; the last is next to 0."""
+    grid = torch.linspace(1 - LAST, start, 4096, dtype=torch.float64)
+    ratio = process.log_ratio(grid)  # falls
+    wanted = torch.linspace(float(ratio[-1]), float(ratio[0]), steps + 1, dtype=torch.float64)
+    place = torch.searchsorted(-ratio, -wanted).clamp(1, len(grid) - 1)
+    low, high = ratio[place], ratio[place - 1]
+    times = grid[place] - (wanted - low) / (high - low) * (grid[place] - grid[place - 1])
+    return times.float()
+
+
+def _like(values: Tensor, x: Tensor) -> Tensor:
+    """(B,) -> (B, 1, ...), as many axes as x has."""
+    return values.view(-1, *[1] * (x.dim() - 1))
