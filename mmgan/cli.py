@@ -29,6 +29,7 @@ class TrainOptions:
     select_length: bool = False
     resume: bool = False
     out_dir: str | None = None
+    first_stage: str | None = None
     data: Any = None
     model: Any = None
     trainer: Any = None
@@ -78,6 +79,10 @@ class EvaluateOptions:
 
 SCRIPTS = {"train": TrainOptions, "tune": TuneOptions, "synthesize": SynthesizeOptions, "evaluate": EvaluateOptions}
 
+PARTS = (
+    "scaler", "adversarial", "augmentation", "fusion", "likelihood", "players", "process", "denoiser", "quantizer",
+)  # fmt: skip
+
 # Numbers that Hydra does not check, or not against their smallest value.
 NUMBERS = {
     "seed": ("whole number", 0),
@@ -94,6 +99,7 @@ NUMBERS = {
     "data.rows_per_class": ("whole number", 1),
     "data.imbalance_ratio": ("number", 1),
     "data.inner_val": ("number", 0),
+    "data.image_size": ("whole number", 8),
     "search.epochs": ("whole number", 1),
     "callbacks.score.window": ("whole number", 1),
     "callbacks.pictures.every_n_epochs": ("whole number", 1),
@@ -139,7 +145,7 @@ def check_options(cfg: Any) -> None:
     known = set(OmegaConf.get_type(cfg).__dataclass_fields__) | {"experiment"}
     if added := sorted(set(cfg) - known):
         raise MmganError(f"there is no option '{added[0]}'{_closest(added[0])}; --help lists the options.")
-    for part in ("scaler", "adversarial", "augmentation", "fusion", "likelihood", "players"):
+    for part in PARTS:
         value = OmegaConf.select(cfg, f"model.{part}")
         if isinstance(value, str):
             raise MmganError(

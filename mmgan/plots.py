@@ -13,9 +13,14 @@ def _profile(rows: np.ndarray) -> np.ndarray:
 
 
 def real_and_synthetic(
-    real: dict[str, np.ndarray], synthetic: dict[str, np.ndarray], name: str, class_name: object, rows: int = 3
+    real: dict[str, np.ndarray],
+    synthetic: dict[str, np.ndarray],
+    name: str,
+    class_name: object,
+    rows: int = 3,
+    kinds: tuple[str, str] = ("real", "synthetic"),
 ) -> Figure:
-    """Show, for one class and modality, some real rows above some synthetic ones on one colour scale.
+    """Show, for one class and modality, some real rows above some synthetic ones on one colour scale; `kinds` are their names.
 
     (C, L) modalities are drawn as maps, channels downwards; images as images; vectors as curves.
     """
@@ -24,7 +29,7 @@ def real_and_synthetic(
     figure = Figure(figsize=(2.2 * columns + 0.6, 3.6), layout="constrained")
     axes = figure.subplots(2, columns, squeeze=False)
     low, high = float(real[name].min()), float(np.quantile(real[name], 0.995))
-    for line, (label, shown) in enumerate((("real", a), ("synthetic", b))):
+    for line, (label, shown) in enumerate(zip(kinds, (a, b), strict=True)):
         for column in range(columns):
             axis = axes[line, column]
             axis.set_xticks([])
@@ -61,8 +66,9 @@ def overview(
     y_synthetic: np.ndarray,
     class_names: tuple,
     most: int = 6,
+    kinds: tuple[str, str] = ("real", "synthetic"),
 ) -> Figure:
-    """Show one real and one synthetic row of each class (at most `most` of them), a pair of lines per modality."""
+    """Show one real and one synthetic row of each class (at most `most` of them), a pair of lines per modality; `kinds` are their names."""
     classes = [k for k in np.unique(y_real) if (y_synthetic == k).any()][:most]
     names = list(real)
     figure = Figure(figsize=(1.9 * len(classes) + 0.9, 2.3 * len(names) + 0.3), layout="constrained")
@@ -70,7 +76,7 @@ def overview(
     for line, name in enumerate(names):
         low, high = float(real[name].min()), float(np.quantile(real[name], 0.995))
         for column, k in enumerate(classes):
-            pairs = (("real", real, y_real), ("synthetic", synthetic, y_synthetic))
+            pairs = zip(kinds, (real, synthetic), (y_real, y_synthetic), strict=True)
             for offset, (label, source, labels) in enumerate(pairs):
                 axis = axes[2 * line + offset, column]
                 axis.set_xticks([])

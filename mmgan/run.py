@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +17,20 @@ from lightning.pytorch.callbacks import RichProgressBar
 from omegaconf import DictConfig, OmegaConf
 
 import mmgan
-from mmgan import plots
-from mmgan.callbacks import FolderCheckpoint, SampleCallback, draw_like, fold_judge, logged
+from mmgan.callbacks import FolderCheckpoint, SampleCallback, fold_judge, logged
 from mmgan.data.archive import file_digest
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.data.dataset import Dataset
 from mmgan.data.folds import make_folds
 from mmgan.data.synthetic import rows_of_fold
 from mmgan.errors import MmganError
-from mmgan.evaluation import prediction, utility
-from mmgan.evaluation.score import MIN_ROWS
+from mmgan.extras import require
+from mmgan.first_stage import first_stage_file, read_first_stage
+from mmgan.fold_scores import score_fold
 from mmgan.models.base import Synthesizer
 from mmgan.models.checkpoint import build_model, load, read_checkpoint, write_checkpoint, write_light_checkpoint
 from mmgan.models.phased import PhasedModel
 from mmgan.models.robust_classifier import RobustClassifier
-from mmgan.report import drawings
 from mmgan.run_folder import RunFolder
 
 # Checkpoints at the end of epochs, under one name, so that a run resumes at an epoch's beginning.
@@ -141,6 +139,8 @@ class Run:
         known = {"fold": self.fold, "data_fingerprint": self.dataset.fingerprint()}
         if self.cfg.data.synthetic is not None:
             known["synthetic_fingerprint"] = file_digest(self.cfg.data.synthetic)
+        if self.cfg.first_stage is not None:
+            known["first_stage_fingerprint"] = file_digest(first_stage_file(self.cfg.first_stage, self.fold))
         return plain(self.cfg) | known
 
     def train(self, folder: RunFolder, max_epochs: int, *, final: bool = False) -> tuple[int, float | None]:
@@ -185,14 +185,23 @@ class Run:
 
     def build(self, *, final: bool = False) -> tuple[Synthesizer, FoldDataModule]:
         """Return a fresh model that has its recipe and has seen the training rows, and the fold's datamodule."""
-        if "wandb" in self.cfg.logger._target_ and find_spec("wandb") is None:
-            raise MmganError(
-                'logger=wandb needs the package wandb: python -m pip install -c constraints.txt -e ".[wandb]".'
-            )
+        if "wandb" in self.cfg.logger._target_:
+            require("wandb", "logger=wandb", extra="wandb")
         torch.set_num_threads(self.cfg.threads)
         torch.manual_seed(self.cfg.seed)
         datamodule = make_datamodule(self.cfg, self.dataset, self.fold, final=final)
-        model = build_model(plain(self.cfg.model), self.dataset.schema)
+        config = plain(self.cfg.model)
+        stage = None
+        if self.cfg.first_stage is not None:
+            if "first_stage" not in config:
+                raise MmganError(
+                    f"first_stage: model={self.cfg.model.name} has no first stage; leave first_stage= out."
+                )
+            stage = read_first_stage(self.cfg, self.dataset, self.fold, final=final)
+            config["first_stage"] = stage["recipe"]["model"]
+        model = build_model(config, self.dataset.schema)
+        if stage is not None:
+            model.adopt(stage["state_dict"])
         model.fit_rows(*datamodule.rows(datamodule.fit_indices))
         if self.cfg.data.synthetic is not None:
             if not isinstance(model, RobustClassifier):
@@ -206,14 +215,14 @@ class Run:
             }
             model.fit_synthetic(*rows_of_fold(self.cfg.data.synthetic, self.dataset, datamodule.fold, split))
         model.seed = self.cfg.seed
-        model.recipe = self.recipe(final=final)
+        model.recipe = self.recipe(config, final=final)
         return model, datamodule
 
-    def recipe(self, *, final: bool) -> dict[str, Any]:
+    def recipe(self, model: dict[str, Any], *, final: bool) -> dict[str, Any]:
         """Return what a checkpoint must know to sample, and a reader to trust it; plain containers only."""
         return {
             "format": 1,
-            "model": plain(self.cfg.model),
+            "model": model,
             "data": plain(self.cfg.data),
             "schema": self.dataset.schema.to_dict(),
             "fingerprint": self.dataset.fingerprint(),
@@ -232,30 +241,10 @@ class Run:
         return 0, fold_judge(datamodule, datamodule.monitor_indices, self.cfg.seed)(model)["score"]
 
     def score_fold(self, folder: RunFolder) -> dict[str, float]:
-        """Score the saved model once against the fold's `val_indices` (if there are enough rows), and leave a picture."""
-        datamodule = make_datamodule(self.cfg, self.dataset, self.fold, final=True)
-        model = load(folder.best)
-        if isinstance(model, RobustClassifier):
-            return self._score_classifier(model, datamodule, folder)
-        x, y = datamodule.rows(datamodule.fit_indices, most=1000)  # enough for a picture
-        picture = plots.overview(x, y, draw_like(model, y), y, self.dataset.schema.class_names)
-        picture.savefig(folder.path / "samples.png", dpi=110)
-        if min(len(datamodule.fit_indices), len(datamodule.fold.val_indices)) < MIN_ROWS:
-            return {}
-        scores = fold_judge(datamodule, datamodule.fold.val_indices, seed=0)(model)
-        return {name: round(float(value), 4) for name, value in scores.items()}
-
-    def _score_classifier(
-        self, model: RobustClassifier, datamodule: FoldDataModule, folder: RunFolder
-    ) -> dict[str, float]:
-        x, y = datamodule.rows(datamodule.fold.val_indices)
-        if not len(y):
-            return {}
-        answers = model.predict_probabilities(x)
-        schema = self.dataset.schema
-        matrix = utility.confusion(y, answers.argmax(1), schema.n_classes)
-        drawings.confusion(matrix, schema.class_names).savefig(folder.path / "confusion.png", dpi=110)
-        return {name: round(value, 4) for name, value in prediction.scores(y, answers).items()}
+        """Score the saved model once against the fold's `val_indices`, and leave a picture."""
+        return score_fold(
+            load(folder.best), make_datamodule(self.cfg, self.dataset, self.fold, final=True), folder.path
+        )
 
     def _callbacks(self, model: PhasedModel, names: Sequence[str]) -> list[L.Callback]:
         """Return these callbacks of the configuration; of a model that makes no samples, without those that look at them."""

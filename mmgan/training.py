@@ -4,11 +4,13 @@ import logging
 import warnings
 
 import numpy as np
+from hydra.utils import get_class
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
 from mmgan.models.checkpoint import load
+from mmgan.models.vqgan import VQGAN
 from mmgan.predictions import ensemble, write_predictions
 from mmgan.run import FitResult, Run, chosen_folds, fit, fold_path, load_data, makes_rows
 
@@ -29,6 +31,9 @@ def train_folds(cfg: DictConfig) -> list[FitResult]:
     console.print(f"watch:  tensorboard --logdir {shown}", highlight=False, soft_wrap=True)
     if makes_rows(cfg):
         console.print(f"next:   python synthesize.py ckpt={shown}", highlight=False, soft_wrap=True)
+    elif issubclass(get_class(cfg.model._target_), VQGAN):
+        same = f"data={cfg.data.name} fold={cfg.fold}{' final=true' if cfg.final else ''}"
+        console.print(f"next:   python train.py model=ldm first_stage={shown} {same}", highlight=False, soft_wrap=True)
     elif dataset.x_test is not None:
         answers = ensemble([load(result.folder / "best.ckpt") for result in results.values()], dataset.x_test)
         write_predictions(shown / "predictions.csv", dataset.schema, answers)
@@ -40,8 +45,7 @@ def print_results(results: dict[int, FitResult], cfg: DictConfig) -> None:
     """Print a row per fold, and mean and spread over several."""
     # A fold with too few val_indices has no scores of its own.
     parts = list(dict.fromkeys(part for result in results.values() for part in result.metrics["scores"]))
-    what = "samples against the fold's own val_indices (1 is best)" if makes_rows(cfg) else "answers on val_indices"
-    table = Table(title=what)
+    table = Table(title=get_class(cfg.model._target_).scored)
     # A terminal's line is short.
     headings = {"indistinguishability": "indist.", "calibration_error": "calibr. error", "log_likelihood": "log-lik."}
     for column in ("fold", "epochs", "inner score", *parts):
@@ -68,5 +72,6 @@ def quiet_lightning() -> None:
     for message in (
         ".*Checkpoint directory .* exists and is not empty.*",  # the run's own folder, where params.yaml lies
         ".*isinstance.treespec, LeafSpec.*",  # Lightning's use of torch, not ours
+        ".*module.s. in eval mode at the start of training.*",  # a frozen first stage
     ):
         warnings.filterwarnings("ignore", message=message)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf, open_dict
 from optuna.trial import FrozenTrial, TrialState
 from optuna_integration import PyTorchLightningPruningCallback
@@ -92,9 +93,10 @@ def open_study(cfg: DictConfig, dataset: Dataset, fold: int, path: Path) -> optu
     """Open or create the fold's study; raises MmganError if the one there belongs to another configuration."""
     identity = Run(cfg, dataset, fold).params() | {"trial_epochs": trial_epochs(cfg)}
     search = cfg.search
+    direction = f"{get_class(cfg.model._target_).mode}imize"
     storage = f"sqlite:///{(path / 'study.db').absolute()}"
     study = optuna.create_study(
-        study_name=f"{run_name(cfg)}-fold{fold}", storage=storage, direction="maximize", load_if_exists=True,
+        study_name=f"{run_name(cfg)}-fold{fold}", storage=storage, direction=direction, load_if_exists=True,
         pruner=optuna.pruners.MedianPruner(n_startup_trials=search.n_startup // 2, n_warmup_steps=search.warmup),
     )  # fmt: skip
     known = study.user_attrs.get("config")

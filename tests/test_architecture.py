@@ -8,10 +8,11 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOORS = [  # from the ground up; a room is a module or a package of mmgan
     {"errors"},
-    {"schema", "losses", "plots", "cli"},
+    {"schema", "losses", "plots", "cli", "extras"},
     {"nets", "evaluation"},
     {"models", "data", "run_folder", "report"},
-    {"callbacks", "export", "predictions"},
+    {"callbacks", "export", "predictions", "first_stage"},
+    {"pictures", "fold_scores"},
     {"run"},
     {"training"},
     {"tuning", "judging"},

@@ -54,8 +54,10 @@ def test_every_data_set_has_a_source_that_takes_these_options(name):
 
 @pytest.mark.parametrize("name", choices("model"))
 def test_every_model_is_built_for_the_data_s_shapes(name):
-    cfg = compose("train", f"model={name}")
-    assert build_model(plain(cfg.model), SCHEMA).schema == SCHEMA
+    config = plain(compose("train", f"model={name}").model)
+    if "first_stage" in config:
+        config["first_stage"] = plain(compose("train", "model=vqgan").model)
+    assert build_model(config, SCHEMA).schema == SCHEMA
 
 
 @pytest.mark.parametrize("scaler", choices("model/scaler"))
@@ -133,7 +135,7 @@ SENTENCES = {
     "wrong type": (["seed=x"], "error: seed=x: this option takes a value of type int"),
     "unknown choice": (
         ["data=wacth"],
-        "error: data=wacth: there is no such choice; choose bearing, default, linear2d, pkl, watch",
+        "error: data=wacth: there is no such choice; choose bearing, default, images, linear2d, micro_doppler, pkl, watch",
     ),
     "no file": (["data=pkl"], "error: data=pkl needs a file; give data.path=FILE."),
     "missing file": (["data=pkl", "data.path=nowhere.pkl"], "error: there is no file nowhere.pkl"),

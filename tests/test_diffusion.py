@@ -12,6 +12,7 @@ from test_models_contract import dataset_of, same, train
 from mmgan.errors import MmganError
 from mmgan.losses.diffusion import LAST, FlowMatching, VPrediction, solve
 from mmgan.nets.denoiser import DenseDenoiser, TokenDenoiser
+from mmgan.nets.tokens import Attention, Patches
 
 PROCESSES = [FlowMatching(), VPrediction()]
 MEAN, STD = 1.5, 0.4  # of rows that are normal
@@ -111,12 +112,19 @@ def test_a_denoiser_looks_at_all_modalities_the_time_and_the_class(name):
 
 
 def test_tokens_are_places_of_the_last_axis_with_all_their_channels():
-    network = TokenDenoiser({"spec": (3, 10)}, 2, width=8, depth=1, heads=1, patch=4)
-    x = torch.arange(30.0).reshape(1, 3, 10)
-    patches = network._patches(x)
-    assert patches.shape == (1, 3, 12)  # the last one filled up with zeros
-    assert patches[0, 1].tolist() == [4, 5, 6, 7, 14, 15, 16, 17, 24, 25, 26, 27]
-    assert torch.equal(network._rows(patches, (3, 10)), x)
+    patches, x = Patches((3, 10), patch=4), torch.arange(30.0).reshape(1, 3, 10)
+    tokens = patches.cut(x)
+    assert tokens.shape == (1, patches.n, patches.size) == (1, 3, 12)  # the last one filled up with zeros
+    assert tokens[0, 1].tolist() == [4, 5, 6, 7, 14, 15, 16, 17, 24, 25, 26, 27]
+    assert torch.equal(patches.join(tokens), x)
+
+
+def test_attention_is_that_of_torch():
+    ours, theirs = Attention(8, heads=2), torch.nn.MultiheadAttention(8, 2, batch_first=True)
+    theirs.in_proj_weight.data, theirs.in_proj_bias.data = ours.project.weight.data, ours.project.bias.data
+    theirs.out_proj.load_state_dict(ours.out.state_dict())
+    h = torch.randn(3, 5, 8)
+    assert torch.allclose(ours(h), theirs(h, h, h, need_weights=False)[0], atol=1e-6)
 
 
 # -- the model ----------------------------------------------------------------------------------------------------------
@@ -135,6 +143,7 @@ def test_the_held_out_error_is_the_same_each_time_it_is_asked_for():
     with trained.model.evaluating():
         for _ in range(2):
             trained.model.validation_step(next(iter(trained.datamodule.train_dataloader())), 0)
+            trained.model.on_validation_epoch_end()
     assert logged[0] == logged[1] and logged[0][0] == trained.model.monitor == "val/denoising"
 
 
@@ -190,6 +199,6 @@ def test_guidance_needs_a_network_that_knows_rows_without_a_class():
 
 
 def test_samples_depend_on_the_steps_of_the_solver_alone_not_on_the_mode():
-    model = train("diffusion", dataset_of(), "model.denoiser.dropout=0.5").model
+    model = train("diffusion", dataset_of(), "model/denoiser=dense", "model.denoiser.dropout=0.5").model
     first = model.train(True).sample(["run"] * 4)
     assert same(first, model.train(False).sample(["run"] * 4))

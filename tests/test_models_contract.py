@@ -2,6 +2,8 @@
 
 import itertools
 import random
+import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import lightning as L
@@ -14,7 +16,7 @@ from hydra.utils import get_class
 from mmgan.data.dataset import Dataset
 from mmgan.errors import MmganError
 from mmgan.models.base import Synthesizer
-from mmgan.models.checkpoint import load
+from mmgan.models.checkpoint import load, write_checkpoint
 from mmgan.models.latent import exemplars
 from mmgan.models.neural import NeuralSynthesizer
 from mmgan.models.phased import DivergedError
@@ -38,10 +40,21 @@ def dataset_of(shapes=None, rows=100, classes=4, splits=None):
     return Dataset(schema, rows_of(shapes or TWO, y), y.astype(np.int64), splits=splits)
 
 
+def first_stage(dataset, folder, split="stratified"):
+    """Return the checkpoint, in `folder`, of a small first stage for all training rows of fold 1, which has learnt nothing: no codes."""
+    cfg = compose("train", "model=vqgan", "model/quantizer=none", f"data.split={split}")
+    model, _ = Run(cfg, dataset, 1).build(final=True)
+    write_checkpoint(folder / "stage.pth", model)
+    return folder / "stage.pth"
+
+
 def train(name, dataset, *overrides, precision="32-true", epochs=2, devices=1, **options):
     """Train the small model of conf/model/<name>.yaml on fold 1 for `epochs` x 2 batches."""
     cfg = compose("train", f"model={name}", *overrides)
-    model, datamodule = Run(cfg, dataset, 1).build(final=True)
+    with tempfile.TemporaryDirectory() as folder:
+        if "first_stage" in cfg.model:
+            cfg.first_stage = str(first_stage(dataset, Path(folder), cfg.data.split))
+        model, datamodule = Run(cfg, dataset, 1).build(final=True)
     if not isinstance(model, NeuralSynthesizer):
         return SimpleNamespace(model=model)
     before = {key: value.detach().clone() for key, value in model.named_parameters()}
@@ -186,7 +199,8 @@ def test_sampling_leaves_global_random_states_and_the_training_mode_alone(model)
         model.sample(["run", "walk"])
         if can_resample(model):
             model.resample(given, ["run"] * 4)
-        assert all(module.training == training for module in getattr(model, "modules", list)())
+        frozen = set(model.first_stage.modules()) if hasattr(model, "first_stage") else set()
+        assert all(module.training == training for module in getattr(model, "modules", list)() if module not in frozen)
     assert torch.equal(before[0], torch.get_rng_state())
     assert np.array_equal(before[1], np.random.get_state()[1])  # noqa: NPY002
     assert before[2] == random.getstate()

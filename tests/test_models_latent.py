@@ -7,10 +7,10 @@ from conftest import TWO, compose, content, rows_of
 from PIL import Image
 from sklearn.decomposition import PCA
 
-from mmgan.callbacks import Plane
 from mmgan.data.archive import write_pickle
 from mmgan.errors import MmganError
 from mmgan.models.checkpoint import load
+from mmgan.pictures import Plane
 from mmgan.run import Run, fit, load_data
 
 ENCODERS = ("vacwgan", "vae")

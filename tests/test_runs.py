@@ -102,7 +102,7 @@ def test_the_log_has_losses_score_and_gradient_norms_per_epoch(finished):
 def test_the_real_score_and_pictures(tiny, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    pictures = "+callbacks.pictures={_target_: mmgan.callbacks.DrawSamples, every_n_epochs: 5, classes: 2}"
+    pictures = "+callbacks.pictures={_target_: mmgan.pictures.DrawSamples, every_n_epochs: 5, classes: 2}"
     result = run(tiny, tmp_path / "run", pictures)
     parts = {"score", "utility", "coverage", "indistinguishability", "novelty"}
     assert result.metrics["scores"].keys() == parts

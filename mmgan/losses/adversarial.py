@@ -19,9 +19,14 @@ def mix(real: dict[str, Tensor], fake: dict[str, Tensor], epsilon: Tensor) -> di
 
 
 def input_gradient_norm(critic: Critic, x: dict[str, Tensor]) -> Tensor:
-    """Return (B,): the norm of each sample's score gradient, over all its modalities together; differentiable."""
+    """Return (B,): the norm of each sample's score gradient, over all its modalities together; differentiable.
+
+    Of a critic that gives a sample several scores (B, patches), that of their mean.
+    """
     inputs = {name: value.detach().requires_grad_() for name, value in x.items()}
-    gradients = torch.autograd.grad(critic(inputs).sum(), list(inputs.values()), create_graph=True)
+    scores = critic(inputs)
+    scores = scores.reshape(len(scores), -1).mean(1)
+    gradients = torch.autograd.grad(scores.sum(), list(inputs.values()), create_graph=True)
     squared = sum(g.flatten(1).square().sum(1) for g in gradients)
     return torch.sqrt(squared + 1e-12)  # the root alone has no finite slope at zero
 

@@ -21,6 +21,7 @@ class Synthesizer(ABC):
     """
 
     schema: DataSchema
+    scored = "samples against the fold's own val_indices (1 is best)"
     samplings: tuple[str, ...] = ("prior",)  # where `sample` can draw from
     sampling: str = "prior"
     seed: int = 0  # of the training

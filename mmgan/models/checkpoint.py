@@ -19,8 +19,13 @@ OF_RUN = ("name", "epochs")  # what a model's configuration says of its runs
 
 def build_model(config: Mapping[str, Any], schema: DataSchema) -> Synthesizer:
     """Instantiate a model's configuration for the shapes and classes of `schema`."""
-    partial = {key: value for key, value in config.items() if key not in OF_RUN}
-    return instantiate(partial, _convert_="all")(schema)
+    return instantiate(_of_model(config), _convert_="all")(schema)
+
+
+def _of_model(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a model's configuration, and that of its first stage, without what is said of runs."""
+    own = {key: value for key, value in config.items() if key not in OF_RUN}
+    return own | {"first_stage": _of_model(own["first_stage"])} if isinstance(own.get("first_stage"), Mapping) else own
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ class RowClassifier(PhasedModel):
 
     monitor = "val/log_likelihood"  # of a few dozen rows macro-F1 is too coarse: it would choose a network that has learnt little
     mode = "max"
+    scored = "answers on val_indices"
 
     def __init__(self, *args: Any):
         super().__init__(*args)

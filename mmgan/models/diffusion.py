@@ -34,9 +34,11 @@ class Diffusion(NeuralSynthesizer):
         process: Process,
         sampler: Mapping[str, Any],
         training: Mapping[str, Any],
+        latent_shapes: Mapping[str, tuple[int, ...]] | None = None,
         **shared: Any,
     ):
         super().__init__(schema, **shared)
+        self.latent_shapes = dict(latent_shapes or schema.modalities)  # of what is made noisy
         self.process = process
         self.steps = sampler["steps"]
         self.guidance = float(sampler["guidance"])
@@ -53,16 +55,12 @@ class Diffusion(NeuralSynthesizer):
                 f"model.sampler.guidance={self.guidance} compares with a network that is not told the class; give"
                 " model.training.unlabelled above 0 too."
             )
-        self.denoiser = denoiser(self.latent_shapes(), schema.n_classes)
+        self.denoiser = denoiser(self.latent_shapes, schema.n_classes)
         self.average = moving_average(self.denoiser, training["ema_decay"])
 
     # -- where the process runs -----------------------------------------------------------------------------------
-    def latent_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of what is made noisy: here the scaled rows themselves."""
-        return self.schema.modalities
-
     def to_latents(self, x: Batch) -> Batch:
-        """Return what is made noisy, of scaled rows."""
+        """Return what is made noisy of scaled rows: here the rows themselves."""
         return x
 
     def from_latents(self, z: Batch) -> Batch:
@@ -85,7 +83,7 @@ class Diffusion(NeuralSynthesizer):
         self.average.update_parameters(self.denoiser)
 
     def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
-        """Log the error of the network that samples on held-out rows, always at the same times with the same noise."""
+        """Take the error of the network that samples on held-out rows, always at the same times with the same noise."""
         x, labels = self.rows(batch)
         z = self.to_latents(x)
         generator = torch.Generator(self.device).manual_seed(batch_idx)
@@ -93,7 +91,7 @@ class Diffusion(NeuralSynthesizer):
         for level in range(HELD_OUT_LEVELS):
             t = self.process.times(torch.full((len(labels),), (level + 0.5) / HELD_OUT_LEVELS, device=self.device))
             errors.append(self._error(self.average, z, labels, t, generator))
-        self.log(self.monitor, torch.stack(errors).mean(), batch_size=len(labels), prog_bar=True)
+        self.held_out(torch.stack(errors).mean(), len(labels))
 
     def _error(
         self, network: nn.Module, z: Batch, labels: Tensor, t: Tensor, generator: torch.Generator | None = None
@@ -117,7 +115,7 @@ class Diffusion(NeuralSynthesizer):
         return self.from_latents(solve(self.process, self._predictor(labels), noisy, steps, start=self.near))
 
     def _noise(self, noise: BlockNoise) -> Batch:
-        return {name: self.tensor(noise.normal(shape)) for name, shape in self.latent_shapes().items()}
+        return {name: self.tensor(noise.normal(shape)) for name, shape in self.latent_shapes.items()}
 
     def _predictor(self, labels: Tensor) -> Callable[[Batch, Tensor], Batch]:
         if self.guidance == 1:

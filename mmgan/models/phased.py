@@ -44,6 +44,7 @@ class PhasedModel(L.LightningModule):
 
     monitor: str
     mode: str
+    scored: str  # what a finished fold's scores are of, as the heading of their table
 
     def __init__(
         self,
@@ -62,6 +63,7 @@ class PhasedModel(L.LightningModule):
         self.recipe: dict[str, Any] = {}
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
+        self._errors: list[tuple[Tensor, int]] = []
 
     @abstractmethod
     def phases(self) -> list[Phase]:
@@ -143,6 +145,17 @@ class PhasedModel(L.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         self.log_dict(self.epoch_means(), sync_dist=True)
+
+    def held_out(self, error: Tensor, rows: int) -> None:
+        """Take the mean error of so many held-out rows; the mean over all is logged, under `monitor`, as the validation ends."""
+        self._errors.append((rows * error.detach(), rows))
+
+    def on_validation_epoch_end(self) -> None:
+        # Not from the single batches: a pruner would see the value of the epoch before.
+        if self._errors:
+            errors, rows = zip(*self._errors, strict=True)
+            self.log(self.monitor, torch.stack(errors).sum() / sum(rows), prog_bar=True, sync_dist=True)
+            self._errors.clear()
 
     def epoch_means(self) -> dict[str, Tensor]:
         """Return the means, so far, of the epoch's terms, `phase/term`."""

@@ -5,15 +5,18 @@ return {name: (B, *shape)}. Their last layers begin at zero.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmgan.errors import MmganError
+from mmgan.extras import require
 from mmgan.nets.blocks import ConditionalLayerNorm
 from mmgan.nets.modality import ModalityDecoder, ModalityEncoder
+from mmgan.nets.tokens import Attention, Patches, feedforward
 
 FREQUENCIES = 32  # sines and as many cosines of the time
 Shapes = Mapping[str, tuple[int, ...]]
@@ -51,12 +54,6 @@ class GatedBlock(nn.Module):
         return h + gate * self.inner(self.norm(h, condition))
 
 
-def feedforward(width: int, dropout: float, expansion: int) -> nn.Module:
-    """Two layers with a GELU between them; (..., width) -> (..., width)."""
-    inner = expansion * width
-    return nn.Sequential(nn.Linear(width, inner), nn.GELU(), nn.Dropout(dropout), nn.Linear(inner, width))
-
-
 class DenseDenoiser(nn.Module):
     """Modality branches, their sum, residual blocks that the condition steers, and a branch out for each modality."""
 
@@ -91,24 +88,8 @@ class DenseDenoiser(nn.Module):
         return {name: decoder(h) for name, decoder in zip(self.names, self.decoders, strict=True)}
 
 
-class Attention(nn.Module):
-    """Multi-head attention of tokens (B, N, width) to each other."""
-
-    def __init__(self, width: int, heads: int, dropout: float):
-        super().__init__()
-        self.heads = heads
-        self.project = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
-        self.dropout = dropout
-
-    def forward(self, h: Tensor) -> Tensor:
-        q, k, v = self.project(h).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, N, dim) each
-        mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
-        return self.out(mixed.transpose(1, 2).flatten(2))
-
-
 class TokenDenoiser(nn.Module):
-    """A transformer over the tokens of all modalities: `patch` places of the last axis each, all channels of them."""
+    """A transformer over the tokens of all modalities, each of `patch` places of the last axis."""
 
     def __init__(
         self,
@@ -124,10 +105,9 @@ class TokenDenoiser(nn.Module):
         condition_dim: int = 64,
     ):
         super().__init__()
-        self.shapes = dict(shapes)
-        self.patch = patch
-        self.tokens = [-(-shape[-1] // patch) for shape in shapes.values()]
-        sizes = [math.prod(shape[:-1]) * patch for shape in shapes.values()]
+        self.patches = {name: Patches(shape, patch) for name, shape in shapes.items()}
+        self.tokens = [patches.n for patches in self.patches.values()]
+        sizes = [patches.size for patches in self.patches.values()]
         self.condition = TimeAndClass(n_classes, condition_dim)
         self.embeddings = nn.ModuleList(nn.Linear(size, width) for size in sizes)
         self.places = nn.Parameter(0.02 * torch.randn(sum(self.tokens), width))
@@ -144,25 +124,70 @@ class TokenDenoiser(nn.Module):
 
     def forward(self, x: dict[str, Tensor], t: Tensor, labels: Tensor) -> dict[str, Tensor]:
         condition = self.condition(t, labels)
-        parts = [
-            embedding(self._patches(x[name])) for name, embedding in zip(self.shapes, self.embeddings, strict=True)
-        ]
+        cut = [patches.cut(x[name]) for name, patches in self.patches.items()]
+        parts = [embedding(tokens) for embedding, tokens in zip(self.embeddings, cut, strict=True)]
         h = torch.cat(parts, dim=1) + self.places
         for block in self.blocks:
             h = block(h, condition)
         parts = self.norm(h, condition).split(self.tokens, dim=1)
         return {
-            name: self._rows(readout(part), shape)
-            for (name, shape), readout, part in zip(self.shapes.items(), self.readouts, parts, strict=True)
+            name: patches.join(readout(part))
+            for (name, patches), readout, part in zip(self.patches.items(), self.readouts, parts, strict=True)
         }
 
-    def _patches(self, x: Tensor) -> Tensor:
-        """(B, ..., L) -> (B, tokens, values of one)."""
-        flat = x.reshape(len(x), -1, x.shape[-1])
-        flat = F.pad(flat, (0, -x.shape[-1] % self.patch))
-        return flat.unflatten(2, (-1, self.patch)).transpose(1, 2).flatten(2)
 
-    def _rows(self, tokens: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """The inverse of `_patches`."""
-        flat = tokens.unflatten(2, (-1, self.patch)).transpose(1, 2).flatten(2)
-        return flat[..., : shape[-1]].reshape(len(tokens), *shape)
+class UNetDenoiser(nn.Module):
+    """The UNet of diffusers (extra `diffusion`) for one image or latent image (C, H, W); its coarser half of levels has attention."""
+
+    def __init__(
+        self,
+        shapes: Shapes,
+        n_classes: int,
+        *,
+        block_out_channels: Sequence[int] = (48, 96),
+        layers_per_block: int = 1,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        require("diffusers", "model/denoiser=unet", extra="diffusion")
+        from diffusers import UNet2DModel
+
+        if len(shapes) != 1 or len(next(iter(shapes.values()))) != 3:
+            raise MmganError(
+                f"model/denoiser=unet takes one image (C, H, W), and the data have {dict(shapes)}; choose dense or transformer."
+            )
+        ((self.name, shape),) = shapes.items()
+        levels = len(block_out_channels)
+        attention = [level >= levels // 2 for level in range(levels)]
+        self.size = shape[1:]
+        # Every level but the last halves both sides; what does not divide is filled up, and cut off again.
+        self.padding = [-side % 2 ** (levels - 1) for side in self.size]
+        self.unet = UNet2DModel(
+            in_channels=shape[0],
+            out_channels=shape[0],
+            block_out_channels=tuple(block_out_channels),
+            layers_per_block=layers_per_block,
+            down_block_types=tuple("AttnDownBlock2D" if a else "DownBlock2D" for a in attention),
+            up_block_types=tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attention)),
+            norm_num_groups=math.gcd(8, *block_out_channels),
+            attention_head_dim=16,
+            num_class_embeds=n_classes + 1,
+            dropout=dropout,
+        )
+        nn.init.zeros_(self.unet.conv_out.weight)
+        nn.init.zeros_(self.unet.conv_out.bias)
+
+    def forward(self, x: dict[str, Tensor], t: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        high, wide = self.padding
+        filled = F.pad(x[self.name], (0, wide, 0, high), mode="replicate")
+        # Its sines of the time are made for a thousand steps.
+        out = self.unet(filled, 1000 * t, class_labels=labels).sample
+        return {self.name: out[..., : self.size[0], : self.size[1]]}
+
+
+def by_rank(
+    shapes: Shapes, n_classes: int, *, signal: Callable[..., nn.Module], image: Callable[..., nn.Module]
+) -> nn.Module:
+    """Return the network `image` for one image (C, H, W), `signal` for anything else."""
+    is_image = len(shapes) == 1 and len(next(iter(shapes.values()))) == 3
+    return (image if is_image else signal)(shapes, n_classes)

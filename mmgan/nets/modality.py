@@ -21,6 +21,12 @@ LEAST_STAGES = 2  # of a branch that has no dense map
 MIN_SIZE = 4  # no axis is halved below this
 
 
+def convolved(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return a modality's shape as convolutions take it, channels first: a vector has one channel."""
+    _check(shape)
+    return (1, *shape) if len(shape) == 1 else tuple(shape)
+
+
 def _conv_input(shape: tuple[int, ...], dims: int) -> tuple[int, tuple[int, ...]]:
     """Return (channels, size) as the convolutions see a modality of `shape`."""
     if len(shape) == 2 and dims == 2:

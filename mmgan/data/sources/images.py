@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +87,8 @@ def _decoded(files: list[Path], size: int, cache: Path) -> np.ndarray:
                 " give data.cache= a folder with room."
             ) from error
         finally:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):
+                part.unlink()
     # Copy on write: torch takes no arrays that cannot be written, and nothing writes. As plain arrays, which any reader of a pickle knows.
     return np.asarray(np.load(cache, mmap_mode="c"))
 

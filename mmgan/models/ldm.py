@@ -1,0 +1,74 @@
+"""Latent diffusion: the same as diffusion, in the latent space of a trained first stage."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmgan.errors import MmganError
+from mmgan.models.base import Rows
+from mmgan.models.diffusion import Diffusion
+from mmgan.models.phased import Batch
+from mmgan.models.vqgan import VQGAN
+from mmgan.nets.scaling import IdentityScaler
+from mmgan.schema import DataSchema
+
+ENCODED_ROWS = 64  # that go through the first stage together, when the latents' scale is measured
+
+
+class LatentDiffusion(Diffusion):
+    """Latent diffusion model (Rombach et al. 2022, arXiv:2112.10752) over a set of modalities.
+
+    `first_stage` is schema -> a first stage, whose weights `adopt` takes; it is frozen, and part of the checkpoint. Latents are those before
+    quantisation, with mean 0 and deviation 1 in each channel over the training rows.
+    """
+
+    def __init__(self, schema: DataSchema, *, first_stage: Callable[[DataSchema], VQGAN] | None, **options: Any):
+        if first_stage is None:
+            raise MmganError("model=ldm needs a trained first stage; give first_stage= a run of model=vqgan.")
+        stage = first_stage(schema)
+        super().__init__(schema, latent_shapes=stage.latent_shapes(), scaler=IdentityScaler, **options)
+        self.first_stage = stage.requires_grad_(False).eval()
+        self.scaler = stage.scaler
+        channels = stage.latent_channels
+        self.register_buffer("shift", torch.zeros(channels))
+        self.register_buffer("spread", torch.ones(channels))
+
+    def adopt(self, state_dict: dict[str, Tensor]) -> None:
+        """Take the weights of a trained first stage."""
+        self.first_stage.load_state_dict(state_dict)
+
+    def train(self, mode: bool = True) -> "LatentDiffusion":
+        super().train(mode)
+        self.first_stage.eval()  # a codebook in training mode would go on learning
+        return self
+
+    def fit_rows(self, x: Rows, y: np.ndarray) -> None:
+        super().fit_rows(x, y)
+        with self.evaluating():
+            rows = [
+                self.first_stage.to_latents(self.scaler({name: self.tensor(v[start : start + ENCODED_ROWS]) for name, v in x.items()}))
+                for start in range(0, len(y), ENCODED_ROWS)
+            ]  # fmt: skip
+        latents = torch.cat([part["latent"] for part in rows]).transpose(0, 1).flatten(1)  # (channels, values)
+        self.shift.copy_(latents.mean(1))
+        self.spread.copy_(latents.std(1, correction=0).clamp_min(1e-6))
+
+    def to_latents(self, x: Batch) -> Batch:
+        """Return the standardised latents of scaled rows."""
+        with torch.no_grad():
+            latents = self.first_stage.to_latents(x)
+        return {name: (z - self._of(self.shift, z)) / self._of(self.spread, z) for name, z in latents.items()}
+
+    def from_latents(self, z: Batch) -> Batch:
+        """Return the scaled rows that the first stage makes of standardised latents."""
+        return self.first_stage.from_latents(
+            {name: value * self._of(self.spread, value) + self._of(self.shift, value) for name, value in z.items()}
+        )
+
+    @staticmethod
+    def _of(values: Tensor, z: Tensor) -> Tensor:
+        """(channels,) -> (1, channels, 1, ...), as many axes as z has."""
+        return values.view(1, -1, *[1] * (z.dim() - 2))
