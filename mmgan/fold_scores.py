@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from mmgan import plots
@@ -28,7 +29,8 @@ def score_fold(model: Synthesizer | RobustClassifier | VQGAN, data: FoldDataModu
 
 def _rows(model: Synthesizer, data: FoldDataModule) -> tuple[Scores, str, Figure]:
     x, y = data.rows(data.fit_indices, most=1000)  # enough for a picture
-    picture = plots.overview(x, y, draw_like(model, y), y, model.schema.class_names)
+    classes = np.unique(y)
+    picture = plots.overview(x, y, draw_like(model, classes), classes, model.schema.class_names)
     enough = min(len(data.fit_indices), len(data.fold.val_indices)) >= MIN_ROWS
     return (fold_judge(data, data.fold.val_indices, seed=0)(model) if enough else {}), "samples.png", picture
 

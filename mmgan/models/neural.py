@@ -42,7 +42,8 @@ class NeuralSynthesizer(PhasedModel, Synthesizer):
                 f"model.calibration_rows={calibration_rows}: give a whole number from 100 on, or 0 for no marginal map."
             )
         self.calibration_rows = calibration_rows
-        self.marginals = MarginalMap(schema.modalities) if calibration_rows else None
+        marginals = MarginalMap(schema.modalities)
+        self.marginals = marginals if calibration_rows and marginals.names else None
 
     # -- what a family writes -------------------------------------------------------------------------------------
     @abstractmethod
@@ -83,7 +84,7 @@ class NeuralSynthesizer(PhasedModel, Synthesizer):
         with self.evaluating():
             scaled = draw(torch.full((BLOCK_ROWS,), label, dtype=torch.int64, device=self.device))
             mapped = calibrated and self.marginals is not None and self.marginals.fitted
-            rows = self.marginals(scaled) if mapped else self.scaler.inverse(scaled)
+            rows = self.scaler.inverse(scaled) | (self.marginals(scaled) if mapped else {})
             return {name: value.cpu().numpy() for name, value in rows.items()}
 
     def _calibrate(self) -> None:
@@ -91,11 +92,11 @@ class NeuralSynthesizer(PhasedModel, Synthesizer):
         values = sum(math.prod(shape) for shape in self.schema.modalities.values())
         most = min(self.calibration_rows, max(BLOCK_ROWS, MAX_CALIBRATION_VALUES // values))
         shares = self._class_counts / self._class_counts.sum()
-        drawn: dict[str, list[Tensor]] = {name: [] for name in self.schema.modalities}
+        drawn: dict[str, list[Tensor]] = {name: [] for name in self.marginals.names}
         for label, rows in enumerate(np.ceil(shares * most).astype(int)):
             labels = torch.full((BLOCK_ROWS,), label, dtype=torch.int64, device=self.device)
             for block in range(-(-rows // BLOCK_ROWS)):
                 scaled = self.generate(labels, BlockNoise(CALIBRATION_SEED, label, block))
-                for name, value in scaled.items():
-                    drawn[name].append(value[: rows - block * BLOCK_ROWS].clone())  # a view would keep the whole block
+                for name, parts in drawn.items():
+                    parts.append(scaled[name][: rows - block * BLOCK_ROWS].clone())  # a view would keep the whole block
         self.marginals.fit_generated({name: torch.cat(parts) for name, parts in drawn.items()})

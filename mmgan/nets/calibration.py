@@ -10,13 +10,16 @@ class MarginalMap(nn.Module):
     """A monotone map per feature that gives generated rows the marginals of the training rows (quantile mapping).
 
     From the quantiles of generated rows, in scaled units, to those of training rows, in physical units, both through the normal
-    distribution: dependences between features stay as generated. Per channel for images; moments alone above 4096 values.
+    distribution: dependences between features stay as generated. Moments alone above 4096 values. It leaves out images, whose colours
+    maps of single channels would change; `names` are the other modalities.
     """
 
     def __init__(self, modalities: dict[str, tuple[int, ...]]):
         super().__init__()
-        self.generated = ModalityScaler(modalities, QuantileScaler)
-        self.real = ModalityScaler(modalities, QuantileScaler)
+        mapped = {name: shape for name, shape in modalities.items() if len(shape) < 3}
+        self.names = tuple(mapped)
+        self.generated = ModalityScaler(mapped, QuantileScaler)
+        self.real = ModalityScaler(mapped, QuantileScaler)
         self.register_buffer("fitted", torch.tensor(False))
 
     def fit_generated(self, scaled: dict[str, Tensor]) -> None:
@@ -25,5 +28,5 @@ class MarginalMap(nn.Module):
         self.fitted.fill_(True)
 
     def forward(self, scaled: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return rows in physical units, {name: (n, *shape)}, of generated rows in scaled units."""
+        """Return the rows of `names` in physical units, {name: (n, *shape)}, of generated rows in scaled units."""
         return self.real.inverse(self.generated(scaled))
