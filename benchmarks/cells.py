@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
@@ -92,6 +92,9 @@ class Cell:
 
         cfg = self.config(overrides)
         dataset = load_data(cfg)
+        if (stage := self.first_stage(overrides)) is not None:
+            stage.model_of(runs, of_data(overrides))
+            cfg.first_stage = str(stage.folder(runs))
         folder = RunFolder(self.folder(runs))
         length, done = cfg.trainer.max_epochs, folder.read_metrics().get("max_epochs")
         same = not folder.holds_other_than(Run(cfg, dataset, self.fold).params())
@@ -99,6 +102,11 @@ class Cell:
         if not cfg.resume or done != length:
             fit(cfg, dataset, self.fold, folder.path)
         return load(folder.best)
+
+    def first_stage(self, overrides: str = "") -> "Cell | None":
+        """Return the cell of the first stage that its model needs, where it needs one and `overrides` give none."""
+        cfg = self.config(overrides)
+        return replace(self, model="vqgan") if "first_stage" in cfg.model and cfg.first_stage is None else None
 
     def settings(self, overrides: str = "", **more: Any) -> str:
         """Return a digest of all that decides a cell's result, so that a line of other settings is not taken for it."""
@@ -112,9 +120,16 @@ class Cell:
             model = OmegaConf.to_container(cfg.model, resolve=True)
             model.pop("epochs", None)  # which may be overridden
             known |= {"model": model, "max_epochs": cfg.trainer.max_epochs}
+            if (stage := self.first_stage(overrides)) is not None:
+                known["first_stage"] = stage.settings(of_data(overrides))
         else:
             known["data"] = {key: value for key, value in known["data"].items() if key not in OF_TRAINING}
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def of_data(overrides: str) -> str:
+    """Return those options of train.py that a first stage shares with the second: the data's."""
+    return shlex.join(word for word in shlex.split(overrides) if word.startswith("data."))
 
 
 @dataclass
@@ -179,7 +194,7 @@ def check_generators(cells: Iterable[Cell], overrides: str) -> None:
     from mmgan.run import makes_rows
 
     if other := [cell.model for cell in cells if cell.trained and not makes_rows(cell.config(overrides))]:
-        sys.exit(f"error: model {other[0]} makes no rows; benchmarks/robustness.py measures it.")
+        sys.exit(f"error: model {other[0]} makes no rows that could be judged; another benchmark measures it.")
 
 
 def check_encoders(cells: Iterable[Cell], overrides: str) -> None:

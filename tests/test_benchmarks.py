@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import reconstruction
 import robustness
+import two_stages
 from cells import Cell
 
 from mmgan.evaluation.statistics import interval
@@ -21,6 +22,11 @@ from mmgan.evaluation.table import derived
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SMALL = "overrides=data.n_train=200 data.n_test=80 trainer.max_epochs=1 data.steps_per_epoch=2"
+IMAGES = [
+    "data=micro_doppler",
+    "folds=1",
+    "overrides=data.n_train=120 data.n_test=60 data.image_size=16 trainer.max_epochs=1 data.steps_per_epoch=2 data.batch_size=8",
+]
 SIZES = {"n_train": 80, "n_fold": 80, "n_val": 20}
 
 
@@ -164,6 +170,31 @@ def test_what_decides_a_result_is_in_its_settings():
 
 
 @pytest.mark.slow
+def test_a_second_stage_needs_the_first_s_cell_and_its_settings(monkeypatch):
+    cell = Cell("watch", 1, "full", "ldm", 1, 0)
+    assert cell.first_stage() == Cell("watch", 1, "full", "vqgan", 1, 0)
+    assert (
+        cell.first_stage("first_stage=somewhere") is None
+        and Cell("watch", 1, "full", "vae", 1, 0).first_stage() is None
+    )
+    before = cell.settings()
+    assert cell.settings("data.batch_size=64") != before == cell.settings()
+    theirs = Cell.settings
+    monkeypatch.setattr(
+        Cell,
+        "settings",
+        lambda self, *words, **more: "other" if self.model == "vqgan" else theirs(self, *words, **more),
+    )
+    assert cell.settings() != before
+
+
+def test_the_energy_of_a_wave_lies_in_the_ring_of_its_frequency():
+    wave = np.cos(2 * np.pi * 0.27 * np.arange(100))
+    images = np.broadcast_to(wave, (2, 3, 100, 100))
+    energy = two_stages.spectrum(images)
+    assert energy.argmax() == int(0.27 * 2 * two_stages.BINS) and energy.max() > 0.99 * energy.sum()
+
+
 def test_a_model_of_another_length_is_not_taken_for_a_cells(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cell, small = Cell("bearing", 0, "full", "vacwgan", 1, 0), SMALL.removeprefix("overrides=")
@@ -179,12 +210,16 @@ def test_a_model_of_another_length_is_not_taken_for_a_cells(tmp_path, monkeypatc
         ("classifier_gain", ["rows=3,full", "models=smote,vacwgan"], ["| vacwgan |", "| more real rows |"]),
         ("completion", ["folds=1"], ["| spec |", "| env |"]),
         ("reconstruction", ["folds=1"], ["| bearing, vae |"]),
+        ("diffusion", ["of=steps", "folds=1"], ["| 5 |", "| 50 |"]),
+        ("diffusion", ["of=copies", "epochs=2", "every=1", "folds=1"], ["| bearing, 1 |"]),
+        ("two_stages", [*IMAGES, "of=rebuilt"], ["| vqgan |", "| without the critic |"]),
+        ("two_stages", [*IMAGES, "of=drawn", "models=real,ldm"], ["| real |", "| ldm |"]),
         ("ablations", ["variants=half the length", "folds=1"], ["| half the length |"]),
     ],
 )
 def test_a_benchmark_runs(script, words, shown, tmp_path):
-    words = ["data=bearing", "folds=1,2", SMALL, *words]
-    words = [word for word in words if not (word == "folds=1,2" and "folds=1" in words)]
+    given = {word.partition("=")[0] for word in words}
+    words = [w for w in ("data=bearing", "folds=1,2", SMALL) if w.partition("=")[0] not in given] + words
     command = [sys.executable, str(BENCHMARKS / f"{script}.py"), *words]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr[-2000:]
