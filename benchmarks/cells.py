@@ -110,10 +110,13 @@ class Cell:
 
     def settings(self, overrides: str = "", **more: Any) -> str:
         """Return a digest of all that decides a cell's result, so that a line of other settings is not taken for it."""
+        from mmgan.run import load_data
+
         cfg = self.config(overrides)
         known = {"data": OmegaConf.to_container(cfg.data, resolve=True), **more}
         if "path" in cfg.data.source:
-            known["file"] = file_digest(cfg.data.source.path)
+            path = Path(str(cfg.data.source.path))
+            known["file"] = file_digest(path) if path.is_file() else load_data(cfg).fingerprint()
         if self.trained:
             own = {"precision": cfg.trainer.precision, "final": cfg.final, "select_length": cfg.select_length}
             known |= {key: value for key, value in own.items() if value != OF_BENCHMARKS[key]}
@@ -128,8 +131,8 @@ class Cell:
 
 
 def of_data(overrides: str) -> str:
-    """Return those options of train.py that a first stage shares with the second: the data's."""
-    return shlex.join(word for word in shlex.split(overrides) if word.startswith("data."))
+    """Return those options of train.py that a first stage shares with the second: the data's, and which rows are kept back."""
+    return shlex.join(word for word in shlex.split(overrides) if word.startswith(("data.", "final=")))
 
 
 @dataclass
@@ -146,7 +149,7 @@ class OptionsOfOneData:
 
 @dataclass
 class OptionsOfOneGenerator(OptionsOfOneData):
-    """What the command lines share that measure what a trained generator with an encoder can do besides."""
+    """What the command lines share that measure what one trained generator can do besides."""
 
     model: str = "vacwgan"
     runs: str = "runs/quality"  # trained models; those of quality.py

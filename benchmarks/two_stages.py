@@ -97,7 +97,7 @@ def main() -> None:
     cells = [
         Cell(options.data, options.draw, "full", m, f, options.seed) for m in options.models.split(",") for f in folds
     ]
-    wanted = stamped(cells, lambda cell: cell.settings(options.overrides, of="drawn"))
+    wanted = stamped(cells, lambda cell: cell.settings(options.overrides, features=features_of(cell, options)))
     print(drawn_table(list(completed(wanted, partial(drawn, options=options), out, options.workers, log=log).values())))
 
 
@@ -128,6 +128,16 @@ def spectrum(images: np.ndarray) -> np.ndarray:
     return np.bincount(ring.ravel(), energy.ravel(), BINS + 1)[:BINS]
 
 
+def first_stage(cell: Cell, options: Options) -> Any:
+    """Return the first stage of a cell's fold, in whose features images are judged."""
+    return replace(cell, model="vqgan").model_of(options.runs, of_data(options.overrides))
+
+
+def features_of(cell: Cell, options: Options) -> str:
+    """Return the settings of that first stage."""
+    return replace(cell, model="vqgan").settings(of_data(options.overrides))
+
+
 def drawn(cell: Cell, options: Options) -> Line:
     """Return the metrics of drawn images in the features of the fold's first stage."""
     from mmgan.data.folds import configured_folds, select_fold
@@ -136,7 +146,7 @@ def drawn(cell: Cell, options: Options) -> Line:
     cfg = cell.config(options.overrides)
     dataset = load_data(cfg)
     fold = select_fold(configured_folds(dataset, cfg.data), cell.fold)
-    stage = replace(cell, model="vqgan").model_of(options.runs, of_data(options.overrides))
+    stage = first_stage(cell, options)
     train, heldout = dataset.rows(fold.train_indices), labelled_test_rows(dataset)
     seen = in_features(stage, train)
     judge = FoldRows(cell.fold, seen, in_features(stage, heldout), seen).judge()

@@ -41,17 +41,16 @@ def read_first_stage(cfg: DictConfig, dataset: Dataset, fold: int, *, final: boo
             f"first_stage={path}: it was trained on fold {recipe['fold']}, this is fold {fold}; give the one of this fold, or"
             " the folder that holds the folds'."
         )
-    rows = ("split", "n_splits", "rows_per_class", "imbalance_ratio") if final else (
-        "split", "n_splits", "rows_per_class", "imbalance_ratio", "inner_val"
-    )  # fmt: skip
-    theirs = {key: recipe["data"][key] for key in rows} | {"final": recipe["final"]}
-    ours = {key: cfg.data[key] for key in rows} | {"final": final}
+    # A final run keeps nothing back. Others keep rows of the inner split back, which the first stage must have kept back too.
+    keys = ["split", "n_splits", "rows_per_class", "imbalance_ratio"] + ([] if final else ["inner_val"])
+    theirs, ours = ({key: data[key] for key in keys} for data in (recipe["data"], cfg.data))
     if not final:
-        theirs, ours = theirs | {"seed": recipe["seed"]}, ours | {"seed": cfg.seed}
+        theirs |= {"final": recipe["final"], "seed": recipe["seed"]}
+        ours |= {"final": False, "seed": cfg.seed}
     if differing := [key for key in ours if ours[key] != theirs[key]]:
         key = differing[0]
         raise MmganError(
-            f"first_stage={path}: it was trained with {key}={theirs[key]}, on other rows than this run with {key}={ours[key]};"
-            " give the same to both."
+            f"first_stage={path}: it was trained with {key}={theirs[key]}, on rows that this run, with {key}={ours[key]}, keeps"
+            " back; give the same to both."
         )
     return content

@@ -108,7 +108,7 @@ def fit(
         else:
             epochs, score = run.train(folder, epochs)
         write_light_checkpoint(folder.best, folder.light)
-        metrics = {"epochs": epochs, "max_epochs": int(cfg.trainer.max_epochs), "val/score": score}
+        metrics = {"epochs": epochs, "max_epochs": int(cfg.trainer.max_epochs), "inner_score": score}
         metrics["scores"] = run.score_fold(folder)
         folder.write_json("metrics.json", metrics | {"seconds": round(time.monotonic() - started, 1)})
     return FitResult(path, epochs, score, metrics)
@@ -120,9 +120,9 @@ def _selected_length(run: "Run", selection: RunFolder, max_epochs: int) -> tuple
     if known.get("max_epochs") != max_epochs:
         selection.make()
         epochs, score = run.train(selection, max_epochs)
-        known = {"epochs": epochs, "max_epochs": max_epochs, "val/score": score}
+        known = {"epochs": epochs, "max_epochs": max_epochs, "inner_score": score}
         selection.write_json("metrics.json", known)
-    return known["epochs"], known["val/score"]
+    return known["epochs"], known["inner_score"]
 
 
 @dataclass(frozen=True)
@@ -191,6 +191,8 @@ class Run:
         torch.manual_seed(self.cfg.seed)
         datamodule = make_datamodule(self.cfg, self.dataset, self.fold, final=final)
         config = plain(self.cfg.model)
+        if config.get("first_stage") != self.cfg.first_stage and "first_stage" in config:
+            raise MmganError("model.first_stage: give the first stage as first_stage=.")
         stage = None
         if self.cfg.first_stage is not None:
             if "first_stage" not in config:
@@ -206,7 +208,7 @@ class Run:
         if self.cfg.data.synthetic is not None:
             if not isinstance(model, RobustClassifier):
                 raise MmganError(
-                    f"data.synthetic: model={self.cfg.model.name} makes rows; only a classifier trains on them."
+                    f"data.synthetic: model={self.cfg.model.name} is no classifier, and only classifiers train on synthetic rows."
                 )
             split = {
                 "seed": self.cfg.seed,

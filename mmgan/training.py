@@ -32,8 +32,11 @@ def train_folds(cfg: DictConfig) -> list[FitResult]:
     if makes_rows(cfg):
         console.print(f"next:   python synthesize.py ckpt={shown}", highlight=False, soft_wrap=True)
     elif issubclass(get_class(cfg.model._target_), VQGAN):
-        same = f"data={cfg.data.name} fold={cfg.fold}{' final=true' if cfg.final else ''}"
-        console.print(f"next:   python train.py model=ldm first_stage={shown} {same}", highlight=False, soft_wrap=True)
+        console.print(
+            f"next:   python train.py model=ldm first_stage={shown}, with the same data= options, fold= and final=",
+            highlight=False,
+            soft_wrap=True,
+        )
     elif dataset.x_test is not None:
         answers = ensemble([load(result.folder / "best.ckpt") for result in results.values()], dataset.x_test)
         write_predictions(shown / "predictions.csv", dataset.schema, answers)

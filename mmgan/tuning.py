@@ -167,7 +167,7 @@ def refit(cfg: DictConfig, dataset: Dataset, fold: int, folder: RunFolder, best:
     known = folder.read_metrics()
     length = int(cfg.trainer.max_epochs)
     if known.get("trial") == best.number and known.get("max_epochs") == length and folder.best.exists():
-        return FitResult(folder.path, known["epochs"], known["val/score"], known)
+        return FitResult(folder.path, known["epochs"], known["inner_score"], known)
     chosen = with_params(cfg, best.params)
     with open_dict(chosen):
         del chosen.search, chosen.n_trials

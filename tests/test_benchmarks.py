@@ -236,6 +236,7 @@ def committed(name: str, kind: type, **wanted) -> list[dict]:
 @pytest.mark.parametrize(
     ("page", "table"),
     [
+        ("results.md", lambda: reconstruction.table(committed("reconstruction", Cell))),
         ("classifier.md", lambda: robustness.table(committed("robustness-watch", robustness.Variant, draw=0), "val")),
         ("classifier.md", lambda: robustness.table(committed("robustness-watch", robustness.Variant, draw=0), "test")),
         ("classifier.md", lambda: robustness.table(committed("robustness-watch", robustness.Variant, draw=1), "val")),

@@ -185,6 +185,7 @@ def test_the_class_is_withheld_as_often_as_asked():
         ("model.sampler.steps=0", r"steps=0: give a whole number"),
         ("model.sampler.steps=2.5", r"steps=2\.5"),
         ("model.sampler.near=1.0", r"near=1\.0"),
+        ("model.sampler.near=0.001", r"near=0\.001"),
         ("model.training.unlabelled=2", r"unlabelled=2"),
     ],
 )

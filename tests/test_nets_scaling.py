@@ -185,3 +185,18 @@ def test_the_marginal_map_gives_training_marginals_and_keeps_ranks():
     )  # quantile mapping by ranks
     inner = np.abs(expected - np.median(expected)) < 6
     np.testing.assert_allclose(mapped[inner, 0], expected[inner], atol=0.25)
+
+
+def test_images_keep_to_the_range_of_the_training_values():
+    x = torch.randint(3, 256, (50, 3, 4, 4), generator=torch.Generator().manual_seed(0)).float()
+    for scaler in (QuantileScaler, StandardScaler, MinMaxScaler):
+        fitted = scaler((3, 4, 4)).fit(x).eval()
+        far = fitted.inverse(torch.cat([fitted(x[:5]) - 9, fitted(x[:5]) + 9]))
+        assert far.min() == x.min() and far.max() == x.max()
+        assert torch.allclose(fitted.inverse(fitted(x[:5])), x[:5], atol=1)
+    free = StandardScaler((4,)).fit(x[:, 0, 0]).eval()
+    assert free.inverse(torch.full((1, 4), 9.0)).min() > x.max()
+
+
+def test_the_marginal_map_leaves_images_out():
+    assert MarginalMap({"spec": (2, 5), "image": (3, 4, 4), "x": (7,)}).names == ("spec", "x")

@@ -60,7 +60,7 @@ def test_a_run_leaves_its_files(finished):
     assert any(name.startswith("events.out.tfevents") for name in names)
     assert not [name for name in names if "=" in name or name.endswith((".part", ".tmp"))]
     metrics = json.loads((finished.folder / "metrics.json").read_text())
-    assert metrics["epochs"] == finished.epochs and metrics["val/score"] == finished.score
+    assert metrics["epochs"] == finished.epochs and metrics["inner_score"] == finished.score
     assert metrics["scores"]["score"] > 0
     params = yaml.safe_load((finished.folder / "params.yaml").read_text())
     assert params["fold"] == 1 and params["model"]["latent_dim"] == 4 and params["trainer"]["max_epochs"] == 4
@@ -188,7 +188,7 @@ def test_a_length_is_selected_for_a_final_training_alone(tiny, tmp_path):
 
 def test_final_finds_the_length_inside_and_trains_on_all_training_rows(final, tiny):
     selection = json.loads((final.folder / "selection" / "metrics.json").read_text())
-    assert (selection["epochs"], selection["val/score"]) == (final.epochs, final.score)
+    assert (selection["epochs"], selection["inner_score"]) == (final.epochs, final.score)
     last = read_checkpoint(final.folder / "last.ckpt")
     assert last["epoch"] + 1 == final.epochs and last["recipe"]["final"] is True
     assert read_checkpoint(final.folder / "selection" / "best.ckpt")["recipe"]["final"] is False
@@ -218,7 +218,7 @@ def test_few_rows_train_for_a_fixed_length_without_a_score(write_data, tmp_path,
     result = run(write_data(rows=40, shapes={"a": (3, 20), "b": (3, 20)}), tmp_path / "run", "trainer.max_epochs=3")
     assert result.score is None and result.epochs == 3
     assert read_checkpoint(result.folder / "best.ckpt")["epoch"] == 2
-    assert json.loads((result.folder / "metrics.json").read_text())["val/score"] is None
+    assert json.loads((result.folder / "metrics.json").read_text())["inner_score"] is None
 
 
 def test_few_rows_make_a_final_run_too(write_data, tmp_path, quick):

@@ -19,6 +19,7 @@ from mmgan.nets.pyramid import FeatureClassifier, PatchCritic
 from mmgan.nets.quantize import FiniteScalarQuantizer, NoQuantizer, TokenQuantizers, VectorQuantizer
 from mmgan.run import Run, fit
 from mmgan.schema import DataSchema
+from mmgan.tuning import check_space
 
 
 def train_stage(dataset, *overrides, epochs=2):
@@ -268,7 +269,11 @@ def stage_for(folder, dataset, *overrides, final=True, fold=1):
 REFUSED = {
     "another fold": ({"fold": 2}, {}, "was trained on fold 2, this is fold 1"),
     "other data": ({"rows": 99}, {}, "was trained on other data than data"),
-    "rows kept back": ({}, {"final": False}, "trained with final=True, on other rows than this run with final=False"),
+    "rows kept back": (
+        {},
+        {"final": False},
+        "trained with final=True, on rows that this run, with final=False, keeps back",
+    ),
     "fewer rows": ({"overrides": ["data.rows_per_class=3"]}, {}, "trained with rows_per_class=3"),
     "another inner split": ({"final": False, "overrides": ["seed=1"]}, {"final": False}, "trained with seed=1"),
     "no first stage": ({"model": "vae"}, {}, "this is a model=vae; give a run of model=vqgan"),
@@ -293,6 +298,21 @@ def test_a_first_stage_that_saw_other_rows_is_refused(case, tmp_path):
         Run(cfg, dataset, 1).build(final=options.get("final", True))
 
 
+def test_a_final_run_and_a_sweep_s_refit_take_a_first_stage_that_kept_rows_back(tmp_path):
+    path = stage_for(tmp_path, dataset_of(), final=False)
+    kept = read_checkpoint(path)["state_dict"]
+    for final in (False, True):
+        model, _ = Run(compose("train", "model=ldm", f"first_stage={path}"), dataset_of(), 1).build(final=final)
+        state = model.state_dict()
+        assert all(torch.equal(state[f"first_stage.{name}"], value) for name, value in kept.items())  # its scaler too
+
+
+def test_the_first_stage_is_an_option_of_its_own(tmp_path):
+    path = first_stage(dataset_of(), tmp_path)
+    with pytest.raises(MmganError, match="give the first stage as first_stage="):
+        Run(compose("train", "model=ldm", f"model.first_stage={path}"), dataset_of(), 1).build(final=True)
+
+
 def test_a_folder_of_folds_means_the_fold_s(tmp_path):
     for fold in (1, 2):
         (tmp_path / f"fold{fold}").mkdir()
@@ -311,6 +331,20 @@ def test_a_model_without_a_first_stage_takes_none(tmp_path):
         Run(compose("train", "model=vae", f"first_stage={path}"), dataset_of(), 1).build(final=True)
     with pytest.raises(MmganError, match="needs a trained first stage"):
         Run(compose("train", "model=ldm"), dataset_of(), 1).build(final=True)
+
+
+def test_heads_that_do_not_divide_the_width_are_refused():
+    with pytest.raises(MmganError, match="heads=3 do not divide width=8"):
+        PatchCoder((3, 8), 4, width=8, heads=3)
+
+
+@pytest.mark.parametrize("denoiser", ["dense", "transformer", "both", "by_rank"])
+def test_a_search_has_keys_of_the_network_that_is_chosen(denoiser):
+    cfg = compose("tune", "model=diffusion", f"model/denoiser={denoiser}")
+    check_space(cfg)
+    assert "model.optimizer.lr.denoiser" in cfg.search.space
+    prefix = "model.denoiser.signal." if denoiser == "by_rank" else "model.denoiser."
+    assert (f"{prefix}width" in cfg.search.space) == (denoiser != "both")
 
 
 # -- without the extra --------------------------------------------------------------------------------------------------

@@ -106,7 +106,10 @@ def _told(recipe: Mapping[str, Any], path: Path) -> dict[str, Any]:
     target = recipe["data"]["source"].get("_target_")
     if not SOURCES.fullmatch(str(target)):
         raise MmganError(f"{path} was made from data of {target}, which is run only if you ask for it; {remedy}")
-    return recipe["data"]
+    source = {
+        key: value for key, value in recipe["data"]["source"].items() if key != "cache"
+    }  # no file says where to write
+    return {**recipe["data"], "source": source}
 
 
 def _name(entries: list[dict[str, Any]], path: Path) -> str:

@@ -46,8 +46,8 @@ class Diffusion(NeuralSynthesizer):
         self.unlabelled = float(training["unlabelled"])
         if not isinstance(self.steps, int) or self.steps < 1:
             raise MmganError(f"model.sampler.steps={self.steps}: give a whole number from 1 on.")
-        if not 0 < self.near < 1:
-            raise MmganError(f"model.sampler.near={self.near}: give a number between 0 and 1.")
+        if not 0.01 <= self.near <= 0.99:
+            raise MmganError(f"model.sampler.near={self.near}: give a number from 0.01 to 0.99.")
         if not 0 <= self.unlabelled < 1:
             raise MmganError(f"model.training.unlabelled={self.unlabelled}: give a share from 0 to below 1.")
         if self.guidance != 1 and not self.unlabelled:

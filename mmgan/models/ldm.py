@@ -25,7 +25,7 @@ class LatentDiffusion(Diffusion):
     quantisation, with mean 0 and deviation 1 in each channel over the training rows.
     """
 
-    def __init__(self, schema: DataSchema, *, first_stage: Callable[[DataSchema], VQGAN] | None, **options: Any):
+    def __init__(self, schema: DataSchema, *, first_stage: Callable[[DataSchema], VQGAN] | None = None, **options: Any):
         if first_stage is None:
             raise MmganError("model=ldm needs a trained first stage; give first_stage= a run of model=vqgan.")
         stage = first_stage(schema)
@@ -44,6 +44,9 @@ class LatentDiffusion(Diffusion):
         super().train(mode)
         self.first_stage.eval()  # a codebook in training mode would go on learning
         return self
+
+    def fit_scaler(self, x: Batch) -> None:
+        """Leave the scaler as it is: it is the first stage's."""
 
     def fit_rows(self, x: Rows, y: np.ndarray) -> None:
         super().fit_rows(x, y)

@@ -60,7 +60,7 @@ class NeuralSynthesizer(PhasedModel, Synthesizer):
 
     def after_epoch(self) -> None:
         if self.marginals is not None:
-            self._calibrate()
+            self._calibrate(self._class_counts)
 
     def fit_rows(self, x: Rows, y: np.ndarray) -> None:
         super().fit_rows(x, y)
@@ -87,11 +87,17 @@ class NeuralSynthesizer(PhasedModel, Synthesizer):
             rows = self.scaler.inverse(scaled) | (self.marginals(scaled) if mapped else {})
             return {name: value.cpu().numpy() for name, value in rows.items()}
 
-    def _calibrate(self) -> None:
+    def calibrate(self, y: np.ndarray) -> None:
+        """Fit the marginal map anew, after a change of how rows are drawn, for classes as frequent as in the indices y (n,)."""
+        if self.marginals is not None:
+            with self.evaluating():
+                self._calibrate(np.bincount(y, minlength=self.schema.n_classes))
+
+    def _calibrate(self, class_counts: np.ndarray) -> None:
         """Fit the marginal map on generated rows, of each class as many as its share of the training rows asks for."""
         values = sum(math.prod(shape) for shape in self.schema.modalities.values())
         most = min(self.calibration_rows, max(BLOCK_ROWS, MAX_CALIBRATION_VALUES // values))
-        shares = self._class_counts / self._class_counts.sum()
+        shares = class_counts / class_counts.sum()
         drawn: dict[str, list[Tensor]] = {name: [] for name in self.marginals.names}
         for label, rows in enumerate(np.ceil(shares * most).astype(int)):
             labels = torch.full((BLOCK_ROWS,), label, dtype=torch.int64, device=self.device)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmgan.errors import MmganError
 from mmgan.extras import require
 from mmgan.nets.tokens import Patches, TransformerBlock
 
@@ -57,6 +58,10 @@ class ImageCoder(nn.Module):
         from diffusers.models.autoencoders.vae import Decoder, Encoder
 
         blocks = tuple(block_out_channels)
+        if not blocks:
+            raise MmganError(
+                "model.networks.coder.image.block_out_channels=[]: give a number of channels for each level."
+            )
         halvings = 2 ** (len(blocks) - 1)
         self.size = shape[1:]
         # What does not divide by it is filled up with the outermost values, and cut off again.

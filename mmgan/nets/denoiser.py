@@ -1,7 +1,7 @@
 """Networks that see noisy rows, the time and the class, and predict what a diffusion process asks for.
 
 All take x {name: (B, *shape)}, times (B,) from 0 to 1 and labels (B,), where the label `n_classes` says nothing of the class, and
-return {name: (B, *shape)}. Their last layers begin at zero.
+return {name: (B, *shape)}.
 """
 
 import math
@@ -136,6 +136,18 @@ class TokenDenoiser(nn.Module):
         }
 
 
+class SumDenoiser(nn.Module):
+    """The sum of several networks' predictions: what one of them sees of whole rows, another of their stretches."""
+
+    def __init__(self, shapes: Shapes, n_classes: int, *, parts: Mapping[str, Callable[..., nn.Module]]):
+        super().__init__()
+        self.parts = nn.ModuleList(part(shapes, n_classes) for part in parts.values())
+
+    def forward(self, x: dict[str, Tensor], t: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        predicted = [part(x, t, labels) for part in self.parts]
+        return {name: sum(each[name] for each in predicted) for name in x}
+
+
 class UNetDenoiser(nn.Module):
     """The UNet of diffusers (extra `diffusion`) for one image or latent image (C, H, W); its coarser half of levels has attention."""
 
@@ -156,6 +168,8 @@ class UNetDenoiser(nn.Module):
             raise MmganError(
                 f"model/denoiser=unet takes one image (C, H, W), and the data have {dict(shapes)}; choose dense or transformer."
             )
+        if not block_out_channels:
+            raise MmganError("model.denoiser.block_out_channels=[]: give a number of channels for each level.")
         ((self.name, shape),) = shapes.items()
         levels = len(block_out_channels)
         attention = [level >= levels // 2 for level in range(levels)]
@@ -170,7 +184,7 @@ class UNetDenoiser(nn.Module):
             down_block_types=tuple("AttnDownBlock2D" if a else "DownBlock2D" for a in attention),
             up_block_types=tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attention)),
             norm_num_groups=math.gcd(8, *block_out_channels),
-            attention_head_dim=16,
+            attention_head_dim=math.gcd(16, *block_out_channels),
             num_class_embeds=n_classes + 1,
             dropout=dropout,
         )

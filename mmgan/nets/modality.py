@@ -1,4 +1,4 @@
-"""One modality to a feature vector and back: the only file that looks at the rank of a shape.
+"""One modality to a feature vector and back, by the rank of its shape.
 
 (F,) takes dense layers; (C, L) convolutions over L with C as channels, or over both axes with `dims=2`;
 (C, H, W) 2-D convolutions. Every convolutional branch is residual to a dense map, as long as that map is small:

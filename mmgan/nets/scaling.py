@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 MAX_KNOTS = 256
 MAX_FIT_ROWS = 20_000
+MAX_FIT_VALUES = 2**26  # of images: a sort of them takes some 1.5 GB
 MAX_TABLE_FEATURES = 4096  # wider modalities are standardised: their quantile tables would outweigh the networks
 
 
@@ -14,7 +15,8 @@ class Scaler(nn.Module):
     """Base: (n, *shape) in physical units -> the same shape, zero mean and unit spread, and back.
 
     Modalities of rank 1 and 2 are scaled feature by feature, of rank 3 channel by channel.
-    If no training value is negative, no inverted value is; a feature of whole numbers stays one.
+    If no training value is negative, no inverted value is; a feature of whole numbers stays one; images keep to the range of the
+    training values.
     """
 
     def __init__(self, shape: tuple[int, ...]):
@@ -22,6 +24,7 @@ class Scaler(nn.Module):
         self.shape = tuple(shape)
         self.n_features = shape[0] if len(shape) == 3 else math.prod(shape)
         self.register_buffer("lower_bound", torch.tensor(-math.inf))
+        self.register_buffer("upper_bound", torch.tensor(math.inf))
         self.register_buffer("whole", torch.zeros(self.n_features, 1, dtype=torch.bool))
 
     def _columns(self, x: Tensor) -> Tensor:
@@ -34,11 +37,15 @@ class Scaler(nn.Module):
 
     @torch.no_grad()
     def fit(self, x: Tensor) -> "Scaler":
-        """Fit on training rows `x`, (n, *shape); of more than 20 000 rows on a fixed random choice."""
-        if x.min() >= 0:
-            self.lower_bound.fill_(0.0)
-        if len(x) > MAX_FIT_ROWS:
-            x = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:MAX_FIT_ROWS]]
+        """Fit on training rows `x`, (n, *shape); of more than 20 000 rows, or 2^26 values, on a fixed random choice."""
+        is_image = len(self.shape) == 3
+        if x.min() >= 0 or is_image:
+            self.lower_bound.copy_(x.min() if is_image else torch.zeros(()))
+        if is_image:
+            self.upper_bound.copy_(x.max())
+        most = min(MAX_FIT_ROWS, max(1, MAX_FIT_VALUES // math.prod(self.shape)))
+        if len(x) > most:
+            x = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:most]]
         columns = self._columns(x)
         self.whole.copy_((columns == columns.round()).all(1, keepdim=True))
         self._fit(columns)
@@ -52,7 +59,7 @@ class Scaler(nn.Module):
         """Return rows in physical units, (n, *shape) -> (n, *shape)."""
         columns = self._unscale(self._columns(z))
         columns = torch.where(self.whole, columns.round(), columns)
-        return self._rows(columns, len(z)).clamp_min(self.lower_bound)
+        return self._rows(columns, len(z)).clamp(self.lower_bound, self.upper_bound)
 
     def _fit(self, columns: Tensor) -> None:
         raise TypeError("a Scaler subclass defines _fit, _scale and _unscale")

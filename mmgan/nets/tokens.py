@@ -5,6 +5,8 @@ import math
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmgan.errors import MmganError
+
 
 class Patches:
     """Cuts rows (B, ..., L) into tokens (B, n, size): `patch` places of the last axis each, with all channels of them."""
@@ -32,6 +34,8 @@ class Attention(nn.Module):
 
     def __init__(self, width: int, heads: int, dropout: float = 0.0):
         super().__init__()
+        if width % heads:
+            raise MmganError(f"heads={heads} do not divide width={width}; give a width that is a multiple of them.")
         self.heads = heads
         self.project = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
@@ -52,11 +56,11 @@ def feedforward(width: int, dropout: float, expansion: int) -> nn.Module:
 class TransformerBlock(nn.Module):
     """Attention, then two layers for each token, both residual to their normalised input; (B, n, width) -> the same."""
 
-    def __init__(self, width: int, heads: int, *, dropout: float = 0.0, expansion: int = 2):
+    def __init__(self, width: int, heads: int):
         super().__init__()
         self.norms = nn.ModuleList([nn.LayerNorm(width), nn.LayerNorm(width)])
-        self.attention = Attention(width, heads, dropout)
-        self.feedforward = feedforward(width, dropout, expansion)
+        self.attention = Attention(width, heads)
+        self.feedforward = feedforward(width, dropout=0.0, expansion=2)
 
     def forward(self, h: Tensor) -> Tensor:
         h = h + self.attention(self.norms[0](h))

@@ -46,7 +46,9 @@ def _files(folder: Path) -> tuple[list[Path], np.ndarray, list[str]]:
     if not folder.is_dir():
         raise MmganError(f"{folder}: there is no such folder; give data.path= a folder with one sub-folder per class.")
     found = {
-        sub.name: sorted(file for file in sub.iterdir() if file.suffix.lower() in KINDS and file.name[0] != ".")
+        sub.name: sorted(
+            file for file in sub.iterdir() if file.suffix.lower() in KINDS and file.name[0] != "." and file.is_file()
+        )
         for sub in sorted(folder.iterdir())
         if sub.is_dir() and sub.name[0] != "."
     }
@@ -76,10 +78,12 @@ def _decoded(files: list[Path], size: int, cache: Path) -> np.ndarray:
         part = cache.with_suffix(f".{os.getpid()}.part")
         try:
             cache.parent.mkdir(parents=True, exist_ok=True)
-            pixels = np.lib.format.open_memmap(part, "w+", np.uint8, (len(files), 3, size, size))
-            for row, file in enumerate(track(files, "decoding", transient=True)):
-                pixels[row] = _pixels(file, size)
-            pixels.flush()
+            # Written, not mapped: where the disk is full, a map that is written to ends the process.
+            with part.open("wb") as target:
+                header = {"descr": "|u1", "fortran_order": False, "shape": (len(files), 3, size, size)}
+                np.lib.format.write_array_header_1_0(target, header)
+                for file in track(files, "decoding", transient=True):
+                    target.write(_pixels(file, size).tobytes())
             os.replace(part, cache)
         except OSError as error:
             raise MmganError(
