@@ -208,7 +208,7 @@ class Run:
         if self.cfg.data.synthetic is not None:
             if not isinstance(model, RobustClassifier):
                 raise MmganError(
-                    f"data.synthetic: model={self.cfg.model.name} is no classifier, and only classifiers train on synthetic rows."
+                    f"data.synthetic: model={self.cfg.model.name} is no classifier, and only a classifier trains on them."
                 )
             split = {
                 "seed": self.cfg.seed,

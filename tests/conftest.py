@@ -33,6 +33,7 @@ SMALL = {
     "kl_warmup": 2,
     "ema_decay": 0.5,
     "calibration_rows": 200,
+    "steps": 4,
 }
 TINY_RUN = [
     "trainer.max_epochs=2",
