@@ -169,7 +169,6 @@ def test_what_decides_a_result_is_in_its_settings():
     assert cell.settings("model.epochs=3") == cell.settings("trainer.max_epochs=3")
 
 
-@pytest.mark.slow
 def test_a_second_stage_needs_the_first_s_cell_and_its_settings(monkeypatch):
     cell = Cell("watch", 1, "full", "ldm", 1, 0)
     assert cell.first_stage() == Cell("watch", 1, "full", "vqgan", 1, 0)
@@ -195,6 +194,7 @@ def test_the_energy_of_a_wave_lies_in_the_ring_of_its_frequency():
     assert energy.argmax() == int(0.27 * 2 * two_stages.BINS) and energy.max() > 0.99 * energy.sum()
 
 
+@pytest.mark.slow
 def test_a_model_of_another_length_is_not_taken_for_a_cells(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cell, small = Cell("bearing", 0, "full", "vacwgan", 1, 0), SMALL.removeprefix("overrides=")
@@ -210,7 +210,7 @@ def test_a_model_of_another_length_is_not_taken_for_a_cells(tmp_path, monkeypatc
         ("classifier_gain", ["rows=3,full", "models=smote,vacwgan"], ["| vacwgan |", "| more real rows |"]),
         ("completion", ["folds=1"], ["| spec |", "| env |"]),
         ("reconstruction", ["folds=1"], ["| bearing, vae |"]),
-        ("diffusion", ["of=steps", "folds=1"], ["| 5 |", "| 50 |"]),
+        ("diffusion", ["of=steps", "folds=1", f"{SMALL} model.calibration_rows=200"], ["| 5 |", "| 50 |"]),
         ("diffusion", ["of=copies", "epochs=2", "every=1", "folds=1"], ["| bearing, 1 |"]),
         ("two_stages", [*IMAGES, "of=rebuilt"], ["| vqgan |", "| without the critic |"]),
         ("two_stages", [*IMAGES, "of=drawn", "models=real,ldm"], ["| real |", "| ldm |"]),

@@ -13,7 +13,7 @@ SMALL = SHORT + [f"model.networks.{player}.width=16" for player in ("encoder", "
 EXTRA = {"train.py": SMALL, "tune.py": [*SMALL, "search.epochs=1"], "evaluate.py": ["quick=true", "fold=1"]}
 EXTRA["quality.py"] = ["models=real,vacwgan", "folds=1", "draws=1", f"overrides={' '.join(SMALL)}"]
 EXTRA["linear_gan.py"] = ["seeds=1", "overrides=trainer.max_epochs=1"]
-STANDS_FOR = {"ckpt=...": "ckpt=runs/train/watch-vacwgan/fold1", "n_trials=50": "n_trials=1"}
+STANDS_FOR = {"ckpt=...": "ckpt=runs/train/watch-vacwgan/fold1", "n_trials=50": "n_trials=1", "600": "60"}
 
 
 def blocks(page: str) -> list[tuple[str, str]]:
@@ -25,7 +25,7 @@ def commands(code: str) -> list[list[str]]:
     """Return the arguments of each `python SCRIPT ...` of a plain block; pip and pytest are CI's."""
     lines = [line for line in code.splitlines() if line.startswith("python ")]
     parts = [shlex.split(part, comments=True)[1:] for line in lines for part in line.split("&&")]
-    return [[STANDS_FOR.get(word, word) for word in part] for part in parts if part[1] not in ("pip", "pytest")]
+    return [[STANDS_FOR.get(word, word) for word in part] for part in parts if part[1:2] not in (["pip"], ["pytest"])]
 
 
 def run(arguments: list[str], where: Path) -> None:
