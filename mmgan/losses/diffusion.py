@@ -5,6 +5,7 @@ both follow.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -16,24 +17,24 @@ Rows = dict[str, Tensor]
 LAST = 0.999  # there is no row left to be seen at t = 1, so it is begun a little earlier
 
 
-class Process:
+class Process(ABC):
     """Base: what follows from alpha and sigma, functions of times (B,)."""
 
+    @abstractmethod
     def alpha(self, t: Tensor) -> Tensor:
         """Return the share of the row at times t, of any shape."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sigma(self, t: Tensor) -> Tensor:
         """Return the share of the noise at times t."""
-        raise NotImplementedError
 
+    @abstractmethod
     def target(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Return what the network learns to predict; x, noise (B, *shape), t (B,)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def row(self, x_t: Tensor, prediction: Tensor, t: Tensor) -> Tensor:
         """Return the row (B, *shape) that a prediction at x_t means."""
-        raise NotImplementedError
 
     def times(self, uniform: Tensor) -> Tensor:
         """Return the times (B,) at which the network is trained, of uniform values (B,)."""
