@@ -26,8 +26,8 @@ from mmgan.plots import MUTED
 
 VARIANTS = {
     "vqgan": "",
-    "without the critic": "model.training.adversarial_start=1000000000",
-    "without critic and perceptual term": "model.training.adversarial_start=1000000000 model.weights.autoencoder.perceptual=0",
+    "without the critic": "model.training.adversarial_start=1000",
+    "without critic and perceptual term": "model.training.adversarial_start=1000 model.weights.autoencoder.perceptual=0",
 }
 REBUILT = {
     "PSNR": "psnr",

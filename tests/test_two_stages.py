@@ -10,7 +10,7 @@ from test_models_contract import dataset_of, first_stage, train
 
 from mmgan.errors import MmganError
 from mmgan.evaluation.reconstruction import perplexity, psnr
-from mmgan.losses.perceptual import feature_distance
+from mmgan.losses.reconstruction import feature_distance
 from mmgan.models.checkpoint import load, read_checkpoint, write_checkpoint
 from mmgan.nets.coder import ImageCoder, PatchCoder
 from mmgan.nets.denoiser import DenseDenoiser, UNetDenoiser, by_rank
@@ -24,7 +24,7 @@ from mmgan.tuning import check_space
 def train_stage(dataset, *overrides, epochs=2):
     """Train the small first stage on fold 1, `epochs` x 2 batches; return it and its trainer."""
     model, datamodule = Run(
-        compose("train", "model=vqgan", "model.training.adversarial_start=2", *overrides), dataset, 1
+        compose("train", "model=vqgan", "model.training.adversarial_start=1", *overrides), dataset, 1
     ).build()
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     trainer = L.Trainer(
@@ -187,7 +187,7 @@ def test_a_first_stage_trains_and_rebuilds_rows(shapes, overrides):
         assert 0 < trainer.callback_metrics["codebook/used"] <= 1 <= trainer.callback_metrics["codebook/perplexity"]
 
 
-def test_the_critic_waits_for_its_batch():
+def test_the_critic_waits_for_its_epoch():
     model, trainer, before = train_stage(dataset_of(), "model.training.adversarial_start=100")
     assert all(torch.equal(p, before[name]) for name, p in model.named_parameters() if name.startswith("critic."))
     assert trainer.callback_metrics["autoencoder/adversarial"] == 0

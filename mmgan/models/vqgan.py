@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmgan.evaluation.reconstruction import perplexity
-from mmgan.losses.perceptual import feature_distance
+from mmgan.losses.reconstruction import feature_distance, l1
 from mmgan.models.base import Rows
 from mmgan.models.duel import Adversarial, Duel
 from mmgan.models.phased import Batch, Phase, PhasedModel
@@ -26,7 +26,7 @@ class VQGAN(Adversarial, PhasedModel):
     """Vector-quantised generative adversarial network (Esser et al. 2021, arXiv:2012.09841) over a set of modalities.
 
     `quantizer` is (dim) -> one of `mmgan.nets.quantize`, of all tokens if `shared_codebook`, else one for each modality. The critic begins after
-    `training.adversarial_start` batches; its term then has the weight that gives its gradient at the decoders' last layers the length of the other terms' (`training.adaptive`).
+    `training.adversarial_start` epochs; its term then has the weight that gives its gradient at the decoders' last layers the length of the other terms' (`training.adaptive`).
     """
 
     monitor = "val/reconstruction"
@@ -107,7 +107,7 @@ class VQGAN(Adversarial, PhasedModel):
         self.held_out(l1(x, self.fake(x, labels)), len(labels))
 
     def _judged(self) -> bool:
-        return self.global_step >= self.adversarial_start
+        return self.current_epoch >= self.adversarial_start
 
     def _adaptive_weight(self, terms: dict[str, Tensor], adversarial: Tensor) -> Tensor:
         """Return |gradient of the reconstruction's terms| / |gradient of the adversarial term| at the last layers (paper: eq. 7)."""
@@ -156,8 +156,3 @@ class VQGAN(Adversarial, PhasedModel):
 
     def _rows(self, quantized: dict[str, Quantized]) -> Batch:
         return {name: coder.decode(quantized[name].tokens) for name, coder in zip(self.names, self.coders, strict=True)}
-
-
-def l1(x: Batch, y: Batch) -> Tensor:
-    """Return the mean absolute difference of rows, mean over modalities."""
-    return torch.stack([(x[name] - y[name]).abs().mean() for name in x]).mean()

@@ -50,7 +50,7 @@ class ImageCoder(nn.Module):
         shape: tuple[int, ...],
         dim: int,
         *,
-        block_out_channels: list[int] | tuple[int, ...] = (32, 64, 64),
+        block_out_channels: list[int] | tuple[int, ...] = (16, 32, 64),
         layers_per_block: int = 1,
     ):
         super().__init__()

@@ -1,8 +1,13 @@
-"""Distances between rows in the features of a network."""
+"""How far rows are from what they are rebuilt as: by themselves, and in the features of a network."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+
+def l1(x: dict[str, Tensor], y: dict[str, Tensor]) -> Tensor:
+    """Return the mean absolute difference of rows, mean over modalities; a scalar."""
+    return torch.stack([(x[name] - y[name]).abs().mean() for name in x]).mean()
 
 
 def feature_distance(a: dict[str, list[Tensor]], b: dict[str, list[Tensor]]) -> Tensor:
