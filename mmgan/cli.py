@@ -42,7 +42,15 @@ class TuneOptions(TrainOptions):
     """Scalars of conf/tune.yaml."""
 
     n_trials: int = 50
+    max_epochs: int | None = None
+    timeout: float | None = None
+    workers: int = 1
+    storage: str | None = None
+    study: str | None = None
+    warm_start: str | None = None
+    report: bool = False
     search: Any = None
+    pruner: Any = None
 
 
 @dataclass
@@ -90,6 +98,8 @@ NUMBERS = {
     "draws": ("whole number", 1),
     "workers": ("whole number", 1),
     "n_trials": ("whole number", 1),
+    "max_epochs": ("whole number", 1),
+    "timeout": ("number", 0),
     "n_per_class": ("whole number", 1),
     "ratio": ("number", 0),
     "trainer.max_epochs": ("whole number", 1),

@@ -13,7 +13,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import get_class, instantiate
-from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.callbacks import ProgressBar
 from omegaconf import DictConfig, OmegaConf
 
 import mmgan
@@ -152,7 +152,7 @@ class Run:
         best = FolderCheckpoint(folder.path, "best", monitor=model.monitor if scored else None, mode=model.mode, **KEEP)
         last = FolderCheckpoint(folder.path, "last", **KEEP)
         callbacks = self._callbacks(model, [name for name in self.cfg.callbacks if scored or name != "score"])
-        trainer = self._trainer(folder, max_epochs, [*callbacks, best, last, RichProgressBar()], validate=scored)
+        trainer = self._trainer(folder, max_epochs, [*callbacks, best, last], validate=scored)
         resume_from = str(folder.last) if self.cfg.resume and folder.last.exists() else None
         if resume_from and (done := read_checkpoint(resume_from)["epoch"] + 1) > max_epochs:
             raise MmganError(
@@ -264,7 +264,7 @@ class Run:
             logger=instantiate(self.cfg.logger)(save_dir=str(folder.path)),
             default_root_dir=str(folder.path),
             enable_checkpointing=keep,
-            enable_progress_bar=keep,
+            enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
             limit_val_batches=None if validate else 0,
         )
 

@@ -13,8 +13,15 @@ import yaml
 from mmgan.errors import MmganError
 
 # Keys that say where, how long and on how many threads a run works, not what it computes.
-FREE_KEYS = ("out_dir", "resume", "threads", "n_trials", "logger", "callbacks", "trainer.max_epochs", "model.epochs")
+FREE_KEYS = (
+    "out_dir", "resume", "threads", "logger", "callbacks", "trainer.max_epochs", "model.epochs",
+    "n_trials", "max_epochs", "timeout", "workers", "storage", "study", "warm_start", "report",
+)  # fmt: skip
 BOUND_KEYS = ("callbacks.score.",)  # of these, what does decide: how checkpoints are chosen
+
+
+class LockedError(MmganError):
+    """Another process works in the folder."""
 
 
 class RunFolder:
@@ -51,7 +58,7 @@ class RunFolder:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                raise MmganError(
+                raise LockedError(
                     f"{self.path}: another run works in this folder; wait for it, or give another out_dir=."
                 ) from error
             yield
@@ -84,7 +91,7 @@ class RunFolder:
         temporary.replace(self.path / name)
 
     def _move_aside(self) -> None:
-        if (self.path / "study.db").exists() or fold_folders(self.path):
+        if (self.path / "study.db").exists() or (self.path / "trials").exists() or fold_folders(self.path):
             raise MmganError(f"{self.path} holds more than this run (a study, or folds); give another out_dir=.")
         self.path.rename(_free(self.path))
 

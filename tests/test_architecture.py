@@ -15,6 +15,7 @@ FLOORS = [  # from the ground up; a room is a module or a package of mmgan
     {"pictures", "fold_scores"},
     {"run"},
     {"training"},
+    {"sweep"},
     {"tuning", "judging"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

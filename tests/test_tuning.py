@@ -2,6 +2,7 @@
 
 import warnings
 
+import numpy as np
 import optuna
 import pandas as pd
 import pytest
@@ -15,7 +16,11 @@ from mmgan.data.sources.pkl import pkl
 from mmgan.errors import MmganError
 from mmgan.models.checkpoint import read_checkpoint
 from mmgan.run_folder import RunFolder
-from mmgan.tuning import check_space, finished_trials, open_study, suggest, tune, tune_folds, with_params
+from mmgan.sweep.space import check_space, suggest, with_params
+from mmgan.sweep.storage import Storage
+from mmgan.sweep.study import FoldStudy, queue_again
+from mmgan.sweep.work import Sweep
+from mmgan.tuning import run_sweep, tune_folds
 
 SPACE = {
     "model.latent_dim": {"type": "int", "low": 2, "high": 6},
@@ -43,12 +48,25 @@ def states(path):
     return list(pd.read_csv(path / "trials.csv").state)
 
 
-def study_of(data, path, fold=1):
-    return open_study(config(data), pkl(str(data)), fold, path)
+def study_of(data, path, fold=1, cfg=None):
+    """Return the study that a sweep of one fold has in its folder."""
+    storage = Storage(f"sqlite:///{path / 'study.db'}", dead=queue_again)
+    return FoldStudy(cfg or config(data), pkl(str(data)), fold, path, storage)
+
+
+def tune(cfg, data, fold, path):
+    """Run the sweep of one fold in its folder."""
+    sweep = Sweep(cfg, {fold: path}, f"sqlite:///{path / 'study.db'}", np.inf)
+    return run_sweep(sweep, path, data)[fold]
+
+
+def begin(study):
+    """Begin a trial in this process, as one does that is then killed."""
+    return suggest(study.study.ask(), study.cfg.search.space)
 
 
 def params_of(study):
-    return [trial.params for trial in study.trials]
+    return [trial.params for trial in study.trials()]
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +99,7 @@ def test_a_sweep_leaves_its_files(swept):
 def test_the_best_parameters_are_refitted_on_all_training_rows(swept, tiny):
     study = study_of(tiny, swept.folder, 3)
     best = yaml.safe_load((swept.folder / "best_params.yaml").read_text())
-    assert best == study.best_trial.params and best.keys() == SPACE.keys()
+    assert best == study.best().params and best.keys() == SPACE.keys()
     recipe = read_checkpoint(swept.folder / "best.pth")["recipe"]
     assert recipe["best_params"] == best and recipe["final"] is True and recipe["fold"] == 3
     assert recipe["model"]["latent_dim"] == best["model.latent_dim"]
@@ -91,7 +109,7 @@ def test_the_best_parameters_are_refitted_on_all_training_rows(swept, tiny):
 
 
 def test_trials_run_the_search_s_epochs_and_see_no_validation_rows(swept, tiny):
-    for trial in study_of(tiny, swept.folder, 3).trials:
+    for trial in study_of(tiny, swept.folder, 3).trials():
         assert list(trial.intermediate_values) == [0]
 
 
@@ -107,39 +125,48 @@ def test_n_trials_is_a_total_and_nothing_is_repeated(swept, tiny, tmp_path):
     assert len(states(path)) == 3 and params_of(study)[:2] == first
     assert len({str(params) for params in params_of(study)}) == 3
     whole = study_of(tiny, swept.folder, 3)
-    assert [t.value for t in study.trials[:2]] == [t.value for t in whole.trials[:2]]  # the same first trials
+    assert [t.value for t in study.trials()[:2]] == [t.value for t in whole.trials()[:2]]  # the same first trials
 
 
 def test_folds_sample_different_trials(tiny, swept, tmp_path):
     study = study_of(tiny, tmp_path)
-    first = suggest(study.ask(), config(tiny).search.space)
-    assert first != study_of(tiny, swept.folder, 3).trials[0].params
+    begin(study)  # the default configuration, in every fold
+    study.study.sampler = study._sampler(1)
+    assert begin(study) != params_of(study_of(tiny, swept.folder, 3))[1]
 
 
 def test_a_trial_that_was_cut_off_is_run_again_and_not_counted(tiny, tmp_path):
     cfg = config(tiny, "n_trials=2")
-    study = open_study(cfg, pkl(str(tiny)), 1, tmp_path)
-    lost = suggest(study.ask(), cfg.search.space)  # its process ends here
-    assert study.trials[0].state == TrialState.RUNNING
+    study = study_of(tiny, tmp_path, cfg=cfg)
+    lost = begin(study)  # its process ends here
+    assert study.trials()[0].state == TrialState.RUNNING
     tune(cfg, pkl(str(tiny)), 1, tmp_path)
-    study = open_study(cfg, pkl(str(tiny)), 1, tmp_path)
-    assert study.trials[0].state == TrialState.FAIL
-    assert len(study.trials) == 3 and len(finished_trials(study)) == 2
-    assert study.trials[1].params == lost
+    trials = study.trials()
+    assert trials[0].state == TrialState.FAIL
+    assert len(trials) == 3 and len(study.finished()) == 2
+    assert trials[1].params == lost and study.default().number == 1  # it stands for the default as the lost one did
     assert not [state for state in states(tmp_path) if state in ("RUNNING", "WAITING")]
 
 
 def test_a_retried_trial_that_is_cut_off_again_is_run_again(tiny, tmp_path):
     cfg = config(tiny, "n_trials=1")
-    study = open_study(cfg, pkl(str(tiny)), 1, tmp_path)
-    lost = suggest(study.ask(), cfg.search.space)
-    study.enqueue_trial(lost, user_attrs={"retry_of": 0})
-    study.tell(0, state=TrialState.FAIL)
-    suggest(study.ask(), cfg.search.space)  # the retry ends here, too
+    study = study_of(tiny, tmp_path, cfg=cfg)
+    lost = begin(study)
+    study.requeue_all()
+    begin(study)  # the retry ends here, too
     tune(cfg, pkl(str(tiny)), 1, tmp_path)
-    study = open_study(cfg, pkl(str(tiny)), 1, tmp_path)
-    assert [trial.params for trial in study.trials] == [lost] * 3
-    assert [trial.state for trial in finished_trials(study)] == [TrialState.COMPLETE]
+    assert params_of(study) == [lost] * 3
+    assert [trial.state for trial in study.finished()] == [TrialState.COMPLETE]
+
+
+def test_a_trial_that_kills_its_process_each_time_fails_in_the_end(tiny, tmp_path):
+    cfg = config(tiny, "n_trials=1")
+    study = study_of(tiny, tmp_path, cfg=cfg)
+    for _ in range(4):
+        assert study.more()
+        begin(study)
+        study.requeue_all()
+    assert not study.more() and [trial.number for trial in study.finished()] == [3]
 
 
 def test_another_configuration_is_refused_with_its_keys(swept, tiny):
@@ -176,7 +203,7 @@ def test_a_trial_whose_samples_are_not_finite_fails_too(tiny, tmp_path):
 def test_too_few_rows_are_told_before_anything_is_written(write_data, tmp_path):
     path = write_data(rows=40)
     with pytest.raises(MmganError, match=r"has no inner split .* use train\.py"):
-        tune(config(path), pkl(str(path)), 1, tmp_path / "fold1")
+        tune_folds(config(path, f"out_dir={tmp_path / 'fold1'}"))
     assert not (tmp_path / "fold1").exists()
 
 
@@ -214,5 +241,5 @@ def test_all_folds_are_tuned_each_in_its_own_folder(write_data, tmp_path, capsys
     cfg = config(path, "fold=all", "data.n_splits=2", "data.split=stratified", "n_trials=2", f"out_dir={tmp_path}")
     results = tune_folds(cfg)
     assert [result.folder for result in results] == [tmp_path / "fold1", tmp_path / "fold2"]
-    assert all((tmp_path / f"fold{k}" / "study.db").exists() for k in (1, 2))
+    assert (tmp_path / "study.db").exists() and (tmp_path / "summary.html").exists()
     assert "synthesize.py" in capsys.readouterr().out

@@ -18,7 +18,7 @@ from mmgan.nets.pyramid import FeatureClassifier, PatchCritic
 from mmgan.nets.quantize import FiniteScalarQuantizer, NoQuantizer, TokenQuantizers, VectorQuantizer
 from mmgan.run import Run, fit
 from mmgan.schema import DataSchema
-from mmgan.tuning import check_space
+from mmgan.sweep.space import check_space
 
 
 def train_stage(dataset, *overrides, epochs=2):

@@ -23,22 +23,22 @@ JINJA = Environment(
 )
 
 
-def write_report(report: Report, folder: Path) -> None:
-    """Write report.html, report.md, report.json and figures/*.svg into `folder`, in place of an earlier report's.
+def write_report(report: Report, folder: Path, name: str = "report") -> None:
+    """Write `name`.html, .md, .json and figures/*.svg into `folder`, in place of an earlier report's.
 
     Nothing is touched unless all of them could be written. Raises MmganError where `folder` takes no files.
     """
-    files = _files(report)
+    files = _files(report, name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".report-", dir=folder) as beside:
-            for name, text in files.items():
-                path = Path(beside) / name
+            for file, text in files.items():
+                path = Path(beside) / file
                 path.parent.mkdir(exist_ok=True)
                 path.write_text(text, encoding="utf-8")
             (folder / "figures").mkdir(exist_ok=True)
-            for name in files:
-                (Path(beside) / name).replace(folder / name)
+            for file in files:
+                (Path(beside) / file).replace(folder / file)
     except OSError as error:
         raise MmganError(
             f"{folder}: the report cannot be written there ({error.strerror}); give another folder."
@@ -48,7 +48,7 @@ def write_report(report: Report, folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _files(report: Report) -> dict[str, str]:
+def _files(report: Report, name: str) -> dict[str, str]:
     """Return the text of every file by its path in the report's folder."""
     files, sections = {}, {}
     for number, picture in enumerate(report.pictures, start=1):
@@ -58,9 +58,9 @@ def _files(report: Report) -> dict[str, str]:
         section = sections.setdefault(picture.section, {"about": picture.about, "shown": []})
         shown = {"caption": picture.caption, "path": path, "svg": svg.inline(root, f"f{number}-", label)}
         section["shown"].append(shown)
-    files["report.json"] = json.dumps(_plain(report.data), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    files["report.md"] = markdown.written(report, sections)
-    files["report.html"] = JINJA.get_template("report.html").render(report=report, sections=sections)
+    files[f"{name}.json"] = json.dumps(_plain(report.data), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    files[f"{name}.md"] = markdown.written(report, sections)
+    files[f"{name}.html"] = JINJA.get_template("report.html").render(report=report, sections=sections)
     return files
 
 

@@ -1,0 +1,107 @@
+"""What a process of a sweep does: trials of one fold after another, then the refit of each fold's best parameters."""
+
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from omegaconf import DictConfig, open_dict
+from optuna.trial import FrozenTrial
+
+from mmgan.data.dataset import Dataset
+from mmgan.errors import MmganError
+from mmgan.run import FitResult, Run, fit, load_data
+from mmgan.run_folder import LockedError, RunFolder
+from mmgan.sweep.space import with_params
+from mmgan.sweep.storage import Storage
+from mmgan.sweep.study import FoldStudy, queue_again
+
+PAUSE = 1.0  # seconds until it is looked again whether others have left something to do
+# Options of tune.py that say how a sweep goes on; a refit is a training like that of train.py.
+SWEEP_KEYS = (
+    "search", "pruner", "n_trials", "max_epochs", "timeout", "workers", "storage", "study", "warm_start", "report",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep as every process of it knows it: the configuration, the folder of each fold, the studies' URL, and when it ends."""
+
+    cfg: DictConfig
+    paths: Mapping[int, Path]
+    url: str
+    deadline: float
+
+    def studies(self, dataset: Dataset) -> dict[int, FoldStudy]:
+        """Open, or create, the study of every fold."""
+        # Optuna tells of every trial, and of interfaces that it calls experimental.
+        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        storage = Storage(self.url, dead=queue_again)
+        return {
+            fold: FoldStudy(self.cfg, dataset, fold, path, storage, self.deadline) for fold, path in self.paths.items()
+        }
+
+    def work(self, place: int = 0, dataset: Dataset | None = None) -> None:
+        """Run trials and refits until nothing is left to do; the process at `place` begins with another fold than its neighbours."""
+        dataset = dataset or load_data(self.cfg)
+        studies = self.studies(dataset)
+        folds = list(studies)
+        folds = folds[place % len(folds) :] + folds[: place % len(folds)]
+        while folds:
+            for fold in folds:
+                study = studies[fold]
+                if study.run_next():
+                    break  # and look at the first fold again
+                if not study.running() and (study.best() is None or self.refitted(study) or self._refit(study)):
+                    folds.remove(fold)
+                    break
+            else:
+                time.sleep(PAUSE)  # the rest is with others, one of which may die
+
+    def refitted(self, study: FoldStudy) -> bool:
+        """Say whether the best parameters have been trained at full length."""
+        best, folder = study.best(), RunFolder(study.path)
+        return best is not None and self._known(folder, best)
+
+    def _known(self, folder: RunFolder, best: FrozenTrial) -> bool:
+        known = folder.read_metrics()
+        length = int(self.cfg.trainer.max_epochs)
+        return known.get("trial") == best.number and known.get("max_epochs") == length and folder.best.exists()
+
+    def result(self, study: FoldStudy) -> FitResult:
+        """Return what the refit left; raises MmganError if no trial was completed."""
+        if study.best() is None:
+            trials = study.trials()
+            raise MmganError(
+                f"{study.path}: no trial was completed ({len(trials)} failed or were pruned); see trials.csv."
+            )
+        known = RunFolder(study.path).read_metrics()
+        return FitResult(study.path, known["epochs"], known["inner_score"], known)
+
+    def _refit(self, study: FoldStudy) -> bool:
+        """Train the best trial's parameters at full length on all the fold's training rows; return False while another process does."""
+        folder, best = RunFolder(study.path), study.best()
+        try:
+            with folder.locked("refit.lock"):
+                if self._known(folder, best):
+                    return True
+                self._fit(study, folder, best)
+        except LockedError:
+            return False
+        return True
+
+    def _fit(self, study: FoldStudy, folder: RunFolder, best: FrozenTrial) -> None:
+        chosen = with_params(self.cfg, best.params)
+        with open_dict(chosen):
+            for key in SWEEP_KEYS:
+                chosen.pop(key, None)
+            chosen.callbacks.pop("bar", None)  # the sweep has a view of its own
+        chosen.final = chosen.resume = True
+        if folder.read_metrics() or folder.holds_other_than(Run(chosen, study.dataset, study.fold).params()):
+            folder.set_aside()  # the refit of an earlier best trial, or of another length
+        folder.write_yaml("best_params.yaml", best.params)
+        fit(chosen, study.dataset, study.fold, folder.path, best_params=best.params)
+        folder.write_json("metrics.json", folder.read_metrics() | {"trial": best.number, "trial_score": best.value})
