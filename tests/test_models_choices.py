@@ -75,13 +75,13 @@ def test_every_likelihood_can_be_chosen(likelihood):
         ("gan", "model.networks.critic.hidden=[5,0]", r"hidden=\[5, 0\]"),
         ("gan", "model.networks.generator.hidden=5", "hidden=5"),
         ("gan", "model.networks.critic.init_std=-1", "init_std=-1"),
-        ("cgan", "model.adversarial.smoothing=.7", "smoothing=0.7: give a number from 0"),
+        ("cgan", "model/adversarial=bce model.adversarial.smoothing=.7", "smoothing=0.7: give a number from 0"),
     ],
 )
 def test_impossible_options_are_refused(name, word, sentence):
     players = ["model/players=dense"] if name == "gan" else []
     with pytest.raises(Exception, match=sentence):
-        train(name, dataset_of(), *players, word)
+        train(name, dataset_of(), *players, *word.split())
 
 
 @pytest.mark.parametrize("scaler", ["quantile", "standard", "minmax", "identity"])

@@ -25,6 +25,10 @@ PATIENCE = 600  # seconds that a database may be away
 PAUSE = 2.0  # seconds between two attempts to reach it
 
 
+class StorageError(MmganError):
+    """The studies cannot be read or written."""
+
+
 class Storage(RDBStorage):
     """Optuna's storage in a database, whose calls wait while it is away, and a lock over all processes that use it.
 
@@ -42,7 +46,7 @@ class Storage(RDBStorage):
             with self._creating():
                 super().__init__(url, engine_kwargs=options, heartbeat_stale_trial_callback=dead, **shared)
         except (SQLAlchemyError, StorageInternalError) as error:
-            raise MmganError(f"storage={shown_url(url)}: cannot be opened ({_reason(error)}).") from error
+            raise StorageError(f"storage={shown_url(url)}: cannot be opened ({_reason(error)}).") from error
 
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
@@ -91,7 +95,7 @@ def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
                 cause = error if isinstance(error, OperationalError) else error.__cause__
                 if not isinstance(cause, OperationalError) or self.file or time.monotonic() > until:
                     where = self.file or f"storage={shown_url(self.url)}"
-                    raise MmganError(
+                    raise StorageError(
                         f"{where}: the study cannot be read or written ({_reason(cause)}); what is finished is kept,"
                         " and the same command goes on."
                     ) from error

@@ -23,15 +23,17 @@ from mmgan.errors import MmganError
 from mmgan.run import Run, run_name
 from mmgan.run_folder import RunFolder, differing_keys
 from mmgan.sweep.space import contains, default_params, suggest, with_params
-from mmgan.sweep.storage import Storage
+from mmgan.sweep.storage import Storage, StorageError
 
-# What one choice of parameters may bring about: a loss that is not finite, no memory. The sweep goes on without it.
-TRIAL_FAILS = (MmganError, RuntimeError)
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 RETRY_OF = "retry_of"  # a trial's mark: it repeats the trial of that number, whose process was killed
 WORKER = "worker"  # who runs it, host:pid
 ORIGIN = "origin"  # why it was queued: default or warm_start
 MOST_RETRIES = 3  # of a trial whose process is killed each time; it then counts as failed
+
+
+class TrialFailed(Exception):
+    """What one choice of parameters may bring about: a loss that is not finite, no memory. The sweep goes on without it."""
 
 
 class FoldStudy:
@@ -139,12 +141,13 @@ class FoldStudy:
                 return self._run(trial)
 
             try:
-                self.study.optimize(objective, n_trials=1, catch=TRIAL_FAILS, gc_after_trial=True)
+                self.study.optimize(objective, n_trials=1, catch=(TrialFailed,), gc_after_trial=True)
             except UpdateFinishedTrialError:
                 pass  # given up by others, who had no sign of life from here, and run again
             except (KeyboardInterrupt, SystemExit, OSError) as error:
-                with self.storage.lock(self.name):
-                    self.requeue([self.trials()[number] for number in begun])
+                if begun:
+                    with self.storage.lock(self.name):
+                        self.requeue([self.trials()[number] for number in begun])
                 if isinstance(error, OSError):
                     raise MmganError(
                         f"{error.filename or self.path}: {error.strerror}; make room or choose another out_dir=. The trial"
@@ -191,9 +194,11 @@ class FoldStudy:
         pruning = functools.partial(PyTorchLightningPruningCallback, trial)
         try:
             return Run(chosen, self.dataset, self.fold).train_trial(folder, trial_epochs(self.cfg), pruning)
-        except TRIAL_FAILS as error:
-            trial.set_user_attr("error", str(error).split("\n")[0])
+        except StorageError:
             raise
+        except (MmganError, RuntimeError) as error:
+            trial.set_user_attr("error", str(error).split("\n")[0])
+            raise TrialFailed from error
 
 
 def queue_again(study: optuna.Study, trial: FrozenTrial) -> None:
