@@ -322,6 +322,9 @@ def latest(out: Path, kind: type[KeyT]) -> list[Line]:
 
 def quiet_worker(log: str) -> None:
     """Send what a process prints to the log: the terminal belongs to the bar."""
+    from mmgan.sweep.workers import end_with_parent
+
+    end_with_parent()
     target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(target, 1)
     os.dup2(target, 2)

@@ -53,7 +53,7 @@ def run_workers(sweep: Sweep, count: int) -> None:
 
 def _worker(sweep: Sweep, place: int, sentences: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent sees to it
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     quiet_lightning()
     try:
         sweep.work(place)
@@ -62,6 +62,11 @@ def _worker(sweep: Sweep, place: int, sentences: Connection) -> None:
         sys.exit(1)
 
 
-def _end_with_parent() -> None:
-    multiprocessing.parent_process().join()
-    os._exit(1)
+def end_with_parent() -> None:
+    """End this process when the one that started it is gone, killed say."""
+
+    def wait_for_it() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait_for_it, daemon=True).start()
