@@ -1,6 +1,7 @@
 """What the scripts share: type-checked options, and errors that end with one sentence and status 1."""
 
 import difflib
+import errno
 import functools
 import os
 import re
@@ -91,6 +92,8 @@ PARTS = (
     "scaler", "adversarial", "augmentation", "fusion", "likelihood", "players", "process", "denoiser", "quantizer",
 )  # fmt: skip
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+
 # Numbers that Hydra does not check, or not against their smallest value.
 NUMBERS = {
     "seed": ("whole number", 0),
@@ -156,6 +159,13 @@ def script(job: Callable[[Any], None]) -> Callable[[Any], None]:
             job(cfg)
         except (MmganError, HydraException, OmegaConfBaseException) as error:
             sys.exit(f"error: {sentence(error)}")
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            where = error.filename2 or error.filename or "a file"
+            sys.exit(
+                f"error: {where} cannot be written ({error.strerror}); make room, and give the same command again."
+            )
         except (KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C into the latter
             sys.exit("interrupted: a training goes on with resume=true, a sweep by the same command.")
 
@@ -205,8 +215,17 @@ def sentence(error: BaseException) -> str:
         return f"there is no option '{unknown[1]}'{_closest(unknown[1])}; --help lists the options."
     if wrong := re.search(r"Value '([^']*)' .*could not be converted to (\w+).*full_key: (\S+)", text):
         return f"{wrong[3]}={wrong[1]}: this option takes a value of type {wrong[2].lower()}."
+    if plugin := re.search(r"Could not find 'hydra/launcher/([^']+)'", text):
+        return (
+            f"launcher={plugin[1].removeprefix('submitit_')} needs a plug-in of Hydra:"
+            ' python -m pip install -c constraints.txt -e ".[cluster]".'
+        )
     if choice := re.search(r"Could not find '([^']+)/([^']+)'", text):
         return f"{choice[1]}={choice[2]}: there is no such choice{_choices(text)}."
+    if "mismatched input" in text and "=" in text:
+        return (
+            f"an option cannot be read ({text.split(' See ')[0]}); put a value with = or , in quotes: 'name=\"a=b\"'."
+        )
     if missing := re.search(r"Missing mandatory value: (\S+)", text):
         return f"give {missing[1]}=... on the command line."
     if inner := re.search(r"Error in call to target '[\w.]*?(\w+)': \w+\((['\"])(.*?)\2\)", text):

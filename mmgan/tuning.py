@@ -70,10 +70,11 @@ def tune_folds(cfg: DictConfig) -> list[FitResult]:
 def run_sweep(sweep: Sweep, home: Path, dataset: Dataset) -> dict[int, FitResult]:
     """Bring every study to its end and refit its best parameters, in `workers` processes; return what the refits left."""
     with contextlib.ExitStack() as held:
-        for path in sweep.paths.values():
-            held.enter_context(RunFolder(path).locked("study.lock"))
+        if not sweep.cfg.storage:
+            for path in sweep.paths.values():
+                held.enter_context(RunFolder(path).locked("study.lock"))
         studies = sweep.studies(dataset)
-        if not sweep.cfg.storage:  # we hold the folders, so that nobody runs what a kill left running
+        if not sweep.cfg.storage:  # nobody else is here, so that nobody runs what a kill left running
             for study in studies.values():
                 study.requeue_all()
         with shown(studies), _leaving(studies):

@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
@@ -43,7 +43,7 @@ class Storage(RDBStorage):
             shared, options = {}, {"connect_args": {"timeout": PATIENCE}}
             _check_writable(self.file)
         try:
-            with self._creating():
+            with self._creating(url, options):
                 super().__init__(url, engine_kwargs=options, heartbeat_stale_trial_callback=dead, **shared)
         except (SQLAlchemyError, StorageInternalError) as error:
             raise StorageError(f"storage={shown_url(url)}: cannot be opened ({_reason(error)}).") from error
@@ -72,14 +72,17 @@ class Storage(RDBStorage):
         return connection
 
     @contextmanager
-    def _creating(self) -> Iterator[None]:
-        """Let one process after the other make the tables of a file."""
-        if self.file is None:
-            yield
+    def _creating(self, url: str, options: dict[str, Any]) -> Iterator[None]:
+        """Let one process after the other make the tables."""
+        if self.file:
+            with self.lock("tables"):
+                yield
             return
-        with open(f"{self.file}.lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        engine = create_engine(url, **options)
+        with engine.connect() as connection:  # whose end lets go
+            connection.execute(text("select pg_advisory_lock(:key)"), {"key": zlib.crc32(b"tables")})
             yield
+        engine.dispose()
 
 
 def _patient(method: Callable[..., Any]) -> Callable[..., Any]:

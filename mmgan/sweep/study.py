@@ -5,7 +5,7 @@ import os
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -144,15 +144,11 @@ class FoldStudy:
                 self.study.optimize(objective, n_trials=1, catch=(TrialFailed,), gc_after_trial=True)
             except UpdateFinishedTrialError:
                 pass  # given up by others, who had no sign of life from here, and run again
-            except (KeyboardInterrupt, SystemExit, OSError) as error:
-                if begun:
-                    with self.storage.lock(self.name):
-                        self.requeue([self.trials()[number] for number in begun])
-                if isinstance(error, OSError):
-                    raise MmganError(
-                        f"{error.filename or self.path}: {error.strerror}; make room or choose another out_dir=. The trial"
-                        " is queued again."
-                    ) from error
+            except (KeyboardInterrupt, SystemExit, OSError, StorageError):
+                with suppress(StorageError):  # then the next call does it
+                    if begun:
+                        with self.storage.lock(self.name):
+                            self.requeue([self.trials()[number] for number in begun])
                 raise
         return True
 

@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -19,7 +18,7 @@ STOPPING = 10  # seconds that a worker has to end when it is told to
 def run_workers(sweep: Sweep, count: int) -> None:
     """Let `count` processes work until all is done; one that is killed is replaced.
 
-    Raises MmganError with the sentence of a worker that met what it could not go on with.
+    Raises the error of a worker that met what it could not go on with.
     """
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
     working: dict[BaseProcess, tuple[int, Connection]] = {}
@@ -41,7 +40,7 @@ def run_workers(sweep: Sweep, count: int) -> None:
                 if process.exitcode is not None and process.exitcode < 0:
                     begin(place)  # it was killed; its trial is queued again by who looks next
                 elif process.exitcode:
-                    raise MmganError(sentences.recv() if sentences.poll() else "a worker failed; see above.")
+                    raise _told(sentences)
     finally:
         for process in working:
             process.terminate()
@@ -51,15 +50,23 @@ def run_workers(sweep: Sweep, count: int) -> None:
             process.join()
 
 
+def _told(sentences: Connection) -> Exception:
+    """Return the error that a worker ended with."""
+    try:
+        return sentences.recv()
+    except EOFError:
+        return MmganError("a worker process failed; what it said stands above.")
+
+
 def _worker(sweep: Sweep, place: int, sentences: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent sees to it
     end_with_parent()
     quiet_lightning()
     try:
         sweep.work(place)
-    except MmganError as error:
-        sentences.send(str(error))
-        sys.exit(1)
+    except (MmganError, OSError) as error:
+        sentences.send(error)
+        raise
 
 
 def end_with_parent() -> None:

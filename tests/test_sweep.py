@@ -1,0 +1,273 @@
+"""What a sweep's processes share and survive: the storage, the budget, dead workers, and the first trials."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import optuna
+import pytest
+import yaml
+from conftest import CONF, quick_judge
+from optuna.trial import TrialState
+from postgres import running_server
+from sqlalchemy.exc import OperationalError
+from test_tuning import begin, config, study_of, tune
+
+from mmgan.data.sources.pkl import pkl
+from mmgan.errors import MmganError
+from mmgan.sweep import storage
+from mmgan.sweep.storage import Storage, shown_url
+from mmgan.sweep.study import RETRY_OF, WORKER, FoldStudy, queue_again
+from mmgan.tuning import tune_folds
+
+ROOT = CONF.parent
+SMALL = ["data=linear2d", "model=gan", "data.steps_per_epoch=20", "trainer.max_epochs=2", "search.epochs=2", "fold=1"]
+
+
+@pytest.fixture(autouse=True)
+def quiet(quick):
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def storage_in(path):
+    return Storage(f"sqlite:///{path / 'study.db'}", dead=queue_again)
+
+
+# -- the storage --------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("url", ["mysql://me@here/db", "nonsense", "postgresql://me@here/db", "sqlite://"])
+def test_a_storage_of_another_kind_is_refused(url):
+    with pytest.raises(MmganError, match=r"give postgresql\+psycopg://"):
+        Storage(url, dead=queue_again)
+
+
+def test_a_password_is_never_shown():
+    assert shown_url("postgresql+psycopg://me:secret@here/db") == "postgresql+psycopg://me:***@here/db"
+
+
+def test_a_file_that_is_no_study_is_told(tmp_path):
+    (tmp_path / "study.db").write_text("this is no data base, but a text of some length\n" * 100)
+    with pytest.raises(MmganError, match="not a database"):
+        storage_in(tmp_path)
+
+
+def test_a_folder_that_takes_no_files_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MmganError, match="cannot write there"):
+        storage_in(tmp_path / "file")
+
+
+def test_a_study_that_can_no_longer_be_written_ends_the_sweep_and_fails_no_trial(tiny, tmp_path, monkeypatch):
+    study = study_of(tiny, tmp_path)
+
+    def full(self, *args):
+        raise OperationalError("insert", {}, Exception("database or disk is full"))
+
+    monkeypatch.setattr(Storage, "set_trial_intermediate_value", storage._patient(full))
+    with pytest.raises(MmganError, match=r"study\.db: .*disk is full.* the same command goes on"):
+        study.run_next()
+    monkeypatch.undo()
+    study.requeue_all()
+    tune(config(tiny, "n_trials=1"), pkl(str(tiny)), 1, tmp_path)
+    assert [trial.state for trial in study.finished()] == [TrialState.COMPLETE]
+
+
+# -- which trials begin -------------------------------------------------------------------------------------------------
+def test_the_first_trial_is_the_default_and_the_second_that_of_another_fold(tiny, tmp_path):
+    (tmp_path / "other").mkdir()
+    best = {"model.latent_dim": 3, "model.weights.generator.kl": 0.02, "model.networks.critic.width": 8}
+    (tmp_path / "other" / "best_params.yaml").write_text(yaml.safe_dump({**best, "model.gone": 1}))
+    cfg = config(tiny, f"warm_start={tmp_path / 'other'}")
+    study = study_of(tiny, tmp_path, cfg=cfg)
+    first = begin(study)
+    assert (first["model.latent_dim"], first["model.weights.generator.kl"]) == (4, 0.1)
+    assert first["model.networks.critic.width"] in (8, 12)  # the default, 16, is not in the space
+    assert begin(study) == best
+    again = study_of(tiny, tmp_path, cfg=cfg)  # opening it again queues nothing twice
+    assert len(again.trials()) == 2
+
+
+def test_a_default_outside_the_space_is_left_to_the_sampler(tiny, tmp_path):
+    space = {"model.latent_dim": {"type": "int", "low": 40, "high": 50}}
+    assert 40 <= begin(study_of(tiny, tmp_path, cfg=config(tiny, space=space)))["model.latent_dim"] <= 50
+
+
+def test_a_warm_start_from_nowhere_is_refused_first(tiny, tmp_path):
+    with pytest.raises(MmganError, match="warm_start=.*no best parameters"):
+        tune_folds(config(tiny, f"warm_start={tmp_path}", f"out_dir={tmp_path / 'sweep'}"))
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_a_budget_of_epochs_or_of_time_ends_a_study(tiny, tmp_path):
+    study = study_of(tiny, tmp_path, cfg=config(tiny, "max_epochs=2", "n_trials=9"))
+    while study.run_next():
+        pass
+    assert sum(len(trial.intermediate_values) for trial in study.finished()) == 2
+    late = FoldStudy(config(tiny), pkl(str(tiny)), 1, tmp_path / "late", storage_in(tmp_path), deadline=time.time())
+    assert not late.more()
+
+
+def test_one_worker_s_sweep_repeats_itself(tiny, tmp_path):
+    cfg = config(tiny, "n_trials=4")
+    for name in ("first", "second"):
+        tune(cfg, pkl(str(tiny)), 1, tmp_path / name)
+    first, second = (study_of(tiny, tmp_path / name).trials() for name in ("first", "second"))
+    assert [(t.params, t.value, t.state) for t in first] == [(t.params, t.value, t.state) for t in second]
+
+
+@pytest.mark.parametrize("pruner", ["median", "hyperband", "halving", "none"])
+def test_every_pruner_runs(tiny, tmp_path, pruner):
+    study = study_of(tiny, tmp_path, cfg=config(tiny, f"pruner={pruner}"))
+    assert study.run_next() and study.finished()
+    assert (
+        type(study.study.pruner)
+        .__name__.lower()
+        .startswith({"halving": "successivehalving", "none": "nop"}.get(pruner, pruner))
+    )
+
+
+# -- dead workers -------------------------------------------------------------------------------------------------------
+def test_the_trial_of_a_dead_process_is_run_again_by_whoever_is_next(tiny, tmp_path):
+    study = study_of(tiny, tmp_path, cfg=config(tiny, "n_trials=1"))
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    params = begin(study)
+    study.study._storage.set_trial_user_attr(study.trials()[0]._trial_id, WORKER, f"{os.uname().nodename}:{gone.pid}")
+    assert study.run_next()
+    lost, again = study.trials()
+    assert lost.state == TrialState.FAIL and again.params == params and again.user_attrs[RETRY_OF] == 0
+
+
+def test_the_trial_of_a_living_process_is_left_alone(tiny, tmp_path):
+    study = study_of(tiny, tmp_path, cfg=config(tiny, "n_trials=1"))
+    begin(study)
+    study.study._storage.set_trial_user_attr(study.trials()[0]._trial_id, WORKER, study.worker)
+    assert not study.run_next() and len(study.running()) == 1
+
+
+def test_an_interrupted_trial_is_queued_again(tiny, tmp_path, monkeypatch):
+    study = study_of(tiny, tmp_path)
+    monkeypatch.setattr(FoldStudy, "_run", lambda self, trial: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        study.run_next()
+    assert [trial.state for trial in study.trials()] == [TrialState.FAIL, TrialState.WAITING] and not study.finished()
+
+
+# -- reports ------------------------------------------------------------------------------------------------------------
+def test_a_running_sweep_can_be_reported_on(tiny, tmp_path):
+    words = [f"out_dir={tmp_path}", "fold=all", "n_trials=2"]
+    with pytest.raises(MmganError, match="no sweep to report on"):
+        tune_folds(config(tiny, *words, "report=true"))
+    cfg = config(tiny, *words)
+    for fold in (1, 2):
+        study = FoldStudy(cfg, pkl(str(tiny)), fold, tmp_path / f"fold{fold}", storage_in(tmp_path))
+        study.run_next()
+    begin(study)
+    tune_folds(config(tiny, *words, "report=true"))
+    text = (tmp_path / "summary.md").read_text()
+    assert "still running: 1" in text and "python synthesize.py ckpt=" in text and "| mean | 2 |" in text
+    assert {"summary.html", "summary.json"} <= {path.name for path in tmp_path.iterdir()}
+
+
+# -- processes ----------------------------------------------------------------------------------------------------------
+def start(*words, log):
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(ROOT / "tune.py"), *SMALL, *words]
+    return subprocess.Popen(
+        command, env=environment, stdout=log.open("w"), stderr=subprocess.STDOUT, start_new_session=True
+    )
+
+
+@pytest.mark.slow
+def test_workers_share_one_study_and_a_killed_one_is_replaced(tmp_path):
+    sweep = start("workers=2", "n_trials=12", f"out_dir={tmp_path / 'sweep'}", log=tmp_path / "log")
+    study = wait_for_trials(f"sqlite:///{tmp_path / 'sweep' / 'study.db'}", 3)
+    workers = {t.user_attrs[WORKER] for t in study.trials if WORKER in t.user_attrs}
+    os.kill(int(next(iter(workers)).split(":")[1]), signal.SIGKILL)
+    assert sweep.wait() == 0, (tmp_path / "log").read_text()
+    check_whole(study, 12)
+    assert len({t.user_attrs[WORKER] for t in study.trials if WORKER in t.user_attrs}) == 3
+    assert (tmp_path / "sweep" / "best.ckpt").exists()
+
+
+@pytest.mark.slow
+def test_processes_on_one_database_share_its_budget_through_a_kill_and_a_restart(tmp_path):
+    with running_server() as server:
+        words = ["n_trials=40", f"storage={server.url}", "study=shared"]
+        sweeps = [start(*words, f"out_dir={tmp_path / f'machine{k}'}", log=tmp_path / f"log{k}") for k in range(4)]
+        study = wait_for_trials(server.url, 4, "shared-fold1")
+        sweeps[0].send_signal(signal.SIGKILL)
+        server.restart(away=5)
+        assert [sweep.wait() for sweep in sweeps[1:]] == [0, 0, 0], (tmp_path / "log1").read_text()
+        check_whole(study, 40)
+        killed = [t.number for t in study.trials if t.user_attrs.get(WORKER, "").endswith(f":{sweeps[0].pid}")]
+        retried = {t.user_attrs.get(RETRY_OF) for t in study.trials}
+        assert set(killed) & retried or all(study.trials[number].state in OVER for number in killed)
+        assert all((tmp_path / f"machine{k}" / "best.ckpt").exists() for k in (1, 2, 3))
+
+
+OVER = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+def wait_for_trials(url, count, name="linear2d-gan-fold1"):
+    """Return the study of that name once it has so many finished trials."""
+    until = time.monotonic() + 240
+    while time.monotonic() < until:
+        time.sleep(1)
+        try:
+            study = optuna.load_study(study_name=name, storage=url)
+        except Exception:  # not yet there, or not yet whole
+            continue
+        if len([t for t in study.trials if t.state.is_finished()]) >= count:
+            return study
+    raise AssertionError("no trials")
+
+
+def check_whole(study, n_trials):
+    """Assert that so many trials count, that none is open, and that no two of the first, random ones are the same."""
+    cut_off = {trial.user_attrs.get(RETRY_OF) for trial in study.trials}
+    counted = [trial for trial in study.trials if trial.number not in cut_off]
+    assert len(counted) == n_trials and all(trial.state.is_finished() for trial in study.trials)
+    first = [str(trial.params) for trial in counted[:10]]
+    assert len(set(first)) == len(first)
+
+
+@pytest.mark.slow
+def test_a_silent_trial_of_another_machine_is_run_again(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "HEARTBEAT", 1)
+    monkeypatch.setattr(storage, "SILENT", 2)
+    with running_server() as server, quick_judge():
+        study = FoldStudy(
+            config(tiny, "n_trials=1"), pkl(str(tiny)), 1, tmp_path, Storage(server.url, dead=queue_again)
+        )
+        params = begin(study)
+        trial = study.trials()[0]._trial_id
+        study.study._storage.set_trial_user_attr(trial, WORKER, "elsewhere:1")
+        study.study._storage.record_heartbeat(trial)
+        assert not study.run_next()  # it may well be alive
+        time.sleep(4)
+        assert study.run_next()
+        assert [t.state for t in study.trials()] == [TrialState.FAIL, TrialState.COMPLETE]
+        assert study.trials()[1].params == params
+
+
+# -- launchers ----------------------------------------------------------------------------------------------------------
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "ray"])
+def test_a_launcher_trains_folds_as_jobs(tmp_path, launcher):
+    words = ["data=linear2d", "model=gan", "data.steps_per_epoch=5", "trainer.max_epochs=1", "-m", "fold=1,2"]
+    command = [sys.executable, str(ROOT / "train.py"), *words, f"launcher={launcher}", f"out_dir={tmp_path / 'folds'}"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert all((tmp_path / "folds" / f"fold{k}" / "metrics.json").exists() for k in (1, 2))
+
+
+def test_without_the_plug_ins_the_command_that_installs_them_is_told():
+    from mmgan.cli import sentence
+
+    message = "In 'hydra/config': Could not find 'hydra/launcher/submitit_slurm'\n\nAvailable options in 'hydra/launcher': basic"
+    assert sentence(ValueError(message)) == (
+        'launcher=slurm needs a plug-in of Hydra: python -m pip install -c constraints.txt -e ".[cluster]".'
+    )
