@@ -55,9 +55,9 @@ class ScoreSamples(SampleCallback):
             self._judge = fold_judge(data, data.monitor_indices, pl_module.seed)
         parts = self._judge(pl_module)
         self.recent = [*self.recent, parts["score"]][-self.window :]
-        pl_module.log("val/score", math.fsum(self.recent) / len(self.recent), prog_bar=True)
-        pl_module.log("val/score_now", parts.pop("score"))
-        pl_module.log_dict({f"val/{name}": value for name, value in parts.items()})
+        pl_module.log("val/score", math.fsum(self.recent) / len(self.recent), prog_bar=True, sync_dist=True)
+        pl_module.log("val/score_now", parts.pop("score"), sync_dist=True)
+        pl_module.log_dict({f"val/{name}": value for name, value in parts.items()}, sync_dist=True)
 
 
 class FolderCheckpoint(ModelCheckpoint):

@@ -160,9 +160,10 @@ class Run:
             )
         with logged(trainer):
             trainer.fit(model, datamodule=datamodule, ckpt_path=resume_from, weights_only=True)
-        if not scored:
-            return trainer.current_epoch, None
-        return read_checkpoint(best.best_model_path)["epoch"] + 1, float(best.best_model_score)
+        # Of several processes that trained, this one knows only what they left.
+        state = read_checkpoint(folder.best if scored else folder.last)
+        score = state["callbacks"][best.state_key]["best_model_score"] if scored else None
+        return state["epoch"] + 1, None if score is None else float(score)
 
     def train_trial(self, folder: RunFolder, max_epochs: int, pruning: Callable[[str], L.Callback]) -> float:
         """Train once as a sweep's trial, with neither checkpoints nor pictures nor bar, and return the last score."""
@@ -177,10 +178,10 @@ class Run:
         self.build(final=self.cfg.final and not self.cfg.select_length)
         instantiate(self.cfg.callbacks)
         trainer = instantiate(self.cfg.trainer, logger=False, enable_checkpointing=False, enable_progress_bar=False)
-        if trainer.world_size > 1:
+        if trainer.world_size > 1 and "fork" not in str(self.cfg.trainer.get("strategy")):
             raise MmganError(
-                f"trainer.devices={self.cfg.trainer.devices}: a run trains on one device; give trainer.devices=1,"
-                " and train several folds at once by several calls."
+                f"trainer.devices={self.cfg.trainer.devices}: give trainer=ddp, whose devices share each batch;"
+                " or train several folds at once by several calls."
             )
 
     def build(self, *, final: bool = False) -> tuple[Synthesizer, FoldDataModule]:

@@ -36,6 +36,8 @@ def tune_folds(cfg: DictConfig) -> list[FitResult]:
     folds = chosen_folds(cfg, dataset)
     if cfg.warm_start:
         warm_params(cfg.warm_start, cfg.search.space)
+    if cfg.trainer.get("strategy") is not None:
+        raise MmganError("trainer: a trial trains on one device; leave trainer=ddp out, and give workers=.")
     for fold in folds:
         Run(cfg, dataset, fold).check()
         if not len(make_datamodule(cfg, dataset, fold, final=False).monitor_indices):

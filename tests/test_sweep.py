@@ -94,7 +94,7 @@ def test_a_default_outside_the_space_is_left_to_the_sampler(tiny, tmp_path):
 
 
 def test_a_warm_start_from_nowhere_is_refused_first(tiny, tmp_path):
-    with pytest.raises(MmganError, match="warm_start=.*no best parameters"):
+    with pytest.raises(MmganError, match=r"warm_start=.*no best parameters"):
         tune_folds(config(tiny, f"warm_start={tmp_path}", f"out_dir={tmp_path / 'sweep'}"))
     assert not (tmp_path / "sweep").exists()
 

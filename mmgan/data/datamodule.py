@@ -16,12 +16,12 @@ class EndlessBatches:
     """Row numbers of endless shuffles: epoch e serves the same batches whenever, and from wherever, it is
     begun.
 
-    The stream is permutation 0 of `indices`, permutation 1, ..., each drawn from Philox keyed by (seed, rank,
-    its number); epoch e takes its `steps` x `batch_size` places. Yields int64 tensors (batch_size,), however few
-    the rows are. `rank` is that of a process that trains beside others: each has a stream of its own.
+    The stream is permutation 0 of `indices`, permutation 1, ..., each drawn from Philox keyed by (seed, its
+    number); epoch e takes its `steps` x `batch_size` places. Yields int64 tensors (batch_size,), however few
+    the rows are; of `together` processes that train one model, the one of `rank` its equal part of each batch.
     """
 
-    def __init__(self, indices: np.ndarray, batch_size: int, steps: int, seed: int, rank: int = 0):
+    def __init__(self, indices: np.ndarray, batch_size: int, steps: int, seed: int):
         for option, value in (("batch_size", batch_size), ("steps_per_epoch", steps)):
             if value < 1:
                 raise MmganError(f"data.{option}={value} is not possible; give a whole number from 1 on.")
@@ -29,7 +29,7 @@ class EndlessBatches:
         self.batch_size = batch_size
         self.steps = steps
         self.seed = seed
-        self.rank = rank
+        self.rank, self.together = 0, 1
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -47,11 +47,11 @@ class EndlessBatches:
             while len(rows) < self.batch_size:
                 number += 1
                 rows = np.concatenate([rows, self._permutation(number)])
-            yield torch.from_numpy(rows[: self.batch_size])
+            yield torch.from_numpy(rows[: self.batch_size]).chunk(self.together)[self.rank]
             rows = rows[self.batch_size :]
 
     def _permutation(self, number: int) -> np.ndarray:
-        key = np.array([self.seed, (self.rank << 48) + number], dtype=np.uint64)
+        key = np.array([self.seed, number], dtype=np.uint64)
         return np.random.Generator(np.random.Philox(key=key)).permutation(self.indices)
 
 
@@ -163,7 +163,12 @@ class FoldDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> BatchLoader:
         if self.trainer is not None:
-            self._batches.rank = self.trainer.global_rank
+            self._batches.rank, self._batches.together = self.trainer.global_rank, self.trainer.world_size
+            if self.batch_size % self.trainer.world_size:
+                raise MmganError(
+                    f"data.batch_size={self.batch_size} cannot be shared equally by {self.trainer.world_size} devices; give a"
+                    " multiple of their number."
+                )
         return BatchLoader(self._tensors, self._batches)
 
     def val_dataloader(self) -> BatchLoader:

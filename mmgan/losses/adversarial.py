@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mmgan.batch_noise import uniform
 from mmgan.errors import MmganError
 
 Critic = Callable[[dict[str, Tensor]], Tensor]
@@ -86,7 +87,7 @@ class WassersteinGP:
         """Return the terms `adversarial` (minus the Wasserstein estimate) and `gradient_penalty`."""
         both = {name: torch.cat([real[name], fake[name]]) for name in real}
         on_real, on_fake = critic(both).chunk(2)
-        epsilon = torch.rand(len(on_real), device=on_real.device)
+        epsilon = uniform((len(on_real),), on_real)
         return {
             "adversarial": self.critic_loss(on_real, on_fake),
             "gradient_penalty": gradient_penalty(critic, mix(real, fake, epsilon)),

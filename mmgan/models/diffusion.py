@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmgan.batch_noise import normal_like, uniform
 from mmgan.errors import MmganError
 from mmgan.losses.diffusion import Process, solve
 from mmgan.models.neural import NeuralSynthesizer
@@ -74,8 +75,8 @@ class Diffusion(NeuralSynthesizer):
     def terms(self, x: Batch, labels: Tensor) -> dict[str, Tensor]:
         """Return the mean squared error of the prediction, `denoising`, at random times; some rows without their class."""
         z = self.to_latents(x)
-        t = self.process.times(torch.rand(len(labels), device=labels.device))
-        untold = torch.rand(len(labels), device=labels.device) < self.unlabelled
+        t = self.process.times(uniform((len(labels),), labels))
+        untold = uniform((len(labels),), labels) < self.unlabelled
         told = labels.masked_fill(untold, self.schema.n_classes)
         return {"denoising": self._error(self.denoiser, z, told, t).mean()}
 
@@ -97,7 +98,7 @@ class Diffusion(NeuralSynthesizer):
         self, network: nn.Module, z: Batch, labels: Tensor, t: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
         """Return the squared errors of rows (B,): means over each modality, and over the modalities."""
-        noise = {k: torch.randn(v.shape, generator=generator, device=v.device, dtype=v.dtype) for k, v in z.items()}
+        noise = {k: normal_like(v) if generator is None else _fixed(v, generator) for k, v in z.items()}
         predicted = network({k: self.process.at(z[k], noise[k], t) for k in z}, t, labels)
         errors = [(predicted[k] - self.process.target(z[k], noise[k], t)).square().flatten(1).mean(1) for k in z]
         return torch.stack(errors).mean(0)
@@ -129,3 +130,7 @@ class Diffusion(NeuralSynthesizer):
             return {k: torch.lerp(untold[k], told[k], self.guidance) for k in x}
 
         return guided
+
+
+def _fixed(x: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)

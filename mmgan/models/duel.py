@@ -67,4 +67,4 @@ class Adversarial:
         """Log the critic's loss on held-out rows."""
         x, labels = self.rows(batch)
         loss = self.duel.held_out(x, self.fake(x, labels), labels)
-        self.log("critic/adversarial_held_out", loss, batch_size=len(labels))
+        self.log("critic/adversarial_held_out", loss, batch_size=len(labels), sync_dist=True)

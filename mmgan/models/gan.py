@@ -7,9 +7,9 @@ they play, is for the networks and the game that the configuration gives.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from mmgan.batch_noise import normal
 from mmgan.models.duel import Adversarial, Duel
 from mmgan.models.latent import LatentSynthesizer
 from mmgan.models.phased import Batch, Phase
@@ -51,4 +51,4 @@ class GAN(Adversarial, LatentSynthesizer):
 
     def fake(self, x: Batch, labels: Tensor) -> Batch:
         """Return generated rows of these labels, from latents of N(0, I)."""
-        return self._generated(torch.randn(len(labels), self.latent_dim, device=labels.device), labels).rows
+        return self._generated(normal((len(labels), self.latent_dim), labels), labels).rows

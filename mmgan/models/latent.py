@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mmgan.batch_noise import normal, normal_like
 from mmgan.losses.variational import log_likelihood, reparameterize
 from mmgan.models.base import Rows
 from mmgan.models.neural import NeuralSynthesizer
@@ -61,7 +62,7 @@ class LatentSynthesizer(NeuralSynthesizer):
         return white
 
     def _generated(self, z: Tensor, labels: Tensor) -> Generated:
-        return self.generator(z, labels, torch.randn(len(z), self.generator.noise_dim, device=z.device))
+        return self.generator(z, labels, normal((len(z), self.generator.noise_dim), z))
 
 
 class VariationalSynthesizer(LatentSynthesizer):
@@ -177,7 +178,7 @@ class VariationalSynthesizer(LatentSynthesizer):
     def _latent(self, x: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Return z (B, latent_dim), drawn from the posteriors of the rows, and their mu and logvar."""
         mu, logvar = self.encoder(x)
-        return reparameterize(mu, logvar, torch.randn_like(mu)), mu, logvar
+        return reparameterize(mu, logvar, normal_like(mu)), mu, logvar
 
 
 def exemplars(y: np.ndarray, most: int) -> np.ndarray:

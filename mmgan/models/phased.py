@@ -93,8 +93,8 @@ class PhasedModel(L.LightningModule):
         ]
 
     def on_train_epoch_start(self) -> None:
-        # One seed per epoch: a run that resumes at an epoch's beginning goes on exactly as if it had not stopped.
-        entropy = [self.seed, self.current_epoch, self.global_rank]
+        # One seed per epoch, of all processes that train together (mmgan.batch_noise): a run that resumes at an epoch's beginning goes on exactly as if it had not stopped.
+        entropy = [self.seed, self.current_epoch]
         torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
         self._sums.clear()
         self._counts.clear()

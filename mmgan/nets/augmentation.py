@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from mmgan.batch_noise import normal_like, uniform
 from mmgan.errors import MmganError
 
 
@@ -27,7 +28,7 @@ class CriticAugmentation(nn.Module):
         """Return each of the batches, {name: (B, *shape)}, rows of equal place with the same noise and stretch."""
         changed: tuple[dict[str, Tensor], ...] = tuple({} for _ in batches)
         for name, like in batches[0].items():
-            noise = self.noise * torch.randn_like(like)
+            noise = self.noise * normal_like(like)
             kept = self._kept(like)
             for batch, new in zip(batches, changed, strict=True):
                 new[name] = (batch[name] + noise) * kept
@@ -36,8 +37,8 @@ class CriticAugmentation(nn.Module):
     def _kept(self, x: Tensor) -> Tensor:
         """Return 0 in the erased stretches and 1 elsewhere, (B, 1, ..., length)."""
         n, length = len(x), x.shape[-1]
-        size = (torch.rand(n, 1, device=x.device) * self.erase * length).round()
-        start = torch.rand(n, 1, device=x.device) * (length - size)
+        size = (uniform((n, 1), x) * self.erase * length).round()
+        start = uniform((n, 1), x) * (length - size)
         place = torch.arange(length, device=x.device)
         kept = (place < start) | (place >= start + size)  # (B, length)
         return kept.view(n, *[1] * (x.dim() - 2), length).to(x.dtype)

@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from mmgan.batch_noise import uniform_like
+
 MAX_KNOTS = 256
 MAX_FIT_ROWS = 20_000
 MAX_FIT_VALUES = 2**26  # of images: a sort of them takes some 1.5 GB
@@ -158,7 +160,7 @@ class QuantileScaler(Scaler):
     def _spread_ties(self, columns: Tensor, left: Tensor, z: Tensor) -> Tensor:
         """Return z with the values that meet several equal knots, from knot `left` on, spread over those."""
         right = torch.searchsorted(self.values, columns, right=True)  # first knot > x
-        u = torch.rand_like(columns) if self.training else torch.full_like(columns, 0.5)
+        u = uniform_like(columns, dim=1) if self.training else torch.full_like(columns, 0.5)
         # From the first tied knot to the last: all that lies between them goes back to the tied value.
         spread = torch.special.ndtri((left + 0.5 + u * (right - left - 1)) / self.n_knots)
         return torch.where(right - left > 1, spread, z)
