@@ -271,3 +271,15 @@ def test_without_the_plug_ins_the_command_that_installs_them_is_told():
     assert sentence(ValueError(message)) == (
         'launcher=slurm needs a plug-in of Hydra: python -m pip install -c constraints.txt -e ".[cluster]".'
     )
+
+
+def test_why_the_file_is_no_journal(tmp_path):
+    """A journal whose writer was killed within a line cannot be gone on with; should that change, it is the quicker one."""
+    journal = optuna.storages.journal.JournalFileBackend
+    path = tmp_path / "journal.log"
+    study = optuna.create_study(storage=optuna.storages.JournalStorage(journal(str(path))), study_name="torn")
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(Exception):  # noqa: B017 - of a kind that nobody promises
+        again = optuna.load_study(storage=optuna.storages.JournalStorage(journal(str(path))), study_name="torn")
+        again.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
