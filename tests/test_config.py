@@ -6,12 +6,14 @@ import runpy
 import subprocess
 import sys
 
+import hydra
 import pytest
 from conftest import CONF, TINY_RUN, compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import get_method, instantiate
 from omegaconf import OmegaConf
 
+from mmgan.cli import register_options
 from mmgan.models.checkpoint import build_model
 from mmgan.run import plain
 from mmgan.schema import DataSchema
@@ -42,6 +44,24 @@ def test_every_choice_of_every_group_composes(group):
             cfg = compose("train", f"{group}={name}", small=False)
             assert not OmegaConf.missing_keys(cfg)
             assert group not in ("data", "model") or cfg[group].name == name
+
+
+@pytest.mark.parametrize("name", choices("launcher"))
+def test_every_launcher_composes_where_its_plug_in_is_there(name):
+    plugin = "submitit" if name in ("slurm", "submitit_local") else name
+    package = f"hydra_plugins.hydra_{plugin}_launcher"
+    if importlib.util.find_spec("hydra_plugins") is None or importlib.util.find_spec(package) is None:
+        pytest.skip("needs the extra cluster")
+    register_options()
+    for script in ("train", "tune"):
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            cfg = hydra.compose(script, [f"launcher={name}"], return_hydra_config=True)
+        assert cfg.hydra.launcher._target_.startswith(f"{package}.")
+
+
+@pytest.mark.parametrize("name", choices("pruner"))
+def test_every_pruner_becomes_an_object(name):
+    assert callable(instantiate(compose("tune", f"pruner={name}").pruner).prune)
 
 
 @pytest.mark.parametrize("name", [name for name in choices("data") if name != "default"])
