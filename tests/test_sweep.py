@@ -252,6 +252,29 @@ def test_a_silent_trial_of_another_machine_is_run_again(tiny, tmp_path, monkeypa
         assert study.trials()[1].params == params
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("of=kills kills=3 trials=4", ["| a worker | 1 |", "| all | 1 |", "| finished trials lost or changed | 0 |"]),
+        ("of=workers minutes=.1 turns=1 data=linear2d model=gan", ["| 2 |", "| ratio |"]),
+        ("of=plain trials=1 data=linear2d model=gan", ["| plain |", "| tune.py |"]),
+    ],
+)
+def test_the_benchmark_of_sweeps_runs(words, shown, tmp_path):
+    command = [
+        sys.executable,
+        str(ROOT / "benchmarks" / "sweep.py"),
+        *words.split(),
+        "overrides=data.steps_per_epoch=2",
+    ]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert all(text in done.stdout for text in shown), done.stdout
+
+
 # -- launchers ----------------------------------------------------------------------------------------------------------
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "ray"])
