@@ -18,7 +18,7 @@ REMEMBERED = 3600  # seconds of which the time left is told
 def shown(studies: Mapping[int, FoldStudy]) -> Iterator[None]:
     """Show how far the studies are while the block runs."""
     columns = (
-        TextColumn("{task.description}"), BarColumn(bar_width=12), MofNCompleteColumn(), TextColumn("{task.fields[note]}"),
+        TextColumn("{task.description}"), BarColumn(bar_width=8), MofNCompleteColumn(), TextColumn("{task.fields[note]}"),
         TextColumn("left"), TimeRemainingColumn(compact=True),
     )  # fmt: skip
     over = threading.Event()
@@ -53,6 +53,6 @@ def note(study: FoldStudy) -> str:
     """Return the best value so far, and how many trials were pruned, failed or are running."""
     states = [trial.state for trial in study.counted()]
     counts = {"pruned": TrialState.PRUNED, "failed": TrialState.FAIL, "running": TrialState.RUNNING}
-    told = [f"{name} {states.count(state)}" for name, state in counts.items()]
+    told = [f"{states.count(state)} {name}" for name, state in counts.items()]
     best = study.best()
-    return "  ".join([*([f"best {best.value:.3f} (trial {best.number})"] if best else []), *told])
+    return ", ".join([*([f"best {best.value:.3f} (#{best.number})"] if best else []), *told])
