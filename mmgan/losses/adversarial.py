@@ -14,9 +14,9 @@ Critic = Callable[[dict[str, Tensor]], Tensor]
 
 def mix(real: dict[str, Tensor], fake: dict[str, Tensor], epsilon: Tensor) -> dict[str, Tensor]:
     """Return epsilon * real + (1 - epsilon) * fake with one epsilon, (B,), per pair of samples, over all modalities."""
-    # Under autocast the generated rows are bfloat16 beside float32 real ones.
+    # Under autocast the generated rows, and numbers like a score, are bfloat16 beside float32 real rows.
     weights = {name: epsilon.view(-1, *[1] * (x.dim() - 1)) for name, x in real.items()}  # (B, 1, ...)
-    return {name: torch.lerp(fake[name].to(x.dtype), x, weights[name]) for name, x in real.items()}
+    return {name: torch.lerp(fake[name].to(x.dtype), x, weights[name].to(x.dtype)) for name, x in real.items()}
 
 
 def input_gradient_norm(critic: Critic, x: dict[str, Tensor]) -> Tensor:
