@@ -15,7 +15,7 @@ from mmgan.errors import MmganError
 # Keys that say where, how long and on how many threads a run works, not what it computes.
 FREE_KEYS = (
     "out_dir", "resume", "threads", "logger", "callbacks", "trainer.max_epochs", "model.epochs",
-    "n_trials", "max_epochs", "timeout", "workers", "storage", "study", "warm_start", "report",
+    "data.path", "data.source.path", "n_trials", "max_epochs", "timeout", "workers", "storage", "study", "warm_start", "report",
 )  # fmt: skip
 BOUND_KEYS = ("callbacks.score.",)  # of these, what does decide: how checkpoints are chosen
 
@@ -83,7 +83,10 @@ class RunFolder:
 
     def read_metrics(self) -> dict[str, Any]:
         """Return metrics.json, or nothing if the run has not finished."""
-        return json.loads(self.metrics.read_text()) if self.metrics.exists() else {}
+        try:
+            return json.loads(self.metrics.read_text())
+        except FileNotFoundError:
+            return {}
 
     def _replace(self, name: str, text: str) -> None:
         temporary = self.path / f"{name}.part"

@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from mmgan.data.dataset import Dataset
+from mmgan.data.folds import make_folds
 from mmgan.errors import MmganError
 from mmgan.report.page import write_report
 from mmgan.run import FitResult, Run, chosen_folds, fold_path, load_data, make_datamodule, makes_rows
@@ -36,6 +37,10 @@ def tune_folds(cfg: DictConfig) -> list[FitResult]:
     folds = chosen_folds(cfg, dataset)
     if cfg.warm_start:
         warm_params(cfg.warm_start, cfg.search.space)
+    if cfg.final or cfg.resume:
+        raise MmganError(
+            "final=true and resume=true are train.py's: a sweep goes on by itself, and its refit takes all rows."
+        )
     if cfg.trainer.get("strategy") is not None:
         raise MmganError("trainer: a trial trains on one device; leave trainer=ddp out, and give workers=.")
     for fold in folds:
@@ -50,10 +55,10 @@ def tune_folds(cfg: DictConfig) -> list[FitResult]:
     if cfg.report and not cfg.storage and not (home / "study.db").exists():
         raise MmganError(f"{home}: there is no sweep to report on; run it first, or give its out_dir=.")
     url = cfg.storage or f"sqlite:///{(home / 'study.db').absolute()}"
-    deadline = time.time() + cfg.timeout if cfg.timeout else np.inf
+    deadline = np.inf if cfg.timeout is None else time.time() + cfg.timeout
     sweep = Sweep(cfg, paths, url, deadline)
     if cfg.report:
-        _write(sweep.studies(dataset), home, url)
+        _write(sweep.studies(dataset, create=False), home, url)
         return []
     results = run_sweep(sweep, home, dataset)
     print_results(results, cfg)
@@ -81,7 +86,7 @@ def run_sweep(sweep: Sweep, home: Path, dataset: Dataset) -> dict[int, FitResult
                 study.requeue_all()
         with shown(studies), _leaving(studies):
             if sweep.cfg.workers == 1:
-                sweep.work(dataset=dataset)
+                sweep.work(studies)
             else:
                 run_workers(sweep, sweep.cfg.workers)
         _write(studies, home, sweep.url)
@@ -96,6 +101,7 @@ def _leaving(studies: Mapping[int, FoldStudy]) -> Iterator[None]:
     except BaseException:
         with contextlib.suppress(MmganError):
             for study in studies.values():
+                study.storage.leaving = True
                 study.requeue_lost()
         raise
 
@@ -107,10 +113,22 @@ def sweep_folder(cfg: DictConfig, paths: Mapping[int, Path]) -> Path:
 
 
 def _write(studies: Mapping[int, FoldStudy], home: Path, url: str) -> None:
-    """Write the summary of all folds, and trials.csv and Optuna's pictures of each."""
+    """Write trials.csv and Optuna's pictures of these folds, and the summary of all folds that the sweep's folder has."""
     for study in studies.values():
         write_study(study)
-    write_report(summary(studies, home, url), home, "summary")
+    write_report(summary(_with_neighbours(studies, home), home, url), home, "summary")
+
+
+def _with_neighbours(studies: Mapping[int, FoldStudy], home: Path) -> dict[int, FoldStudy]:
+    """Return the studies with those of other folds beside them, which other calls may have run, of the same configuration."""
+    first, found = next(iter(studies.values())), dict(studies)
+    for fold in make_folds(first.dataset, first.cfg.data.split, first.cfg.data.n_splits):
+        path = home / f"fold{fold.fold}"
+        if fold.fold not in found and path.exists():
+            with contextlib.suppress(MmganError):
+                options = first.cfg, first.dataset, fold.fold, path, first.storage
+                found[fold.fold] = FoldStudy(*options, create=False)
+    return dict(sorted(found.items()))
 
 
 def write_study(study: FoldStudy) -> None:

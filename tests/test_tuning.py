@@ -18,7 +18,7 @@ from mmgan.models.checkpoint import read_checkpoint
 from mmgan.run_folder import RunFolder
 from mmgan.sweep.space import check_space, suggest, with_params
 from mmgan.sweep.storage import Storage
-from mmgan.sweep.study import FoldStudy, queue_again
+from mmgan.sweep.study import FoldStudy
 from mmgan.sweep.work import Sweep
 from mmgan.tuning import run_sweep, tune_folds
 
@@ -50,7 +50,7 @@ def states(path):
 
 def study_of(data, path, fold=1, cfg=None):
     """Return the study that a sweep of one fold has in its folder."""
-    storage = Storage(f"sqlite:///{path / 'study.db'}", dead=queue_again)
+    storage = Storage(f"sqlite:///{path / 'study.db'}")
     return FoldStudy(cfg or config(data), pkl(str(data)), fold, path, storage)
 
 

@@ -1,11 +1,12 @@
 """The study of one fold: which trials begin, which count, and which are begun again."""
 
 import functools
+import gc
 import os
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,30 +28,46 @@ from mmgan.sweep.storage import Storage, StorageError
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 RETRY_OF = "retry_of"  # a trial's mark: it repeats the trial of that number, whose process was killed
-WORKER = "worker"  # who runs it, host:pid
+WORKER = "worker"  # who runs it: machine:pid:when the process began
+WITHDRAWN = "withdrawn"  # begun while a server restarted, and not counted
 ORIGIN = "origin"  # why it was queued: default or warm_start
 MOST_RETRIES = 3  # of a trial whose process is killed each time; it then counts as failed
 
 
+# What one choice of parameters may bring about: a loss that is not finite, no memory. The sweep goes on without it.
+TRIAL_FAILS = (MmganError, RuntimeError, ValueError, ArithmeticError, MemoryError)
+
+
 class TrialFailed(Exception):
-    """What one choice of parameters may bring about: a loss that is not finite, no memory. The sweep goes on without it."""
+    """A trial ended with one of TRIAL_FAILS."""
 
 
 class FoldStudy:
     """The Optuna study of one fold, which any number of processes may have open.
 
     `deadline` is the moment (seconds since 1970) after which no trial begins. Raises MmganError if the study there belongs to another
-    configuration.
+    configuration or, without `create`, if there is none.
     """
 
     def __init__(
-        self, cfg: DictConfig, dataset: Dataset, fold: int, path: Path, storage: Storage, deadline: float = np.inf
+        self,
+        cfg: DictConfig,
+        dataset: Dataset,
+        fold: int,
+        path: Path,
+        storage: Storage,
+        deadline: float = np.inf,
+        create: bool = True,
     ):
         self.cfg, self.dataset, self.fold, self.path = cfg, dataset, fold, path
         self.storage = storage
         self.deadline = deadline
         self.name = f"{cfg.study or run_name(cfg)}-fold{fold}"
-        self.worker = f"{socket.gethostname()}:{os.getpid()}"
+        self.worker = f"{_machine()}:{os.getpid()}:{_begun(os.getpid())}"
+        if not create and self.name not in optuna.get_all_study_names(storage):
+            raise MmganError(
+                f"{path}: there is no study {self.name} yet; begin the sweep, or give its out_dir= and study=."
+            )
         with storage.lock(self.name):
             self.study = optuna.create_study(
                 study_name=self.name,
@@ -63,6 +80,7 @@ class FoldStudy:
 
     def _begin(self) -> None:
         identity = Run(self.cfg, self.dataset, self.fold).params() | {"trial_epochs": trial_epochs(self.cfg)}
+        del identity["storage"]  # it may hold a password, and everybody with the database can read this
         known = self.study.user_attrs.get("config")
         if known and (differing := differing_keys(known, identity)):
             raise MmganError(
@@ -72,8 +90,11 @@ class FoldStudy:
         if not known:
             self.study.set_user_attr("config", identity)
         self._queue("default", default_params(self.cfg))
-        if self.cfg.warm_start:
-            self._queue(f"warm_start {self.cfg.warm_start}", warm_params(self.cfg.warm_start, self.cfg.search.space))
+        if self.cfg.warm_start and self.more():
+            self._queue(
+                f"warm_start {Path(self.cfg.warm_start).resolve()}",
+                warm_params(self.cfg.warm_start, self.cfg.search.space),
+            )
 
     def _queue(self, origin: str, params: Mapping[str, Any]) -> None:
         """Queue parameters, of which the sampler chooses those outside the search space, once for each origin."""
@@ -91,7 +112,7 @@ class FoldStudy:
         """Return the trials but those that were cut off and queued again."""
         trials = self.trials()
         cut_off = {trial.user_attrs.get(RETRY_OF) for trial in trials}
-        return [trial for trial in trials if trial.number not in cut_off]
+        return [t for t in trials if t.number not in cut_off and not t.user_attrs.get(WITHDRAWN)]
 
     def finished(self) -> list[FrozenTrial]:
         """Return the trials that are over: complete, pruned or failed."""
@@ -126,38 +147,78 @@ class FoldStudy:
     # -- what happens ---------------------------------------------------------------------------------------------
     def run_next(self) -> bool:
         """Begin a trial and run it to its end; return False if none may begin. Whatever cuts it off queues it again."""
-        with ExitStack() as alone:
-            alone.enter_context(self.storage.lock(self.name))
+        trial = self._claim()
+        if trial is None:
+            return False
+        try:
+            with self.storage.beating(trial):
+                self._finish(trial)
+        except UpdateFinishedTrialError:
+            pass  # given up by others, who had no sign of life from here, and run again
+        except BaseException as error:
+            self.storage.leaving = not isinstance(error, Exception)  # Ctrl-C
+            with suppress(StorageError), self.storage.lock(self.name):  # else the next call does it
+                self.requeue([self.trials()[trial.number]])
+            raise
+        gc.collect()  # a Trainer and its model refer to each other
+        return True
+
+    def _claim(self) -> optuna.Trial | None:
+        """Begin a trial, marked as ours, if one may begin: alone, so that no two processes begin the last one."""
+        with self.storage.lock(self.name) as still_alone:
             self.requeue(self._lost())
             if not self.more():
-                return False
+                return None
+            RunFolder(self.path / "trials").make()
             self.study.sampler = self._sampler(len(self.trials()))
-            begun: list[int] = []
+            trial = self.study.ask()
+            if self.storage.heartbeat_interval:
+                self.storage.record_heartbeat(
+                    trial._trial_id
+                )  # first: a marked trial without one would never be missed
+            trial.set_user_attr(WORKER, self.worker)
+            if still_alone():
+                return trial
+            self._withdraw(trial)
+        return self._claim()
 
-            def objective(trial: optuna.Trial) -> float:
-                trial.set_user_attr(WORKER, self.worker)
-                begun.append(trial.number)
-                alone.close()  # counted and marked: others may go on
-                return self._run(trial)
+    def _withdraw(self, trial: optuna.Trial) -> None:
+        """Take back a trial that others may have begun as well."""
+        frozen = self.trials()[trial.number]
+        if "fixed_params" in frozen.system_attrs:
+            self.requeue([frozen])
+        else:
+            trial.set_user_attr(WITHDRAWN, True)
+            self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
 
-            try:
-                self.study.optimize(objective, n_trials=1, catch=(TrialFailed,), gc_after_trial=True)
-            except UpdateFinishedTrialError:
-                pass  # given up by others, who had no sign of life from here, and run again
-            except (KeyboardInterrupt, SystemExit, OSError, StorageError):
-                with suppress(StorageError):  # then the next call does it
-                    if begun:
-                        with self.storage.lock(self.name):
-                            self.requeue([self.trials()[number] for number in begun])
-                raise
-        return True
+    def _finish(self, trial: optuna.Trial) -> None:
+        """Run a trial and tell the study what came of it."""
+        try:
+            outcome = {"values": self._run(trial)}  # NaN fails
+        except optuna.TrialPruned:
+            outcome = {"state": TrialState.PRUNED}
+        except TrialFailed:
+            outcome = {"state": TrialState.FAIL}
+        self.study.tell(trial, **outcome, skip_if_finished=True)
 
     def requeue(self, trials: Sequence[FrozenTrial]) -> None:
         """Queue the parameters of trials that were cut off again; call it under the study's lock."""
         for trial in trials:
-            queue_again(self.study, trial)  # first: killed between the two, it would be lost
-            if trial.state == TrialState.RUNNING:
-                self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+            now = self.trials()[trial.number]
+            if now.state == TrialState.RUNNING:  # not one that ended meanwhile
+                self._queue_again(now)  # first: killed between the two, it would be lost
+                self.study.tell(now.number, state=TrialState.FAIL, skip_if_finished=True)
+
+    def _queue_again(self, trial: FrozenTrial) -> None:
+        """Queue the parameters of a trial that was cut off, unless they are, or it was cut off too often."""
+        known = self.trials()
+        retries, first = 0, trial
+        while (earlier := first.user_attrs.get(RETRY_OF)) is not None:
+            retries, first = retries + 1, known[earlier]
+        if retries < MOST_RETRIES and not any(other.user_attrs.get(RETRY_OF) == trial.number for other in known):
+            # Those that were asked for, too: it may have been cut off before it suggested them.
+            params = trial.system_attrs.get("fixed_params", {}) | trial.params
+            self.study.enqueue_trial(params, user_attrs={RETRY_OF: trial.number})
 
     def requeue_all(self) -> None:
         """Queue every running trial again: for who knows that nobody is running one."""
@@ -171,9 +232,8 @@ class FoldStudy:
 
     def _lost(self) -> list[FrozenTrial]:
         """Return running trials without a worker: unmarked ones, since we hold the lock under which they are marked, and those of dead processes."""
-        if self.storage.heartbeat_interval:
-            optuna.storages.fail_stale_trials(self.study)
-        return [trial for trial in self.running() if not _alive(trial.user_attrs.get(WORKER))]
+        silent = self.storage.silent(self.study)
+        return [t for t in self.running() if t.number in silent or not _alive(t.user_attrs.get(WORKER))]
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
         # One seed per fold and trial: a fixed one would repeat the first trials in every process and on every resume.
@@ -190,21 +250,11 @@ class FoldStudy:
         pruning = functools.partial(PyTorchLightningPruningCallback, trial)
         try:
             return Run(chosen, self.dataset, self.fold).train_trial(folder, trial_epochs(self.cfg), pruning)
-        except StorageError:
+        except (StorageError, UpdateFinishedTrialError, optuna.TrialPruned):
             raise
-        except (MmganError, RuntimeError) as error:
+        except TRIAL_FAILS as error:
             trial.set_user_attr("error", str(error).split("\n")[0])
             raise TrialFailed from error
-
-
-def queue_again(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Queue the parameters of a trial that was cut off, unless they are, or it was cut off too often."""
-    known = study.get_trials(deepcopy=False)
-    retries, first = 0, trial
-    while (earlier := first.user_attrs.get(RETRY_OF)) is not None:
-        retries, first = retries + 1, known[earlier]
-    if retries < MOST_RETRIES and not any(other.user_attrs.get(RETRY_OF) == trial.number for other in known):
-        study.enqueue_trial(trial.params, user_attrs={RETRY_OF: trial.number})
 
 
 def trial_epochs(cfg: DictConfig) -> int:
@@ -228,16 +278,35 @@ def warm_params(path: str, space: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _alive(worker: str | None) -> bool:
-    """Say whether a worker may be alive: of another machine, the heartbeat decides."""
+    """Say whether a worker may be alive: of another machine, the signs of life decide."""
     if worker is None:
         return False
-    host, _, pid = worker.rpartition(":")
-    if host != socket.gethostname():
+    machine, pid, begun = worker.rsplit(":", 2)
+    if machine != _machine():
         return True
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
-    return True
+        pass
+    return _begun(int(pid)) == begun  # else another process has its number now
+
+
+@functools.cache
+def _machine() -> str:
+    """Return a name for what shares process numbers: a host since it was started, or a container on it."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
+        space = os.stat("/proc/self/ns/pid").st_ino
+    except OSError:  # not Linux
+        return socket.gethostname()
+    return f"{socket.gethostname()}/{boot}/{space}"
+
+
+def _begun(pid: int) -> str:
+    """Return when a process began, in ticks since the machine did; nothing where that is not told."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""

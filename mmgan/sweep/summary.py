@@ -84,7 +84,7 @@ def _scores(study: FoldStudy) -> dict[str, Any]:
     states = [trial.state for trial in study.counted()]
     best, default = study.best(), study.default()
     known = RunFolder(study.path).read_metrics()
-    refit = known.get("scores", {}).get("score") if best and known.get("trial") == best.number else None
+    refit = known.get("scores", {}).get("score") if best and known.get("best", {}).get("trial") == best.number else None
     return {
         "complete": states.count(TrialState.COMPLETE),
         "pruned": states.count(TrialState.PRUNED),

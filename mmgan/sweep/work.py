@@ -2,9 +2,10 @@
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import optuna
 from omegaconf import DictConfig, open_dict
@@ -12,11 +13,11 @@ from optuna.trial import FrozenTrial
 
 from mmgan.data.dataset import Dataset
 from mmgan.errors import MmganError
-from mmgan.run import FitResult, Run, fit, load_data
+from mmgan.run import FitResult, Run, fit
 from mmgan.run_folder import LockedError, RunFolder
 from mmgan.sweep.space import with_params
-from mmgan.sweep.storage import Storage
-from mmgan.sweep.study import FoldStudy, queue_again
+from mmgan.sweep.storage import Storage, StorageError
+from mmgan.sweep.study import FoldStudy
 
 PAUSE = 1.0  # seconds until it is looked again whether others have left something to do
 # Options of tune.py that say how a sweep goes on; a refit is a training like that of train.py.
@@ -34,49 +35,69 @@ class Sweep:
     url: str
     deadline: float
 
-    def studies(self, dataset: Dataset) -> dict[int, FoldStudy]:
-        """Open, or create, the study of every fold."""
+    def studies(self, dataset: Dataset, *, create: bool = True, patient: bool = False) -> dict[int, FoldStudy]:
+        """Open the study of every fold, or create it; with `patient`, wait for a database that is away."""
         # Optuna tells of every trial, and of interfaces that it calls experimental.
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        storage = Storage(self.url, dead=queue_again)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        storage = Storage(self.url, patient=patient)
         return {
-            fold: FoldStudy(self.cfg, dataset, fold, path, storage, self.deadline) for fold, path in self.paths.items()
+            fold: FoldStudy(self.cfg, dataset, fold, path, storage, self.deadline, create)
+            for fold, path in self.paths.items()
         }
 
-    def work(self, place: int = 0, dataset: Dataset | None = None) -> None:
-        """Run trials and refits until nothing is left to do; the process at `place` begins with another fold than its neighbours."""
-        dataset = dataset or load_data(self.cfg)
-        studies = self.studies(dataset)
+    def work(
+        self, studies: Mapping[int, FoldStudy], place: int = 0, progress: Callable[[], None] = lambda: None
+    ) -> None:
+        """Run trials and refits until nothing is left to do; the process at `place` begins with another fold than its neighbours.
+
+        Raises the MmganError of a refit that failed, once all else is done.
+        """
         folds = list(studies)
         folds = folds[place % len(folds) :] + folds[: place % len(folds)]
+        failed: list[MmganError] = []
         while folds:
             for fold in folds:
                 study = studies[fold]
                 if study.run_next():
+                    progress()
                     break  # and look at the first fold again
-                if not study.running() and (study.best() is None or self.refitted(study) or self._refit(study)):
-                    folds.remove(fold)
-                    break
+                if study.running():
+                    continue
+                try:
+                    if study.best() is not None and not self.refitted(study) and not self._refit(study):
+                        continue
+                except StorageError:
+                    raise
+                except MmganError as error:
+                    failed.append(error)
+                progress()
+                folds.remove(fold)
+                break
             else:
                 time.sleep(PAUSE)  # the rest is with others, one of which may die
+        if failed:
+            raise failed[0]
 
     def refitted(self, study: FoldStudy) -> bool:
         """Say whether the best parameters have been trained at full length."""
         best, folder = study.best(), RunFolder(study.path)
-        return best is not None and self._known(folder, best)
-
-    def _known(self, folder: RunFolder, best: FrozenTrial) -> bool:
+        if best is None or not folder.best.exists():
+            return False
         known = folder.read_metrics()
-        length = int(self.cfg.trainer.max_epochs)
-        return known.get("trial") == best.number and known.get("max_epochs") == length and folder.best.exists()
+        return known.get("max_epochs") == int(self.cfg.trainer.max_epochs) and known.get("best") == _named(study, best)
 
     def result(self, study: FoldStudy) -> FitResult:
-        """Return what the refit left; raises MmganError if no trial was completed."""
+        """Return what the refit left; raises MmganError if no trial was completed, or another process is at it."""
         if study.best() is None:
             trials = study.trials()
             raise MmganError(
                 f"{study.path}: no trial was completed ({len(trials)} failed or were pruned); see trials.csv."
+            )
+        if not self.refitted(study):
+            raise MmganError(
+                f"{study.path}: a better trial ended meanwhile, and is trained by another process; give the same command again"
+                " to see its result."
             )
         known = RunFolder(study.path).read_metrics()
         return FitResult(study.path, known["epochs"], known["inner_score"], known)
@@ -86,9 +107,8 @@ class Sweep:
         folder, best = RunFolder(study.path), study.best()
         try:
             with folder.locked("refit.lock"):
-                if self._known(folder, best):
-                    return True
-                self._fit(study, folder, best)
+                if not self.refitted(study):
+                    self._fit(study, folder, best)
         except LockedError:
             return False
         return True
@@ -104,4 +124,9 @@ class Sweep:
             folder.set_aside()  # the refit of an earlier best trial, or of another length
         folder.write_yaml("best_params.yaml", best.params)
         fit(chosen, study.dataset, study.fold, folder.path, best_params=best.params)
-        folder.write_json("metrics.json", folder.read_metrics() | {"trial": best.number, "trial_score": best.value})
+        folder.write_json("metrics.json", folder.read_metrics() | {"best": _named(study, best)})
+
+
+def _named(study: FoldStudy, best: FrozenTrial) -> dict[str, Any]:
+    """Return the best trial as metrics.json names it."""
+    return {"study": study.name, "trial": best.number, "trial_score": best.value, "params": best.params}
