@@ -203,12 +203,13 @@ def test_an_interrupted_trial_is_queued_again(tiny, tmp_path, monkeypatch):
 # -- reports ------------------------------------------------------------------------------------------------------------
 @pytest.mark.slow
 def test_a_running_sweep_can_be_reported_on(tiny, tmp_path):
-    words = [f"out_dir={tmp_path}", "fold=all", "data.n_splits=2", "n_trials=2"]
+    words = [f"out_dir={tmp_path}", "fold=all", "n_trials=2"]
     with pytest.raises(MmganError, match="no sweep to report on"):
         tune_folds(config(tiny, *words, "report=true"))
     cfg = config(tiny, *words)
-    for fold in (1, 2):
-        study = FoldStudy(cfg, pkl(str(tiny)), fold, tmp_path / f"fold{fold}", storage_in(tmp_path))
+    storage = storage_in(tmp_path)
+    studies = [FoldStudy(cfg, pkl(str(tiny)), fold, tmp_path / f"fold{fold}", storage) for fold in range(1, 6)]
+    for study in studies[:2]:
         study.run_next()
     begin(study)
     tune_folds(config(tiny, *words, "report=true"))
