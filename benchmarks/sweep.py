@@ -218,7 +218,7 @@ def running(words: list[str]) -> Iterator[subprocess.Popen]:
 
 # -- killed -------------------------------------------------------------------------------------------------------------
 def of_kills(options: Options, folder: Path) -> str:
-    """Kill a sweep again and again, let it end, and return what was lost as Markdown; ends with a sentence if anything was."""
+    """Kill a sweep, let it end, and look at what is there, again and again; ends with a sentence if anything is amiss."""
     words = f"{SMALL} fold=all seed={options.seed} {options.overrides}"
     place, chance, trials = folder / "sweep", random.Random(options.seed), 0
     known: dict[tuple[str, int], float] = {}
@@ -227,29 +227,39 @@ def of_kills(options: Options, folder: Path) -> str:
         trials += options.trials  # more than there are, so that there is something to kill
         victim = list(struck)[sum(struck.values()) % len(struck)]
         with running(command(place, f"{words} n_trials={trials}", workers=options.workers)) as sweep:
-            time.sleep(chance.uniform(4, 30))
-            if sweep.poll() is None:
-                struck[victim] += 1
-                strike(sweep.pid, victim)
-                time.sleep(chance.uniform(0, 8) if victim == "a worker" else 1)
-        if lost := compared(known, place):
+            time.sleep(chance.uniform(4, 20))
+            struck[victim] += strike(sweep.pid, victim)
+            if victim == "a worker" and sweep.wait() != 0:
+                sys.exit("error: the sweep did not go on without a worker.")
+        lost = compared(known, place)
+        swept(place, f"{words} n_trials={trials}", workers=options.workers)
+        if lost := lost or compared(known, place) or unfinished(place, trials):
             sys.exit(f"error: after killing {victim}: {lost}")
-    swept(place, f"{words} n_trials={trials}", workers=options.workers)
-    if lost := compared(known, place) or unfinished(place, trials):
-        sys.exit(f"error: at the end: {lost}")
     rows = [["struck", "times"], *([victim, str(times)] for victim, times in struck.items())]
     rows += [["trials finished", str(len(known))], ["finished trials lost or changed", "0"], ["left open", "0"]]
     return markdown(rows)
 
 
-def strike(parent: int, victim: str) -> None:
-    """Kill the parent, one of its workers, or all of them."""
+def strike(parent: int, victim: str) -> bool:
+    """Kill the parent, one of its workers, or all of them; return False if there was none. Without a parent the workers have to end."""
     children = subprocess.run(["pgrep", "-P", str(parent), "-f", "spawn_main"], capture_output=True, text=True)
     workers = [int(pid) for pid in children.stdout.split()]
-    chosen = {"a worker": workers[:1], "the parent": [parent], "all": [parent, *workers]}[victim]
-    for pid in chosen:
+    for pid in {"a worker": workers[:1], "the parent": [parent], "all": [parent, *workers]}[victim] if workers else []:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+    if workers and victim == "the parent":
+        time.sleep(5)
+        if left := [pid for pid in workers if lives(pid)]:
+            sys.exit(f"error: workers {left} outlive the parent.")
+    return bool(workers)
+
+
+def lives(pid: int) -> bool:
+    """Say whether a process runs; one that has ended may still be listed."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def compared(known: dict[tuple[str, int], float], folder: Path) -> str:

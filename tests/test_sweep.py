@@ -1,5 +1,6 @@
 """What a sweep's processes share and survive: the storage, the budget, dead workers, and the first trials."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import yaml
 from conftest import CONF, quick_judge
 from optuna.trial import TrialState
 from postgres import running_server
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from test_tuning import begin, config, study_of
 
 from mmgan.data.sources.pkl import pkl
@@ -229,12 +230,13 @@ def start(*words, log):
 @pytest.mark.slow
 def test_workers_share_one_study_and_a_killed_one_is_replaced(tmp_path):
     sweep = start("workers=2", "n_trials=12", f"out_dir={tmp_path / 'sweep'}", log=tmp_path / "log")
-    study = wait_for_trials(f"sqlite:///{tmp_path / 'sweep' / 'study.db'}", 3)
-    workers = {t.user_attrs[WORKER] for t in study.trials if WORKER in t.user_attrs}
+    url = f"sqlite:///{tmp_path / 'sweep' / 'study.db'}"
+    workers = {t.user_attrs[WORKER] for t in wait_for_trials(url, 3) if WORKER in t.user_attrs}
     os.kill(pid_of(next(iter(workers))), signal.SIGKILL)
     assert sweep.wait() == 0, (tmp_path / "log").read_text()
-    check_whole(study, 12)
-    assert len({t.user_attrs[WORKER] for t in study.trials if WORKER in t.user_attrs}) == 3
+    trials = trials_at(url)
+    check_whole(trials, 12)
+    assert len({t.user_attrs[WORKER] for t in trials if WORKER in t.user_attrs}) == 3
     assert (tmp_path / "sweep" / "best.ckpt").exists()
 
 
@@ -243,14 +245,14 @@ def test_processes_on_one_database_share_its_budget_through_a_kill_and_a_restart
     with running_server() as server:
         words = ["n_trials=40", f"storage={server.url}", "study=shared"]
         sweeps = [start(*words, f"out_dir={tmp_path / f'machine{k}'}", log=tmp_path / f"log{k}") for k in range(4)]
-        study = wait_for_trials(server.url, 4, "shared-fold1")
-        killed = struck(study, {sweep.pid for sweep in sweeps})
+        wait_for_trials(server.url, 4, "shared-fold1")
+        killed = struck(lambda: trials_at(server.url, "shared-fold1"), {sweep.pid for sweep in sweeps})
         server.restart(away=5)
         ended = {sweep.pid: sweep.wait() for sweep in sweeps}
         assert ended.pop(killed) == -signal.SIGKILL and set(ended.values()) == {0}, (tmp_path / "log1").read_text()
-        study = wait_for_trials(server.url, 40, "shared-fold1")
-        check_whole(study, 40)
-        assert any(t.user_attrs.get(RETRY_OF) is not None for t in study.trials)
+        trials = trials_at(server.url, "shared-fold1")
+        check_whole(trials, 40)
+        assert any(t.user_attrs.get(RETRY_OF) is not None for t in trials)
         assert sum((tmp_path / f"machine{k}" / "best.ckpt").exists() for k in range(4)) == 3
 
 
@@ -258,43 +260,53 @@ def pid_of(worker):
     return int(worker.rsplit(":", 2)[1])
 
 
-def struck(study, pids):
+def trials_at(url, name="linear2d-gan-fold1"):
+    """Return the trials of a study as Optuna by itself reads them."""
+    storage = optuna.storages.RDBStorage(url)
+    try:
+        return optuna.load_study(study_name=name, storage=storage).trials
+    finally:
+        closed(storage)
+
+
+def closed(storage):
+    storage.remove_session()
+    storage.engine.dispose()
+
+
+def wait_for_trials(url, count, name="linear2d-gan-fold1"):
+    """Return the trials of a study once so many have ended."""
+    until = time.monotonic() + 240
+    while time.monotonic() < until:
+        time.sleep(1)
+        with contextlib.suppress(KeyError, SQLAlchemyError, RuntimeError):  # not yet there, or not yet whole
+            trials = trials_at(url, name)
+            if len([t for t in trials if t.state.is_finished()]) >= count:
+                return trials
+    raise AssertionError("no trials")
+
+
+def struck(trials, pids):
     """Kill one of these processes while it runs a trial, and return which."""
     for _ in range(600):
         time.sleep(0.1)
-        running = [t for t in study.trials if t.state == TrialState.RUNNING and WORKER in t.user_attrs]
-        for trial in running:
-            if (pid := pid_of(trial.user_attrs[WORKER])) in pids:
-                os.kill(pid, signal.SIGKILL)
+        for trial in trials():
+            mark = trial.user_attrs.get(WORKER)
+            if trial.state == TrialState.RUNNING and mark and pid_of(mark) in pids:
+                os.kill(pid_of(mark), signal.SIGKILL)
                 time.sleep(0.5)
-                if study.trials[trial.number].state == TrialState.RUNNING:
-                    return pid
+                if trials()[trial.number].state == TrialState.RUNNING:
+                    return pid_of(mark)
                 raise AssertionError("the trial ended just before")
     raise AssertionError("no trial runs")
 
 
-def wait_for_trials(url, count, name="linear2d-gan-fold1"):
-    """Return the study of that name once it has so many finished trials."""
-    until = time.monotonic() + 240
-    while time.monotonic() < until:
-        time.sleep(1)
-        try:
-            study = optuna.load_study(study_name=name, storage=url)
-        except Exception:  # not yet there, or not yet whole
-            continue
-        if len([t for t in study.trials if t.state.is_finished()]) >= count:
-            return study
-    raise AssertionError("no trials")
-
-
-def check_whole(study, n_trials):
+def check_whole(trials, n_trials):
     """Assert that so many trials count, that none is open, and that no two of the first, random ones are the same."""
-    cut_off = {trial.user_attrs.get(RETRY_OF) for trial in study.trials}
-    counted = [trial for trial in study.trials if trial.number not in cut_off]
-    assert len(counted) == n_trials and all(trial.state.is_finished() for trial in study.trials)
-    assert all(
-        study.trials[number].state == TrialState.FAIL for number in cut_off - {None}
-    )  # nothing finished is repeated
+    cut_off = {trial.user_attrs.get(RETRY_OF) for trial in trials}
+    counted = [trial for trial in trials if trial.number not in cut_off]
+    assert len(counted) == n_trials and all(trial.state.is_finished() for trial in trials)
+    assert all(trials[number].state == TrialState.FAIL for number in cut_off - {None})  # nothing finished is repeated
     first = [str(trial.params) for trial in counted[:10]]
     assert len(set(first)) == len(first)
 
@@ -314,6 +326,7 @@ def test_a_silent_trial_of_another_machine_is_run_again(tiny, tmp_path, monkeypa
         assert study.run_next()
         assert [t.state for t in study.trials()] == [TrialState.FAIL, TrialState.COMPLETE]
         assert study.trials()[1].params == params
+        closed(study.storage)
 
 
 @pytest.mark.slow

@@ -44,25 +44,28 @@ class Storage(RDBStorage):
         self._shown = str(self.file) if self.file else f"storage={shown_url(url)}"
         self._calls = threading.local()
         self._away_until = 0.0
-        shared: dict[str, Any] = {"heartbeat_interval": HEARTBEAT, "grace_period": SILENT}
         options: dict[str, Any] = {
             "pool_pre_ping": True,
             "connect_args": {"connect_timeout": 10, "keepalives_idle": 30, "options": KEEPALIVE},
         }
         if self.file:  # who shares a machine can be asked whether he lives
-            shared, options = {}, {"connect_args": {"timeout": PATIENCE}}
+            options = {"connect_args": {"timeout": PATIENCE}}
             _check_writable(self.file)
         template = url.replace("{", "{{").replace("}", "}}")  # Optuna formats it
         until = time.monotonic() + (PATIENCE if patient else 0)
         while True:
             try:
                 with self._creating(url, options):
-                    super().__init__(template, engine_kwargs=options, **shared)
-                return
+                    super().__init__(template, engine_kwargs=options)
+                break
             except (SQLAlchemyError, StorageInternalError, RuntimeError) as error:
                 if not _is_away(error) or time.monotonic() > until:
                     raise StorageError(f"{self._shown}: cannot be opened ({_reason(error)}).") from error
                 time.sleep(PAUSE)
+        self.heartbeat_interval, self.grace_period = HEARTBEAT, SILENT
+
+    def get_heartbeat_interval(self) -> None:
+        """Tell Optuna's own loops to give no signs of life: `beating` does."""
 
     @contextmanager
     def lock(self, name: str) -> Iterator[Callable[[], bool]]:
@@ -165,7 +168,8 @@ def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
     return tried
 
 
-for _name, _method in {**vars(RDBStorage), "_locked": Storage._locked}.items():
+_OPTUNAS = {name: method for name, method in vars(RDBStorage).items() if name not in vars(Storage)}
+for _name, _method in {**_OPTUNAS, "_locked": Storage._locked}.items():
     if callable(_method) and not _name.startswith("__") and not isinstance(_method, staticmethod | classmethod):
         setattr(Storage, _name, _patient(_method))
 

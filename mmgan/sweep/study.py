@@ -172,10 +172,8 @@ class FoldStudy:
             RunFolder(self.path / "trials").make()
             self.study.sampler = self._sampler(len(self.trials()))
             trial = self.study.ask()
-            if self.storage.heartbeat_interval:
-                self.storage.record_heartbeat(
-                    trial._trial_id
-                )  # first: a marked trial without one would never be missed
+            if not self.storage.file:  # first: a marked trial without a sign of life would never be missed
+                self.storage.record_heartbeat(trial._trial_id)
             trial.set_user_attr(WORKER, self.worker)
             if still_alone():
                 return trial
