@@ -81,9 +81,13 @@ def trials_of(folder: Path) -> dict[str, list[Any]]:
     """Return the trials of all studies of a sweep's folder, {name: trials}."""
     import optuna
 
+    from mmgan.sweep.storage import Storage
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    url = f"sqlite:///{folder / 'study.db'}"
-    return {name: optuna.load_study(study_name=name, storage=url).trials for name in optuna.get_all_study_names(url)}
+    store = Storage(f"sqlite:///{folder / 'study.db'}")  # which may be in the making
+    return {
+        name: optuna.load_study(study_name=name, storage=store).trials for name in optuna.get_all_study_names(store)
+    }
 
 
 # -- two workers against one --------------------------------------------------------------------------------------------
@@ -227,7 +231,9 @@ def of_kills(options: Options, folder: Path) -> str:
         trials += options.trials  # more than there are, so that there is something to kill
         victim = list(struck)[sum(struck.values()) % len(struck)]
         with running(command(place, f"{words} n_trials={trials}", workers=options.workers)) as sweep:
-            time.sleep(chance.uniform(4, 20))
+            while sweep.poll() is None and not running_trials(place):
+                time.sleep(0.2)
+            time.sleep(chance.uniform(0, 10))
             struck[victim] += strike(sweep.pid, victim)
             if victim == "a worker" and sweep.wait() != 0:
                 sys.exit("error: the sweep did not go on without a worker.")
@@ -238,6 +244,14 @@ def of_kills(options: Options, folder: Path) -> str:
     rows = [["struck", "times"], *([victim, str(times)] for victim, times in struck.items())]
     rows += [["trials finished", str(len(known))], ["finished trials lost or changed", "0"], ["left open", "0"]]
     return markdown(rows)
+
+
+def running_trials(folder: Path) -> bool:
+    """Say whether a trial runs."""
+    from optuna.trial import TrialState
+
+    known = trials_of(folder).values() if (folder / "study.db").exists() else ()
+    return any(trial.state == TrialState.RUNNING for trials in known for trial in trials)
 
 
 def strike(parent: int, victim: str) -> bool:
@@ -289,6 +303,8 @@ def unfinished(folder: Path, trials: int) -> str:
     for number, (name, all_trials) in enumerate(sorted(trials_of(folder).items()), start=1):
         cut_off = {trial.user_attrs.get(RETRY_OF) for trial in all_trials}
         counted = [trial for trial in all_trials if trial.number not in cut_off]
+        if twice := [t.number for t in all_trials if t.number in cut_off and t.state != TrialState.FAIL]:
+            return f"{name}: trials {twice} had ended, and were run again"
         if open_trials := [t.number for t in all_trials if t.state in (TrialState.RUNNING, TrialState.WAITING)]:
             return f"{name}: trials {open_trials} are still open"
         if len(counted) != trials:

@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import quality
 from cells import Cell, Line, OptionsOfOneGenerator, completed, finished, markdown, read_options, stamped
+from optuna.trial import TrialState
 from sweep import swept, trials_of
 
 from mmgan.evaluation.table import REAL
+from mmgan.sweep.study import RETRY_OF
 
 COLUMNS = ("tstr", "coverage", "c2st", "novelty10", "novelty50", "novelty90", "close")
 
@@ -43,8 +45,13 @@ class Row(Cell):
     def scores(self, options: Options) -> Line:
         """Return the scores on the inner split, after the epochs of a trial, of the default, which is the first, and of the best."""
         (trials,) = trials_of(self.sweep(options)).values()
-        complete = [trial.value for trial in trials if trial.value is not None and trial.state.name == "COMPLETE"]
-        return {"default_score": round(trials[0].value, 4), "best_score": round(max(complete), 4)}
+        default = trials[0]
+        while again := [
+            trial for trial in trials if trial.user_attrs.get(RETRY_OF) == default.number
+        ]:  # it was cut off
+            default = again[0]
+        best = max(trial.value for trial in trials if trial.state == TrialState.COMPLETE)
+        return {"default_score": round(default.value, 4), "best_score": round(best, 4)}
 
 
 class Work(quality.Work):
@@ -65,7 +72,9 @@ def main() -> None:
     options = read_options(Options, sys.argv[1:])
     folds = [int(fold) for fold in options.folds.split(",")]
     kinds = ((REAL, False), (options.model, False), (options.model, True))
-    rows = [Row(options.data, options.draw, "full", name, k, options.seed, tuned) for name, tuned in kinds for k in folds]
+    rows = [
+        Row(options.data, options.draw, "full", name, k, options.seed, tuned) for name, tuned in kinds for k in folds
+    ]
     wanted = stamped(rows, lambda row: settings(row, options))
     out, work = Path(options.out), partial(measured, options=options)
     known = finished(out, wanted)

@@ -57,9 +57,13 @@ class RunFolder:
         with open(self.path / name, "w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+            except BlockingIOError as error:
                 raise LockedError(
                     f"{self.path}: another run works in this folder; wait for it, or give another out_dir=."
+                ) from error
+            except OSError as error:
+                raise MmganError(
+                    f"{self.path}: its file system locks no files ({error.strerror}); give an out_dir= on another one."
                 ) from error
             yield
 

@@ -98,11 +98,11 @@ def _leaving(studies: Mapping[int, FoldStudy]) -> Iterator[None]:
     """Queue again, on the way out, what processes of this machine that are gone were running."""
     try:
         yield
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(MmganError):
             for study in studies.values():
                 study.storage.leaving = True
-                study.requeue_lost()
+                study.requeue_lost(killed=isinstance(error, Exception))
         raise
 
 

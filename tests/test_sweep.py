@@ -21,7 +21,7 @@ from mmgan.data.sources.pkl import pkl
 from mmgan.errors import MmganError
 from mmgan.sweep import storage
 from mmgan.sweep.storage import Storage, shown_url
-from mmgan.sweep.study import RETRY_OF, WORKER, FoldStudy
+from mmgan.sweep.study import MOST_RETRIES, RETRY_OF, WORKER, FoldStudy
 from mmgan.tuning import tune_folds
 
 ROOT = CONF.parent
@@ -77,7 +77,7 @@ def test_a_study_that_can_no_longer_be_written_ends_the_sweep_and_fails_no_trial
             "set_trial_intermediate_value",
             "set_trial_state_values",
             "set_trial_user_attr",
-            "create_new_trial",
+            "_create_new_trial",
         ):
             monkeypatch.setattr(Storage, name, storage._patient(full))
 
@@ -193,12 +193,78 @@ def test_a_trial_that_others_gave_up_ends_quietly(tiny, tmp_path, monkeypatch):
     assert [trial.state for trial in study.trials()] == [TrialState.FAIL, TrialState.WAITING]
 
 
-def test_an_interrupted_trial_is_queued_again(tiny, tmp_path, monkeypatch):
+def test_an_interrupted_trial_is_queued_again_however_often(tiny, tmp_path, monkeypatch):
     study = study_of(tiny, tmp_path)
     monkeypatch.setattr(FoldStudy, "_run", lambda self, trial: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        study.run_next()
-    assert [trial.state for trial in study.trials()] == [TrialState.FAIL, TrialState.WAITING] and not study.finished()
+    for _ in range(MOST_RETRIES + 2):
+        with pytest.raises(KeyboardInterrupt):
+            study.run_next()
+    states = [trial.state for trial in study.trials()]
+    assert states == [TrialState.FAIL] * (MOST_RETRIES + 2) + [TrialState.WAITING] and not study.finished()
+
+
+def test_a_trial_that_kills_its_process_each_time_counts_as_failed(tiny, tmp_path):
+    study = study_of(tiny, tmp_path)
+    for _ in range(MOST_RETRIES + 1):
+        begin(study)
+        study.requeue_all()
+    assert not [t for t in study.trials() if t.state == TrialState.WAITING] and len(study.finished()) == 1
+
+
+def test_a_trial_that_ends_while_it_is_given_up_counts_and_so_does_its_repetition(tiny, tmp_path):
+    study = study_of(tiny, tmp_path)
+    trial = study.study.ask()
+    study._queue_again(study.trials()[0], killed=True)
+    study.study.tell(trial, 0.5)
+    study.requeue_all()
+    assert [t.state for t in study.finished()] == [TrialState.COMPLETE]
+    assert study.run_next() and len(study.finished()) == 2
+
+
+def test_a_trial_that_others_gave_up_before_it_was_marked_is_left_to_them(tiny, tmp_path, monkeypatch):
+    study, claimed = study_of(tiny, tmp_path), []
+    lock = Storage.lock
+
+    @contextlib.contextmanager
+    def lost(self, name):
+        with lock(self, name):
+            claimed.append(name)
+            yield lambda: len(claimed) > 1  # at first: no, a restart took it away
+
+    monkeypatch.setattr(Storage, "lock", lost)
+    assert study.run_next()
+    first, again = study.trials()
+    assert first.state == TrialState.FAIL and again.user_attrs[RETRY_OF] == 0 and again.state == TrialState.COMPLETE
+
+
+def test_past_its_deadline_a_process_waits_for_its_own_machine_alone(tiny, tmp_path):
+    study = study_of(tiny, tmp_path)
+    begin(study)
+    trial = study.trials()[0]._trial_id
+    study.study._storage.set_trial_user_attr(trial, WORKER, "elsewhere:1:1")
+    assert study.waits()
+    study.deadline = 0.0
+    assert not study.waits()
+    study.study._storage.set_trial_user_attr(trial, WORKER, study.worker)
+    assert study.waits()
+
+
+def test_who_only_looks_queues_nothing(tiny, tmp_path):
+    study_of(tiny, tmp_path)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "best_params.yaml").write_text("model.latent_dim: 3\n")
+    cfg = config(tiny, f"warm_start={tmp_path / 'other'}")
+    looking = FoldStudy(cfg, pkl(str(tiny)), 1, tmp_path, storage_in(tmp_path), create=False)
+    assert len(looking.trials()) == 1
+
+
+def test_a_trial_that_would_be_pruned_at_its_end_is_complete(tiny, tmp_path, monkeypatch):
+    study = study_of(tiny, tmp_path)
+    monkeypatch.setattr(optuna.Trial, "should_prune", lambda self: True)
+    study.run_next()
+    assert [(t.state, t.value) for t in study.trials()] == [
+        (TrialState.COMPLETE, study.trials()[0].intermediate_values[0])
+    ]
 
 
 # -- reports ------------------------------------------------------------------------------------------------------------
@@ -229,13 +295,13 @@ def start(*words, log):
 
 @pytest.mark.slow
 def test_workers_share_one_study_and_a_killed_one_is_replaced(tmp_path):
-    sweep = start("workers=2", "n_trials=12", f"out_dir={tmp_path / 'sweep'}", log=tmp_path / "log")
+    sweep = start("workers=2", "n_trials=16", f"out_dir={tmp_path / 'sweep'}", log=tmp_path / "log")
     url = f"sqlite:///{tmp_path / 'sweep' / 'study.db'}"
     workers = {t.user_attrs[WORKER] for t in wait_for_trials(url, 3) if WORKER in t.user_attrs}
     os.kill(pid_of(next(iter(workers))), signal.SIGKILL)
     assert sweep.wait() == 0, (tmp_path / "log").read_text()
     trials = trials_at(url)
-    check_whole(trials, 12)
+    check_whole(trials, 16)
     assert len({t.user_attrs[WORKER] for t in trials if WORKER in t.user_attrs}) == 3
     assert (tmp_path / "sweep" / "best.ckpt").exists()
 
@@ -261,8 +327,8 @@ def pid_of(worker):
 
 
 def trials_at(url, name="linear2d-gan-fold1"):
-    """Return the trials of a study as Optuna by itself reads them."""
-    storage = optuna.storages.RDBStorage(url)
+    """Return the trials of a study."""
+    storage = Storage(url)  # which waits for whoever makes the tables
     try:
         return optuna.load_study(study_name=name, storage=storage).trials
     finally:
@@ -293,11 +359,11 @@ def struck(trials, pids):
         for trial in trials():
             mark = trial.user_attrs.get(WORKER)
             if trial.state == TrialState.RUNNING and mark and pid_of(mark) in pids:
-                os.kill(pid_of(mark), signal.SIGKILL)
-                time.sleep(0.5)
+                os.kill(pid_of(mark), signal.SIGSTOP)  # lest the trial ends just now
                 if trials()[trial.number].state == TrialState.RUNNING:
+                    os.kill(pid_of(mark), signal.SIGKILL)
                     return pid_of(mark)
-                raise AssertionError("the trial ended just before")
+                os.kill(pid_of(mark), signal.SIGCONT)
     raise AssertionError("no trial runs")
 
 
@@ -357,7 +423,14 @@ def test_the_benchmark_of_sweeps_runs(words, shown, tmp_path):
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "ray"])
 def test_a_launcher_trains_folds_as_jobs(tmp_path, launcher):
     words = ["data=linear2d", "model=gan", "data.steps_per_epoch=5", "trainer.max_epochs=1", "fold=1,2"]
-    command = [sys.executable, str(ROOT / "train.py"), "-m", *words, f"launcher={launcher}", f"out_dir={tmp_path / 'folds'}"]
+    command = [
+        sys.executable,
+        str(ROOT / "train.py"),
+        "-m",
+        *words,
+        f"launcher={launcher}",
+        f"out_dir={tmp_path / 'folds'}",
+    ]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -4,6 +4,7 @@ import os
 import pickle
 import warnings
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,9 @@ def write_checkpoint(target: str | Path, model: Synthesizer) -> None:
 
 
 def _save(content: dict[str, Any], target: str | Path) -> None:
-    temporary = Path(f"{target}.part")
-    torch.save(content, temporary)
+    temporary, buffer = Path(f"{target}.part"), BytesIO()
+    torch.save(content, buffer)  # into a file it tells of a full disk by an error that could be anything
+    temporary.write_bytes(buffer.getbuffer())
     os.replace(temporary, target)
 
 

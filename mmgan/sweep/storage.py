@@ -24,8 +24,16 @@ HEARTBEAT = 20  # seconds between two signs of life of a trial in a database
 SILENT = 90  # seconds without one until another machine gives the trial up
 PATIENCE = 600  # seconds that a database may be away
 PAUSE = 2.0  # seconds between two attempts to reach it
-# A machine that loses its power would otherwise hold its locks for hours.
-KEEPALIVE = "-c tcp_keepalives_idle=60 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
+# A machine that loses its power would otherwise hold its locks for hours, and a server that does be waited for as long. Optuna keeps
+# the times of signs of life without their zone.
+SESSION = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,  # milliseconds
+    "options": "-c timezone=UTC -c tcp_keepalives_idle=60 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3",
+}
 
 
 class StorageError(MmganError):
@@ -43,11 +51,7 @@ class Storage(RDBStorage):
         self.leaving = False  # set where the program ends: nothing is waited for any more
         self._shown = str(self.file) if self.file else f"storage={shown_url(url)}"
         self._calls = threading.local()
-        self._away_until = 0.0
-        options: dict[str, Any] = {
-            "pool_pre_ping": True,
-            "connect_args": {"connect_timeout": 10, "keepalives_idle": 30, "options": KEEPALIVE},
-        }
+        options: dict[str, Any] = {"pool_pre_ping": True, "connect_args": SESSION}
         if self.file:  # who shares a machine can be asked whether he lives
             options = {"connect_args": {"timeout": PATIENCE}}
             _check_writable(self.file)
@@ -63,6 +67,7 @@ class Storage(RDBStorage):
                     raise StorageError(f"{self._shown}: cannot be opened ({_reason(error)}).") from error
                 time.sleep(PAUSE)
         self.heartbeat_interval, self.grace_period = HEARTBEAT, SILENT
+        self._away_until = time.monotonic()  # as far as is known
 
     def get_heartbeat_interval(self) -> None:
         """Tell Optuna's own loops to give no signs of life: `beating` does."""
@@ -75,7 +80,12 @@ class Storage(RDBStorage):
         """
         if self.file:
             with open(f"{self.file}.lock", "w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+                except OSError as error:
+                    raise StorageError(
+                        f"{self.file}: its file system locks no files ({error.strerror}); give an out_dir= on another one."
+                    ) from error
                 yield lambda: True
             return
         key = {"key": zlib.crc32(name.encode())}

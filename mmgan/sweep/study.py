@@ -27,7 +27,8 @@ from mmgan.sweep.space import contains, default_params, suggest, with_params
 from mmgan.sweep.storage import Storage, StorageError
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-RETRY_OF = "retry_of"  # a trial's mark: it repeats the trial of that number, whose process was killed
+RETRY_OF = "retry_of"  # a trial's mark: it repeats the trial of that number, which was cut off
+KILLED = "killed"  # whether that was because its process was killed, and not by Ctrl-C say
 WORKER = "worker"  # who runs it: machine:pid:when the process began
 WITHDRAWN = "withdrawn"  # begun while a server restarted, and not counted
 ORIGIN = "origin"  # why it was queued: default or warm_start
@@ -76,9 +77,12 @@ class FoldStudy:
                 load_if_exists=True,
                 pruner=instantiate(cfg.pruner),
             )
-            self._begin()
+            self._check()
+            if create:
+                self._queue_first()
 
-    def _begin(self) -> None:
+    def _check(self) -> None:
+        """Raise MmganError unless the study is of this configuration, which it then remembers."""
         identity = Run(self.cfg, self.dataset, self.fold).params() | {"trial_epochs": trial_epochs(self.cfg)}
         del identity["storage"]  # it may hold a password, and everybody with the database can read this
         known = self.study.user_attrs.get("config")
@@ -89,6 +93,9 @@ class FoldStudy:
             )
         if not known:
             self.study.set_user_attr("config", identity)
+
+    def _queue_first(self) -> None:
+        """Queue the default and the warm start, with which a study begins."""
         self._queue("default", default_params(self.cfg))
         if self.cfg.warm_start and self.more():
             self._queue(
@@ -112,7 +119,8 @@ class FoldStudy:
         """Return the trials but those that were cut off and queued again."""
         trials = self.trials()
         cut_off = {trial.user_attrs.get(RETRY_OF) for trial in trials}
-        return [t for t in trials if t.number not in cut_off and not t.user_attrs.get(WITHDRAWN)]
+        over = (TrialState.COMPLETE, TrialState.PRUNED)  # after all: by a process that was only silent
+        return [t for t in trials if (t.number not in cut_off or t.state in over) and not t.user_attrs.get(WITHDRAWN)]
 
     def finished(self) -> list[FrozenTrial]:
         """Return the trials that are over: complete, pruned or failed."""
@@ -121,6 +129,11 @@ class FoldStudy:
     def running(self) -> list[FrozenTrial]:
         """Return the trials that some process runs, as far as the storage knows."""
         return [trial for trial in self.trials() if trial.state == TrialState.RUNNING]
+
+    def waits(self) -> bool:
+        """Say whether a trial that runs has to be waited for: past the deadline only those of this machine."""
+        marks = [trial.user_attrs.get(WORKER, "") for trial in self.running()]
+        return bool(marks) and (time.time() < self.deadline or any(mark.startswith(f"{_machine()}:") for mark in marks))
 
     def best(self) -> FrozenTrial | None:
         """Return the best complete trial, if there is one."""
@@ -158,7 +171,7 @@ class FoldStudy:
         except BaseException as error:
             self.storage.leaving = not isinstance(error, Exception)  # Ctrl-C
             with suppress(StorageError), self.storage.lock(self.name):  # else the next call does it
-                self.requeue([self.trials()[trial.number]])
+                self.requeue([self.trials()[trial.number]], killed=False)
             raise
         gc.collect()  # a Trainer and its model refer to each other
         return True
@@ -174,17 +187,18 @@ class FoldStudy:
             trial = self.study.ask()
             if not self.storage.file:  # first: a marked trial without a sign of life would never be missed
                 self.storage.record_heartbeat(trial._trial_id)
-            trial.set_user_attr(WORKER, self.worker)
-            if still_alone():
-                return trial
-            self._withdraw(trial)
+            with suppress(UpdateFinishedTrialError):  # others found it unmarked while a server restarted
+                trial.set_user_attr(WORKER, self.worker)
+                if still_alone():
+                    return trial
+                self._withdraw(trial)
         return self._claim()
 
     def _withdraw(self, trial: optuna.Trial) -> None:
         """Take back a trial that others may have begun as well."""
         frozen = self.trials()[trial.number]
         if "fixed_params" in frozen.system_attrs:
-            self.requeue([frozen])
+            self.requeue([frozen], killed=False)
         else:
             trial.set_user_attr(WITHDRAWN, True)
             self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
@@ -199,34 +213,35 @@ class FoldStudy:
             outcome = {"state": TrialState.FAIL}
         self.study.tell(trial, **outcome, skip_if_finished=True)
 
-    def requeue(self, trials: Sequence[FrozenTrial]) -> None:
+    def requeue(self, trials: Sequence[FrozenTrial], *, killed: bool = True) -> None:
         """Queue the parameters of trials that were cut off again; call it under the study's lock."""
         for trial in trials:
             now = self.trials()[trial.number]
             if now.state == TrialState.RUNNING:  # not one that ended meanwhile
-                self._queue_again(now)  # first: killed between the two, it would be lost
-                self.study.tell(now.number, state=TrialState.FAIL, skip_if_finished=True)
+                self._queue_again(now, killed)  # first: killed between the two, it would be lost
+                with suppress(UpdateFinishedTrialError):
+                    self.study.tell(now.number, state=TrialState.FAIL, skip_if_finished=True)
 
-    def _queue_again(self, trial: FrozenTrial) -> None:
-        """Queue the parameters of a trial that was cut off, unless they are, or it was cut off too often."""
+    def _queue_again(self, trial: FrozenTrial, killed: bool) -> None:
+        """Queue the parameters of a trial that was cut off, unless they are, or its process was killed too often."""
         known = self.trials()
-        retries, first = 0, trial
+        kills, first = int(killed), trial
         while (earlier := first.user_attrs.get(RETRY_OF)) is not None:
-            retries, first = retries + 1, known[earlier]
-        if retries < MOST_RETRIES and not any(other.user_attrs.get(RETRY_OF) == trial.number for other in known):
+            kills, first = kills + first.user_attrs.get(KILLED, True), known[earlier]
+        if kills <= MOST_RETRIES and not any(other.user_attrs.get(RETRY_OF) == trial.number for other in known):
             # Those that were asked for, too: it may have been cut off before it suggested them.
             params = trial.system_attrs.get("fixed_params", {}) | trial.params
-            self.study.enqueue_trial(params, user_attrs={RETRY_OF: trial.number})
+            self.study.enqueue_trial(params, user_attrs={RETRY_OF: trial.number, KILLED: killed})
 
     def requeue_all(self) -> None:
         """Queue every running trial again: for who knows that nobody is running one."""
         with self.storage.lock(self.name):
             self.requeue(self.running())
 
-    def requeue_lost(self) -> None:
+    def requeue_lost(self, *, killed: bool) -> None:
         """Queue the running trials of dead processes of this machine again."""
         with self.storage.lock(self.name):
-            self.requeue(self._lost())
+            self.requeue(self._lost(), killed=killed)
 
     def _lost(self) -> list[FrozenTrial]:
         """Return running trials without a worker: unmarked ones, since we hold the lock under which they are marked, and those of dead processes."""
@@ -248,7 +263,12 @@ class FoldStudy:
         pruning = functools.partial(PyTorchLightningPruningCallback, trial)
         try:
             return Run(chosen, self.dataset, self.fold).train_trial(folder, trial_epochs(self.cfg), pruning)
-        except (StorageError, UpdateFinishedTrialError, optuna.TrialPruned):
+        except optuna.TrialPruned:
+            reported = self.trials()[trial.number].intermediate_values
+            if len(reported) < trial_epochs(self.cfg):
+                raise
+            return reported[max(reported)]  # at its end there is nothing left to save
+        except (StorageError, UpdateFinishedTrialError):
             raise
         except TRIAL_FAILS as error:
             trial.set_user_attr("error", str(error).split("\n")[0])

@@ -46,7 +46,7 @@ def shown(studies: Mapping[int, FoldStudy]) -> Iterator[None]:
             look()
         finally:
             over.set()
-            watcher.join()
+            watcher.join(EVERY)
 
 
 def note(study: FoldStudy) -> str:

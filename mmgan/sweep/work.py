@@ -62,7 +62,7 @@ class Sweep:
                 if study.run_next():
                     progress()
                     break  # and look at the first fold again
-                if study.running():
+                if study.waits():
                     continue
                 try:
                     if study.best() is not None and not self.refitted(study) and not self._refit(study):

@@ -10,12 +10,15 @@ from multiprocessing.connection import Connection, wait
 
 from mmgan.errors import MmganError
 from mmgan.run import load_data
+from mmgan.sweep.study import MOST_RETRIES
 from mmgan.sweep.work import Sweep
 from mmgan.training import quiet_lightning
 
 LOOK = 1.0  # seconds between two looks at the workers
 STOPPING = 10  # seconds that a worker has to end when it is told to
-MOST_DEATHS = 3  # of workers at one place without anything done between
+MOST_DEATHS = (
+    MOST_RETRIES + 2
+)  # of workers at one place without anything done between: one trial alone does not end a sweep
 DONE, PROGRESS = "done", "progress"
 
 
