@@ -40,7 +40,7 @@ class Row(Cell):
 
     def sweep(self, options: Options) -> Path:
         """Return the folder of its sweep."""
-        return Path(options.sweeps) / f"{self.data}-{self.model}" / f"fold{self.fold}"
+        return Path(options.sweeps).absolute() / f"{self.data}-{self.model}" / f"fold{self.fold}"
 
     def scores(self, options: Options) -> Line:
         """Return the scores on the inner split, after the epochs of a trial, of the default, which is the first, and of the best."""

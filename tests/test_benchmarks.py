@@ -215,7 +215,7 @@ def test_a_model_of_another_length_is_not_taken_for_a_cells(tmp_path, monkeypatc
         ("two_stages", [*IMAGES, "of=rebuilt"], ["| vqgan |", "| without the critic |"]),
         ("two_stages", [*IMAGES, "of=drawn", "models=real,ldm"], ["| real |", "| ldm |"]),
         ("ablations", ["variants=half the length", "folds=1"], ["| half the length |"]),
-        ("tuned", ["trials=1", "folds=1"], ["| 1, real |", "| 1, vacwgan |", "| 1, vacwgan, tuned |"]),
+        ("tuned", ["trials=1", "folds=1", "draws=1"], ["| 1, real |", "| 1, vacwgan |", "| 1, vacwgan, tuned |"]),
     ],
 )
 def test_a_benchmark_runs(script, words, shown, tmp_path):

@@ -127,6 +127,11 @@ def test_a_budget_of_epochs_or_of_time_ends_a_study(tiny, tmp_path):
     assert not late.more()
 
 
+def test_a_sweep_without_time_for_a_trial_says_so(tiny, tmp_path):
+    with pytest.raises(MmganError, match="time was over before a trial"):
+        tune_folds(config(tiny, "timeout=0", "fold=1", f"out_dir={tmp_path / 'sweep'}"))
+
+
 def test_one_worker_s_sweep_repeats_itself(tiny, tmp_path):
     first, second = (study_of(tiny, tmp_path / name) for name in ("first", "second"))
     for study in (first, second):
@@ -288,7 +293,9 @@ def test_a_running_sweep_can_be_reported_on(tiny, tmp_path):
 # -- processes ----------------------------------------------------------------------------------------------------------
 def start(*words, log):
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, str(ROOT / "tune.py"), *SMALL, *words]
+    given = {word.partition("=")[0] for word in words}
+    small = [word for word in SMALL if word.partition("=")[0] not in given]
+    command = [sys.executable, str(ROOT / "tune.py"), *small, *words]
     with log.open("w") as said:
         return subprocess.Popen(command, env=environment, stdout=said, stderr=subprocess.STDOUT, start_new_session=True)
 
@@ -309,7 +316,7 @@ def test_workers_share_one_study_and_a_killed_one_is_replaced(tmp_path):
 @pytest.mark.slow
 def test_processes_on_one_database_share_its_budget_through_a_kill_and_a_restart(tmp_path):
     with running_server() as server:
-        words = ["n_trials=40", f"storage={server.url}", "study=shared"]
+        words = ["n_trials=40", f"storage={server.url}", "study=shared", "data.steps_per_epoch=5", "search.epochs=1"]
         sweeps = [start(*words, f"out_dir={tmp_path / f'machine{k}'}", log=tmp_path / f"log{k}") for k in range(4)]
         wait_for_trials(server.url, 4, "shared-fold1")
         killed = struck(lambda: trials_at(server.url, "shared-fold1"), {sweep.pid for sweep in sweeps})
@@ -399,9 +406,9 @@ def test_a_silent_trial_of_another_machine_is_run_again(tiny, tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("words", "shown"),
     [
-        ("of=kills kills=3 trials=4", ["| a worker | 1 |", "| all | 1 |", "| finished trials lost or changed | 0 |"]),
-        ("of=workers minutes=.1 turns=1 data=linear2d model=gan", ["| 2 |", "| ratio |"]),
-        ("of=plain trials=1 data=linear2d model=gan", ["| plain |", "| tune.py |"]),
+        ("of=kills kills=3 trials=2", ["| a worker | 1 |", "| all | 1 |", "| finished trials lost or changed | 0 |"]),
+        ("of=workers minutes=.4 turns=1 data=linear2d model=gan", ["| 2 |", "| ratio |"]),
+        ("of=plain trials=1 data=linear2d model=gan", ["| 0 | ", "| median |"]),
     ],
 )
 def test_the_benchmark_of_sweeps_runs(words, shown, tmp_path):

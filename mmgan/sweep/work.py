@@ -89,10 +89,11 @@ class Sweep:
 
     def result(self, study: FoldStudy) -> FitResult:
         """Return what the refit left; raises MmganError if no trial was completed, or another process is at it."""
+        if not study.finished():
+            raise MmganError(f"{study.path}: the time was over before a trial; give a longer timeout=.")
         if study.best() is None:
-            trials = study.trials()
             raise MmganError(
-                f"{study.path}: no trial was completed ({len(trials)} failed or were pruned); see trials.csv."
+                f"{study.path}: no trial was completed ({len(study.finished())} failed or were pruned); see trials.csv."
             )
         if not self.refitted(study):
             raise MmganError(
