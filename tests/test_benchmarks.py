@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import reconstruction
 import robustness
+import tuned
 import two_stages
 from cells import Cell
 
@@ -238,6 +239,7 @@ def committed(name: str, kind: type, **wanted) -> list[dict]:
     ("page", "table"),
     [
         ("results.md", lambda: reconstruction.table(committed("reconstruction", Cell))),
+        ("results.md", lambda: tuned.table(committed("tuned-watch", tuned.Row))),
         ("classifier.md", lambda: robustness.table(committed("robustness-watch", robustness.Variant, draw=0), "val")),
         ("classifier.md", lambda: robustness.table(committed("robustness-watch", robustness.Variant, draw=0), "test")),
         ("classifier.md", lambda: robustness.table(committed("robustness-watch", robustness.Variant, draw=1), "val")),
