@@ -47,6 +47,11 @@ TWO = {"spec": (3, 10), "env": (2, 8)}
 THREE = {"features": (7,), "spec": (3, 9), "image": (2, 4, 5)}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the pages of the docs, each of which takes minutes: at the end one would keep a lone process busy."""
+    items.sort(key=lambda item: "test_every_command_runs" not in item.nodeid)
+
+
 def pytest_configure() -> None:
     torch.set_num_threads(1)
 

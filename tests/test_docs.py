@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SHORT = ["data.steps_per_epoch=2", "trainer.max_epochs=2", "~callbacks.pictures", "~callbacks.traversals"]
+SHORT = ["data.steps_per_epoch=2", "data.n_splits=3", "trainer.max_epochs=2", "~callbacks.pictures", "~callbacks.traversals"]
 SMALL = SHORT + [f"model.networks.{player}.width=16" for player in ("encoder", "generator", "critic", "classifier")]
 EXTRA = {"train.py": SMALL, "tune.py": [*SMALL, "search.epochs=1"], "evaluate.py": ["quick=true", "fold=1"]}
 EXTRA["quality.py"] = ["models=real,vacwgan", "folds=1", "draws=1", f"overrides={' '.join(SMALL)}"]
