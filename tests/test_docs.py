@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SHORT = ["data.steps_per_epoch=2", "data.n_splits=3", "trainer.max_epochs=2", "~callbacks.pictures", "~callbacks.traversals"]
+SHORT = [
+    "data.steps_per_epoch=2",
+    "data.n_splits=3",
+    "trainer.max_epochs=2",
+    "~callbacks.pictures",
+    "~callbacks.traversals",
+]
 SMALL = SHORT + [f"model.networks.{player}.width=16" for player in ("encoder", "generator", "critic", "classifier")]
 EXTRA = {"train.py": SMALL, "tune.py": [*SMALL, "search.epochs=1"], "evaluate.py": ["quick=true", "fold=1"]}
 EXTRA["quality.py"] = ["models=real,vacwgan", "folds=1", "draws=1", f"overrides={' '.join(SMALL)}"]
@@ -42,7 +48,7 @@ def run(arguments: list[str], where: Path) -> None:
 )
 def test_every_command_runs(name, write_data, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    write_data(rows=80).rename(tmp_path / "dataset_best_cv.pkl")
+    write_data(rows=100).rename(tmp_path / "dataset_best_cv.pkl")  # two folds of three are enough for an inner split
     ran, judged = set(), []
     for language, code in blocks((ROOT / name).read_text()):
         if language == "python":
