@@ -127,6 +127,7 @@ NUMBERS = {
     "model.networks.coder.signal.patch": ("whole number", 1),
     "model.denoiser.patch": ("whole number", 1),
     "model.sampler.steps": ("whole number", 1),
+    "model.sampler.eta": ("number", 0),
     "model.sampler.guidance": ("number", 0),
     "model.sampler.near": ("number", 0.01),
     "model.training.unlabelled": ("number", 0),

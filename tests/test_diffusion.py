@@ -63,6 +63,17 @@ def test_the_solver_draws_from_the_distribution_that_the_predictions_belong_to(p
     assert torch.allclose(drawn, MEAN + STD * start, atol=0.02)
 
 
+@pytest.mark.parametrize("eta", [0.5, 1.0])
+@pytest.mark.parametrize("process", PROCESSES, ids=lambda p: type(p).__name__)
+def test_with_fresh_noise_the_solver_draws_from_the_same_distribution_wherever_it_began(process, eta):
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(20_000, 1, generator=generator)
+    options = {"eta": eta, "fresh": lambda: {"x": torch.randn(20_000, 1, generator=generator)}}
+    drawn = solve(process, best_prediction(process), {"x": start}, 100, **options)["x"]
+    assert abs(drawn.mean() - MEAN) < 0.01 and abs(drawn.std() - STD) < 0.01
+    assert abs(torch.corrcoef(torch.cat([start, drawn], dim=1).T)[0, 1]) < 0.05
+
+
 @pytest.mark.parametrize("process", PROCESSES, ids=lambda p: type(p).__name__)
 def test_the_solver_s_error_falls_with_the_square_of_its_steps(process):
     start = torch.linspace(-2, 2, 41)[:, None].double()
@@ -184,6 +195,7 @@ def test_the_class_is_withheld_as_often_as_asked():
     [
         ("model.sampler.steps=0", r"steps=0: give a whole number"),
         ("model.sampler.steps=2.5", r"steps=2\.5"),
+        ("model.sampler.eta=1.5", r"eta=1\.5: give a number from 0 to 1"),
         ("model.sampler.near=1.0", r"near=1\.0"),
         ("model.sampler.near=0.001", r"near=0\.001"),
         ("model.training.unlabelled=2", r"unlabelled=2"),

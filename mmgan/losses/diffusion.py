@@ -94,10 +94,21 @@ class VPrediction(Process):
         return _like(self.alpha(t), x_t) * x_t - _like(self.sigma(t), x_t) * prediction
 
 
-def solve(process: Process, predict: Callable[[Rows, Tensor], Rows], x: Rows, steps: int, start: float = LAST) -> Rows:
+def solve(
+    process: Process,
+    predict: Callable[[Rows, Tensor], Rows],
+    x: Rows,
+    steps: int,
+    start: float = LAST,
+    *,
+    eta: float = 0.0,
+    fresh: Callable[[], Rows] = dict,
+) -> Rows:
     """Return rows {name: (B, *shape)} of x at time `start`, by DPM-Solver++(2M) in `steps` calls of `predict` (x_t, t (B,)).
 
-    The times divide the logarithm of the signal-to-noise ratio evenly. Paper: Lu et al. 2022, arXiv:2211.01095, algorithm 2.
+    The times divide the logarithm of the signal-to-noise ratio evenly. With `eta` above 0 each step removes more noise than it has to and adds
+    some of `fresh`, normal noise like x: at 1 the stochastic equation is solved, at 0 the deterministic one.
+    Paper: Lu et al. 2022, arXiv:2211.01095, algorithm 2 and appendix on SDE-DPM-Solver++.
     """
     n, device = len(next(iter(x.values()))), next(iter(x.values())).device
     times = _times(process, steps, start).to(device)
@@ -114,8 +125,12 @@ def solve(process: Process, predict: Callable[[Rows, Tensor], Rows], x: Rows, st
         if before is not None:
             share = 0.5 * width / before[1]
             aimed = {name: rows[name] + share * (rows[name] - before[0][name]) for name in x}
-        kept, gained = process.sigma(following) / process.sigma(t), -process.alpha(following) * torch.expm1(-width)
+        kept = process.sigma(following) / process.sigma(t) * torch.exp(-eta * width)
+        gained = -process.alpha(following) * torch.expm1(-(1 + eta) * width)
         x = {name: kept * x[name] + gained * aimed[name] for name in x}
+        if eta:
+            added = process.sigma(following) * torch.sqrt(-torch.expm1(-2 * eta * width))
+            x = {name: x[name] + added * noise for name, noise in fresh().items()}
         before = rows, width
     raise MmganError(f"model.sampler.steps={steps}: give a whole number from 1 on.")
 

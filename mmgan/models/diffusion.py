@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mmgan.batch_noise import normal_like, uniform
 from mmgan.errors import MmganError
-from mmgan.losses.diffusion import Process, solve
+from mmgan.losses.diffusion import LAST, Process, solve
 from mmgan.models.neural import NeuralSynthesizer
 from mmgan.models.noise import BlockNoise
 from mmgan.models.phased import Batch, Phase, moving_average
@@ -21,7 +21,7 @@ class Diffusion(NeuralSynthesizer):
     """Class-conditional diffusion (Ho et al. 2020, arXiv:2006.11239) over a set of modalities.
 
     `denoiser` is (shapes, n_classes) -> a network of `mmgan.nets.denoiser`, `process` one of `mmgan.losses.diffusion`. `sampler` are the `steps` of its
-    solver, the `guidance` by the class (Ho & Salimans 2022, arXiv:2207.12598; 1: none), and the share `near` of noise that `resample` starts from.
+    solver and the noise `eta` that they add (0: none), the `guidance` by the class (Ho & Salimans 2022, arXiv:2207.12598; 1: none), and the share `near` of noise that `resample` starts from.
     """
 
     monitor = "val/denoising"
@@ -42,11 +42,14 @@ class Diffusion(NeuralSynthesizer):
         self.latent_shapes = dict(latent_shapes or schema.modalities)  # of what is made noisy
         self.process = process
         self.steps = sampler["steps"]
+        self.eta = float(sampler["eta"])
         self.guidance = float(sampler["guidance"])
         self.near = float(sampler["near"])
         self.unlabelled = float(training["unlabelled"])
         if not isinstance(self.steps, int) or self.steps < 1:
             raise MmganError(f"model.sampler.steps={self.steps}: give a whole number from 1 on.")
+        if not 0 <= self.eta <= 1:
+            raise MmganError(f"model.sampler.eta={self.eta}: give a number from 0 to 1.")
         if not 0.01 <= self.near <= 0.99:
             raise MmganError(f"model.sampler.near={self.near}: give a number from 0.01 to 0.99.")
         if not 0 <= self.unlabelled < 1:
@@ -105,15 +108,19 @@ class Diffusion(NeuralSynthesizer):
 
     # -- sampling -------------------------------------------------------------------------------------------------
     def generate(self, labels: Tensor, noise: BlockNoise) -> Batch:
-        return self.from_latents(solve(self.process, self._predictor(labels), self._noise(noise), self.steps))
+        return self._solved(self._noise(noise), LAST, self.steps, labels, noise)
 
     def regenerate(self, x: Batch, labels: Tensor, noise: BlockNoise) -> Batch:
         """Return rows near the scaled rows x: noise is added up to the time `sampler.near`, and removed (SDEdit, Meng et al. 2022, arXiv:2108.01073)."""
         z, white = self.to_latents(x), self._noise(noise)
         t = torch.full((len(labels),), self.near, device=self.device)
         noisy = {k: self.process.at(z[k], white[k], t) for k in z}
-        steps = max(1, round(self.steps * self.near))
-        return self.from_latents(solve(self.process, self._predictor(labels), noisy, steps, start=self.near))
+        return self._solved(noisy, self.near, max(1, round(self.steps * self.near)), labels, noise)
+
+    def _solved(self, z: Batch, start: float, steps: int, labels: Tensor, noise: BlockNoise) -> Batch:
+        """Return the scaled rows that the solver makes of z at time `start`."""
+        stochastic = {"eta": self.eta, "fresh": lambda: self._noise(noise)}
+        return self.from_latents(solve(self.process, self._predictor(labels), z, steps, start, **stochastic))
 
     def _noise(self, noise: BlockNoise) -> Batch:
         return {name: self.tensor(noise.normal(shape)) for name, shape in self.latent_shapes.items()}
