@@ -338,13 +338,13 @@ def test_heads_that_do_not_divide_the_width_are_refused():
         PatchCoder((3, 8), 4, width=8, heads=3)
 
 
-@pytest.mark.parametrize("denoiser", ["dense", "transformer", "both", "by_rank"])
+@pytest.mark.parametrize("denoiser", ["dense", "transformer", "by_rank"])
 def test_a_search_has_keys_of_the_network_that_is_chosen(denoiser):
     cfg = compose("tune", "model=diffusion", f"model/denoiser={denoiser}")
     check_space(cfg)
     assert "model.optimizer.lr.denoiser" in cfg.search.space
     prefix = "model.denoiser.signal." if denoiser == "by_rank" else "model.denoiser."
-    assert (f"{prefix}width" in cfg.search.space) == (denoiser != "both")
+    assert f"{prefix}width" in cfg.search.space
 
 
 # -- without the extra --------------------------------------------------------------------------------------------------

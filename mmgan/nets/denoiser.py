@@ -136,18 +136,6 @@ class TokenDenoiser(nn.Module):
         }
 
 
-class SumDenoiser(nn.Module):
-    """The sum of several networks' predictions: what one of them sees of whole rows, another of their stretches."""
-
-    def __init__(self, shapes: Shapes, n_classes: int, *, parts: Mapping[str, Callable[..., nn.Module]]):
-        super().__init__()
-        self.parts = nn.ModuleList(part(shapes, n_classes) for part in parts.values())
-
-    def forward(self, x: dict[str, Tensor], t: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        predicted = [part(x, t, labels) for part in self.parts]
-        return {name: sum(each[name] for each in predicted) for name in x}
-
-
 class UNetDenoiser(nn.Module):
     """The UNet of diffusers (extra `diffusion`) for one image or latent image (C, H, W); its coarser half of levels has attention."""
 
