@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mmgan.nets.dense import DenseCritic, DenseGenerator
+from mmgan.nets.multimodal import Critic, Generator
 from mmgan.nets.per_class import CriticPerClass, GeneratorPerClass
 from mmgan.schema import DataSchema
 
@@ -21,15 +22,29 @@ def rows(n=5):
     return {name: torch.randn(n, *shape) for name, shape in SCHEMA.modalities.items()}
 
 
-def test_a_row_comes_from_its_own_class_s_generator():
-    net = GeneratorPerClass(SCHEMA, 4, width=8, depth=1, class_dim=2, branch=BRANCH)
+def alone(net, label, make):
+    """The network of one class by itself, with what `net` holds for it."""
+    player = make(DataSchema(SCHEMA.modalities, (0,), ("lone",)))
+    player.load_state_dict({name: value[label] for name, value in net.player.state_dict().items()})
+    return player
+
+
+def critic(schema):
+    return Critic(schema, width=8, depth=1, branch=BRANCH)
+
+
+@pytest.mark.parametrize("labels", [[2, 0, 2, 1, 0], [2, 0, 2, 2, 0], [1, 1, 1, 1, 1]], ids=str)
+def test_a_row_comes_from_its_own_class_s_generator(labels):
+    options = {"width": 8, "depth": 1, "class_dim": 2, "branch": BRANCH}
+    net = GeneratorPerClass(SCHEMA, 4, **options)
     z, noise = torch.randn(5, 4), torch.randn(5, net.noise_dim)
-    found = net(z, LABELS, noise)
-    for place, label in enumerate(LABELS.tolist()):
-        alone = net.players[label](z[[place]], torch.tensor([0]), noise[[place]])
+    found = net(z, torch.tensor(labels), noise)
+    for place, label in enumerate(labels):
+        of_class = alone(net, label, lambda one: Generator(one, 4, **options))
+        by_itself = of_class(z[[place]], torch.tensor([0]), noise[[place]])
         for kind in ("rows", "mean", "log_std"):
             for name, value in getattr(found, kind).items():
-                torch.testing.assert_close(value[[place]], getattr(alone, kind)[name])
+                torch.testing.assert_close(value[[place]], getattr(by_itself, kind)[name])
 
 
 def test_a_row_is_scored_by_its_own_class_s_critic():
@@ -38,14 +53,41 @@ def test_a_row_is_scored_by_its_own_class_s_critic():
     assert net.features(x, LABELS).shape == (5, 8)
     for place, label in enumerate(LABELS.tolist()):
         one = {name: value[[place]] for name, value in x.items()}
-        torch.testing.assert_close(scores[[place]], net.players[label](one, torch.tensor([0])))
+        torch.testing.assert_close(scores[[place]], alone(net, label, critic)(one, torch.tensor([0])))
+
+
+def test_each_class_has_a_network_of_its_own():
+    net = CriticPerClass(SCHEMA, width=8, depth=1, branch=BRANCH)
+    ours = net.player.trunk.branches[0].dense.weight
+    assert len(ours) == 3 and not torch.allclose(ours[0], ours[1])
 
 
 def test_a_class_that_a_batch_lacks_stays_as_it_is():
     net = CriticPerClass(SCHEMA, width=8, depth=1, branch=BRANCH)
+    before = [p.detach().clone() for p in net.parameters()]
+    optimizer = torch.optim.Adam(net.parameters(), betas=(0.0, 0.9))
     net(rows(2), torch.tensor([0, 2])).sum().backward()
-    assert all(p.grad is None for p in net.players[1].parameters())
-    assert all(p.grad is not None for k in (0, 2) for p in net.players[k].parameters())
+    optimizer.step()
+    for now, then in zip(net.parameters(), before, strict=True):
+        assert torch.equal(now[1], then[1])
+    moved = [(now[[0, 2]] != then[[0, 2]]).any() for now, then in zip(net.parameters(), before, strict=True)]
+    assert all(moved)
+
+
+def test_the_gradient_s_norm_has_a_gradient_in_every_class():
+    net, x = CriticPerClass(SCHEMA, width=8, depth=1, branch=BRANCH), rows()
+    x = {name: value.requires_grad_() for name, value in x.items()}
+    slopes = torch.autograd.grad(net(x, LABELS).sum(), list(x.values()), create_graph=True)
+    sum(slope.square().sum() for slope in slopes).backward()
+    ours = net.player.trunk.branches[0].dense.weight.grad
+    for label in range(3):
+        of_class, at = alone(net, label, critic), label == LABELS
+        own = {name: value[at].detach().requires_grad_() for name, value in x.items()}
+        slopes = torch.autograd.grad(
+            of_class(own, LABELS.new_zeros(int(at.sum()))).sum(), list(own.values()), create_graph=True
+        )
+        sum(slope.square().sum() for slope in slopes).backward()
+        torch.testing.assert_close(ours[label], of_class.trunk.branches[0].dense.weight.grad)
 
 
 def test_a_dense_generator_without_hidden_layers_is_linear_and_has_no_noise():

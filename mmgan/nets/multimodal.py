@@ -5,7 +5,6 @@ All take and give `dict[str, Tensor]` in scaled units; `branch` holds the option
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -72,8 +71,7 @@ class Encoder(nn.Module):
         return self.mu(h), self.logvar(h).clamp(-10, 10)
 
 
-@dataclass(frozen=True)
-class Generated:
+class Generated(NamedTuple):
     """Generated rows, with the mean and log standard deviation that their own noise has around it; {name: (B, *shape)}."""
 
     rows: dict[str, Tensor]

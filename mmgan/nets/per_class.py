@@ -1,70 +1,94 @@
-"""One generator and one critic for each class, behind the interface of those that serve all classes."""
+"""One generator and one critic for each class, behind the interface of those that serve all classes.
+
+The networks of all classes work side by side, as one batched product each: ten small networks one after another spend their
+time on being called.
+"""
 
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state
+from torch.nn import functional
+from torch.utils._pytree import tree_map
 
 from mmgan.nets.multimodal import Critic, Generated, Generator
 from mmgan.schema import DataSchema
 
 
-class GeneratorPerClass(nn.Module):
+class PerClass(nn.Module):
+    """A network for each class; each parameter of `player` holds those of all, class first."""
+
+    def __init__(self, schema: DataSchema, make: Callable[[DataSchema], nn.Module]):
+        super().__init__()
+        players = [
+            make(DataSchema(schema.modalities, (label,), (name,)))
+            for label, name in zip(schema.labels, schema.class_names, strict=True)
+        ]
+        stacked, _ = stack_module_state(players)
+        self.n_classes = schema.n_classes
+        self.player = players[0]
+        for name, values in stacked.items():
+            owner, _, own = name.rpartition(".")
+            setattr(self.player.get_submodule(owner), own, nn.Parameter(values))
+
+    def each(self, labels: Tensor, call: Callable[..., Any], *rows: Any) -> Any:
+        """Return `call`(player, labels of its lone class, *rows) of each class on its own rows; tensors (B, ...), or trees of them."""
+        present, own = torch.unique(labels, return_inverse=True)
+        parameters = {f"player.{name}": value for name, value in self.player.named_parameters()}
+        if len(present) < self.n_classes:
+            parameters = {name: value[present] for name, value in parameters.items()}
+        of_class = functional.one_hot(own, len(present))
+        place = (of_class.cumsum(0) * of_class).sum(1) - 1  # among the rows of its class
+        most = int(place.max()) + 1
+
+        def apart(values: Tensor) -> Tensor:
+            """(B, ...) -> (classes, most, ...), with zeros where a class has fewer rows."""
+            return values.new_zeros(len(present), most, *values.shape[1:]).index_put((own, place), values)
+
+        def of_one(its_parameters: dict[str, Tensor], *its_rows: Any) -> Any:
+            return functional_call(_Call(self.player, call), its_parameters, (labels.new_zeros(most), *its_rows))
+
+        found = torch.vmap(of_one, randomness="different")(parameters, *tree_map(apart, rows))
+        return tree_map(lambda values: values[own, place], found)
+
+
+class _Call(nn.Module):
+    """A call that a module is part of, as the module that `functional_call` asks for."""
+
+    def __init__(self, player: nn.Module, call: Callable[..., Any]):
+        super().__init__()
+        self.player, self.call = player, call
+
+    def forward(self, *rows: Any) -> Any:
+        return self.call(self.player, *rows)
+
+
+class GeneratorPerClass(PerClass):
     """G: z (B, latent_dim), labels (B,), noise (B, noise_dim) -> `Generated`, each row from its own class's `Generator`."""
 
     def __init__(self, schema: DataSchema, latent_dim: int, **options: Any):
-        super().__init__()
-        self.players = _one_each(schema, lambda one: Generator(one, latent_dim, **options))
-        self.noise_dim = self.players[0].noise_dim
+        super().__init__(schema, lambda one: Generator(one, latent_dim, **options))
+        self.noise_dim = self.player.noise_dim
 
     def forward(self, z: Tensor, labels: Tensor, noise: Tensor) -> Generated:
-        parts, places = _each(self.players, labels, lambda player, at, one: player(z[at], one, noise[at]))
-        kinds = ([getattr(part, kind) for part in parts] for kind in ("rows", "mean", "log_std"))
-        return Generated(
-            *({name: _in_order([part[name] for part in kind], places) for name in kind[0]} for kind in kinds)
-        )
+        return self.each(labels, lambda player, lone, z, noise: player(z, lone, noise), z, noise)
 
 
-class CriticPerClass(nn.Module):
+class CriticPerClass(PerClass):
     """D: {name: (B, *shape)} and labels (B,) -> scores (B,), each row's from its own class's `Critic`."""
 
     def __init__(self, schema: DataSchema, **options: Any):
-        super().__init__()
-        self.players = _one_each(schema, lambda one: Critic(one, **options))
+        super().__init__(schema, lambda one: Critic(one, **options))
 
     def forward(self, x: dict[str, Tensor], labels: Tensor) -> Tensor:
-        return self.from_features(self.features(x, labels), labels)
+        return self.each(labels, lambda player, lone, x: player(x, lone), x)
 
     def features(self, x: dict[str, Tensor], labels: Tensor) -> Tensor:
         """Return the features before the scores, (B, width)."""
-        return _in_order(
-            *_each(self.players, labels, lambda player, at, one: player.features({k: v[at] for k, v in x.items()}, one))
-        )
+        return self.each(labels, lambda player, lone, x: player.features(x, lone), x)
 
     def from_features(self, h: Tensor, labels: Tensor) -> Tensor:
         """Return the scores (B,) of features (B, width)."""
-        return _in_order(*_each(self.players, labels, lambda player, at, one: player.from_features(h[at], one)))
-
-
-def _one_each(schema: DataSchema, make: Callable[[DataSchema], nn.Module]) -> nn.ModuleList:
-    ones = [
-        DataSchema(schema.modalities, (schema.labels[k],), (schema.class_names[k],)) for k in range(schema.n_classes)
-    ]
-    return nn.ModuleList(make(one) for one in ones)
-
-
-def _each(players: nn.ModuleList, labels: Tensor, call: Callable[..., Any]) -> tuple[list[Any], list[Tensor]]:
-    """Return what `call`(player, places, labels of its lone class) gives for each class that `labels` (B,) has, and the places."""
-    parts, places = [], []
-    for label, player in enumerate(players):
-        at = torch.nonzero(labels == label)[:, 0]
-        if len(at):
-            parts.append(call(player, at, torch.zeros_like(at)))
-            places.append(at)
-    return parts, places
-
-
-def _in_order(parts: list[Tensor], places: list[Tensor]) -> Tensor:
-    """Return the rows of `parts`, one of each class, at their `places` of the batch."""
-    return torch.cat(parts)[torch.cat(places).argsort()]
+        return self.each(labels, lambda player, lone, h: player.from_features(h, lone), h)
