@@ -232,6 +232,14 @@ def test_help_is_shown_without_torch():
     assert "fold: 1" in shown.stdout and "latent_dim" in shown.stdout
 
 
+def test_a_reader_that_stops_reading_is_no_error():
+    with subprocess.Popen(
+        [sys.executable, "train.py", "--help"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as shown:
+        shown.stdout.close()
+        assert shown.stderr.read() == "" and shown.wait() == 1
+
+
 def test_hydra_s_own_folders_are_not_made():
     for name in choices("."):
         text = OmegaConf.load(CONF / f"{name}.yaml").hydra
