@@ -20,6 +20,7 @@ from test_tuning import begin, config, study_of
 from mmgan.data.sources.pkl import pkl
 from mmgan.errors import MmganError
 from mmgan.sweep import storage
+from mmgan.sweep.presence import own_mark
 from mmgan.sweep.storage import Storage, shown_url
 from mmgan.sweep.study import MOST_RETRIES, RETRY_OF, WORKER, FoldStudy
 from mmgan.tuning import tune_folds
@@ -162,7 +163,7 @@ def test_the_trial_of_a_dead_process_is_run_again_by_whoever_is_next(tiny, tmp_p
     gone.wait()
     params = begin(study)
     study.study._storage.set_trial_user_attr(
-        study.trials()[0]._trial_id, WORKER, f"{study.worker.rsplit(':', 2)[0]}:{gone.pid}:1"
+        study.trials()[0]._trial_id, WORKER, f"{own_mark().rsplit(':', 2)[0]}:{gone.pid}:1"
     )
     assert study.run_next()
     lost, again = study.trials()
@@ -172,7 +173,7 @@ def test_the_trial_of_a_dead_process_is_run_again_by_whoever_is_next(tiny, tmp_p
 def test_the_trial_of_a_living_process_is_left_alone(tiny, tmp_path):
     study = study_of(tiny, tmp_path, cfg=config(tiny, "n_trials=1"))
     begin(study)
-    study.study._storage.set_trial_user_attr(study.trials()[0]._trial_id, WORKER, study.worker)
+    study.study._storage.set_trial_user_attr(study.trials()[0]._trial_id, WORKER, own_mark())
     assert not study.run_next() and len(study.running()) == 1
 
 
@@ -250,7 +251,7 @@ def test_past_its_deadline_a_process_waits_for_its_own_machine_alone(tiny, tmp_p
     assert study.waits()
     study.deadline = 0.0
     assert not study.waits()
-    study.study._storage.set_trial_user_attr(trial, WORKER, study.worker)
+    study.study._storage.set_trial_user_attr(trial, WORKER, own_mark())
     assert study.waits()
 
 

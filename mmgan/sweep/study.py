@@ -2,8 +2,6 @@
 
 import functools
 import gc
-import os
-import socket
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -23,13 +21,14 @@ from mmgan.data.dataset import Dataset
 from mmgan.errors import MmganError
 from mmgan.run import Run, run_name
 from mmgan.run_folder import RunFolder, differing_keys
+from mmgan.sweep.presence import is_near, may_live, own_mark
 from mmgan.sweep.space import contains, default_params, suggest, with_params
 from mmgan.sweep.storage import Storage, StorageError
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 RETRY_OF = "retry_of"  # a trial's mark: it repeats the trial of that number, which was cut off
 KILLED = "killed"  # whether that was because its process was killed, and not by Ctrl-C say
-WORKER = "worker"  # who runs it: machine:pid:when the process began
+WORKER = "worker"  # the mark of the process that runs it
 WITHDRAWN = "withdrawn"  # begun while a server restarted, and not counted
 ORIGIN = "origin"  # why it was queued: default or warm_start
 MOST_RETRIES = 3  # of a trial whose process is killed each time; it then counts as failed
@@ -64,7 +63,6 @@ class FoldStudy:
         self.storage = storage
         self.deadline = deadline
         self.name = f"{cfg.study or run_name(cfg)}-fold{fold}"
-        self.worker = f"{_machine()}:{os.getpid()}:{_begun(os.getpid())}"
         if not create and self.name not in optuna.get_all_study_names(storage):
             raise MmganError(
                 f"{path}: there is no study {self.name} yet; begin the sweep, or give its out_dir= and study=."
@@ -133,7 +131,7 @@ class FoldStudy:
     def waits(self) -> bool:
         """Say whether a trial that runs has to be waited for: past the deadline only those of this machine."""
         marks = [trial.user_attrs.get(WORKER, "") for trial in self.running()]
-        return bool(marks) and (time.time() < self.deadline or any(mark.startswith(f"{_machine()}:") for mark in marks))
+        return bool(marks) and (time.time() < self.deadline or any(map(is_near, marks)))
 
     def best(self) -> FrozenTrial | None:
         """Return the best complete trial, if there is one."""
@@ -188,7 +186,7 @@ class FoldStudy:
             if not self.storage.file:  # first: a marked trial without a sign of life would never be missed
                 self.storage.record_heartbeat(trial._trial_id)
             with suppress(UpdateFinishedTrialError):  # others found it unmarked while a server restarted
-                trial.set_user_attr(WORKER, self.worker)
+                trial.set_user_attr(WORKER, own_mark())
                 if still_alone():
                     return trial
                 self._withdraw(trial)
@@ -246,7 +244,7 @@ class FoldStudy:
     def _lost(self) -> list[FrozenTrial]:
         """Return running trials without a worker: unmarked ones, since we hold the lock under which they are marked, and those of dead processes."""
         silent = self.storage.silent(self.study)
-        return [t for t in self.running() if t.number in silent or not _alive(t.user_attrs.get(WORKER))]
+        return [t for t in self.running() if t.number in silent or not may_live(t.user_attrs.get(WORKER))]
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
         # One seed per fold and trial: a fixed one would repeat the first trials in every process and on every resume.
@@ -293,38 +291,3 @@ def warm_params(path: str, space: Mapping[str, Any]) -> dict[str, Any]:
             f"warm_start={path}: no best parameters of this search there; give the folder of a fold that tune.py finished."
         )
     return shared
-
-
-def _alive(worker: str | None) -> bool:
-    """Say whether a worker may be alive: of another machine, the signs of life decide."""
-    if worker is None:
-        return False
-    machine, pid, begun = worker.rsplit(":", 2)
-    if machine != _machine():
-        return True
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return _begun(int(pid)) == begun  # else another process has its number now
-
-
-@functools.cache
-def _machine() -> str:
-    """Return a name for what shares process numbers: a host since it was started, or a container on it."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
-        space = os.stat("/proc/self/ns/pid").st_ino
-    except OSError:  # not Linux
-        return socket.gethostname()
-    return f"{socket.gethostname()}/{boot}/{space}"
-
-
-def _begun(pid: int) -> str:
-    """Return when a process began, in ticks since the machine did; nothing where that is not told."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        return ""
