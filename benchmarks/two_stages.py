@@ -1,11 +1,13 @@
-"""Models of two stages on images: what the first rebuilds, with its critic and without, and what the second draws.
+"""Models of two stages: what the first rebuilds, with its critic and without, and what the second draws.
 
 `of=rebuilt`: test images rebuilt by `vqgan`, by itself without its critic, and without critic and perceptual term: peak signal-to-noise ratio, use of the codebook, and the energy by
 spatial frequency over that of the images themselves. `of=drawn`: images drawn by `ldm` and `diffusion`, judged as quality.py does, but in the features that a first stage's
-classifier learnt from the training images; beside them other real images, and copies.
+classifier learnt from the training images; beside them other real images, and copies. `of=limit`: rows that `vqgan` rebuilds of its own training rows, judged as quality.py does: no second
+stage on it can be expected to draw better ones.
 
     python benchmarks/two_stages.py of=rebuilt data=micro_doppler workers=2 picture=spectrum.png
     python benchmarks/two_stages.py of=drawn data=micro_doppler workers=2
+    python benchmarks/two_stages.py of=limit data=watch folds=1,2,3,4,5
 """
 
 import sys
@@ -45,6 +47,7 @@ DRAWN = {
     "novelty 50 %": "novelty50",
     "close": "close",
 }
+LIMIT = {"TSTR / TRTR": "tstr_ratio", "coverage / real": "coverage_ratio", "C2ST": "c2st"}
 BANDS = {"low": (0, 1 / 6), "middle": (1 / 6, 1 / 3), "high": (1 / 3, 1 / 2)}  # cycles per pixel
 BINS = 24
 
@@ -57,6 +60,7 @@ class Options(OptionsOfOneData):
     folds: str = "1"
     of: str = "rebuilt"
     models: str = "real,duplicate,diffusion,ldm"  # of=drawn
+    draws: int = 5  # of=limit
     runs: str = "runs/quality"  # trained models; those of quality.py
     out: str = ""  # default: runs/two_stages/<of>.jsonl
     picture: str = ""  # of=rebuilt: where its picture goes
@@ -80,8 +84,8 @@ class Variant(Cell):
 def main() -> None:
     """Measure what is missing in `workers` processes, and print the table."""
     options = read_options(Options, sys.argv[1:])
-    if options.of not in ("rebuilt", "drawn"):
-        sys.exit(f"error: of={options.of}: give rebuilt or drawn.")
+    if options.of not in ("rebuilt", "drawn", "limit"):
+        sys.exit(f"error: of={options.of}: give rebuilt, drawn or limit.")
     out, log = Path(options.out or f"runs/two_stages/{options.of}.jsonl"), Path("runs/two_stages/log.txt")
     folds = [int(fold) for fold in options.folds.split(",")]
     if options.of == "rebuilt":
@@ -94,11 +98,18 @@ def main() -> None:
         if options.picture:
             spectrum_picture(lines).savefig(options.picture, dpi=110)
         return
+    if options.of == "limit":
+        stages = [Cell(options.data, options.draw, "full", "vqgan", f, options.seed) for f in folds]
+        wanted = stamped(stages, lambda cell: cell.settings(options.overrides, draws=options.draws))
+        lines = list(completed(wanted, partial(limit, options=options), out, options.workers, log=log).values())
+        print(judged_table(lines, LIMIT))
+        return
     cells = [
         Cell(options.data, options.draw, "full", m, f, options.seed) for m in options.models.split(",") for f in folds
     ]
     wanted = stamped(cells, lambda cell: cell.settings(options.overrides, features=features_of(cell, options)))
-    print(drawn_table(list(completed(wanted, partial(drawn, options=options), out, options.workers, log=log).values())))
+    lines = list(completed(wanted, partial(drawn, options=options), out, options.workers, log=log).values())
+    print(judged_table(lines, DRAWN))
 
 
 def rebuilt(key: Variant, options: Options) -> Line:
@@ -164,6 +175,24 @@ def drawn(cell: Cell, options: Options) -> Line:
     return {**sizes, "metrics": {key: round(float(found[key]), 5) for key in DRAWN.values()}}
 
 
+def limit(cell: Cell, options: Options) -> Line:
+    """Return the metrics of a first stage's own training rows as it rebuilds them."""
+    from mmgan.data.folds import configured_folds, select_fold
+    from mmgan.data.synthetic import judging_rows
+    from mmgan.run import load_data
+
+    cfg = cell.config(options.overrides)
+    dataset = load_data(cfg)
+    fold = select_fold(configured_folds(dataset, cfg.data), cell.fold)
+    x, y = dataset.rows(fold.train_indices)
+    heldout, newcomers = judging_rows(dataset, fold)
+    judge = FoldRows(cell.fold, (x, y), heldout, (x, y), newcomers).judge(options.draws)
+    rebuilt, _ = cell.model_of(options.runs, options.overrides).reconstruct(x)
+    found = derived(judge((rebuilt, y))["metrics"], judge.real()["metrics"])
+    sizes = {"n_train": len(y), "n_val": len(fold.val_indices)}
+    return {**sizes, "metrics": {key: round(float(found[key]), 5) for key in LIMIT.values()}}
+
+
 def in_features(stage: Any, rows: LabelledRows) -> LabelledRows:
     """Return images as the means of their feature maps, modality `features`, (n, channels of all maps)."""
     import torch
@@ -188,13 +217,13 @@ def rebuilt_table(lines: list[Line]) -> str:
     return markdown(rows)
 
 
-def drawn_table(lines: list[Line]) -> str:
+def judged_table(lines: list[Line], columns: dict[str, str]) -> str:
     """Return means over folds with their intervals as Markdown, a row for each model."""
-    rows = [["", *DRAWN]]
+    rows = [["", *columns]]
     for name in dict.fromkeys(line["model"] for line in lines):
         own = [line for line in lines if line["model"] == name]
         shown = []
-        for key in DRAWN.values():
+        for key in columns.values():
             found = interval([line["metrics"][key] for line in own], own[0]["n_train"], own[0]["n_val"])
             shown.append(f"{found.mean:.3f}" + (f" ± {found.high - found.mean:.3f}" if len(own) > 1 else ""))
         rows.append([name, *shown])
