@@ -45,6 +45,8 @@ def run(arguments: list[str], where: Path) -> None:
     options = EXTRA.get(Path(arguments[1]).name, []) if arguments[0] == "-u" else []
     if any(word.startswith(("model=", "experiment=")) for word in arguments):
         options = SHORT  # other models have other networks
+    if "data=micro_doppler" in arguments:
+        options = [*options, "data.n_train=60", "data.n_test=30"]
     ended = subprocess.run([sys.executable, *arguments, *options], cwd=where, capture_output=True, text=True)
     assert ended.returncode == 0, f"{shlex.join(arguments)}\n{ended.stdout[-800:]}\n{ended.stderr[-2000:]}"
 
