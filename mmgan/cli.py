@@ -197,7 +197,10 @@ def run(main: Callable[[], None]) -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises, and `sentence` words the error
     register_options()
     try:
-        main()
+        try:
+            main()
+        finally:
+            sys.stdout.flush()  # here: as Python ends, a reader that has gone would be an error
     except (HydraException, OmegaConfBaseException) as error:
         sys.exit(f"error: {sentence(error)}")
     except BrokenPipeError:  # whoever reads the output, such as `head`, has seen enough
