@@ -36,7 +36,7 @@ class PerClass(nn.Module):
     def each(self, labels: Tensor, call: Callable[..., Any], *rows: Any) -> Any:
         """Return `call`(player, labels of its lone class, *rows) of each class on its own rows; tensors (B, ...), or trees of them."""
         present, own = torch.unique(labels, return_inverse=True)
-        parameters = {f"player.{name}": value for name, value in self.player.named_parameters()}
+        parameters = {f"player.{name}": _plain(value) for name, value in self.player.named_parameters()}
         if len(present) < self.n_classes:
             parameters = {name: value[present] for name, value in parameters.items()}
         of_class = functional.one_hot(own, len(present))
@@ -52,6 +52,11 @@ class PerClass(nn.Module):
 
         found = torch.vmap(of_one, randomness="different")(parameters, *tree_map(apart, rows))
         return tree_map(lambda values: values[own, place], found)
+
+
+def _plain(parameter: Tensor) -> Tensor:
+    """Return a parameter whose gradient has its strides: processes that train together warn of others, which an axis of one value may have."""
+    return parameter.flatten().view_as(parameter) if 1 in parameter.shape else parameter
 
 
 class _Call(nn.Module):
