@@ -251,6 +251,7 @@ def committed(name: str, kind: type, **wanted) -> list[dict]:
         ("classifier.md", lambda: robustness.table(committed("robustness-watch", robustness.Variant, draw=2), "test")),
         ("two-stages.md", lambda: two_stages.rebuilt_table(committed("rebuilt-micro_doppler", two_stages.Variant))),
         ("two-stages.md", lambda: two_stages.judged_table(committed("limit-watch", Cell), two_stages.LIMIT)),
+        ("two-stages.md", lambda: two_stages.judged_table(committed("drawn-micro_doppler", Cell), two_stages.DRAWN)),
         ("two-stages.md", lambda: diffusion.steps_table(committed("steps-watch", Cell))),
         ("two-stages.md", lambda: diffusion.copies_table(committed("copies-watch", Cell))),
         ("tutorial.md", lambda: linear_gan.table(committed("linear_gan", linear_gan.Variant))),
