@@ -10,7 +10,7 @@ from conftest import THREE, TWO, rows_of
 from test_models_contract import dataset_of, same, train
 
 from mmgan.errors import MmganError
-from mmgan.losses.diffusion import LAST, FlowMatching, VPrediction, solve
+from mmgan.losses.diffusion import LAST, FlowMatching, VPrediction, guided, solve
 from mmgan.nets.denoiser import DenseDenoiser, TokenDenoiser
 from mmgan.nets.tokens import Attention, Patches
 
@@ -168,17 +168,44 @@ def test_what_is_made_of_a_row_is_nearer_to_it_the_less_noise_is_added():
     assert distances[0] < 0.5 * distances[1]
 
 
+def test_samples_begin_at_training_rows_of_their_class():
+    data = dataset_of(rows=40)
+    model = train("diffusion", data, "model.sampler.near=0.05", "model.calibration_rows=0").model
+
+    def distances(label, own):
+        made = model.sample([data.schema.class_names[label]] * 128)["spec"]
+        return np.abs(made[:, None] - own[None]).mean((2, 3))  # (128, rows of the class)
+
+    for label in range(4):
+        own = data.x_train["spec"][data.y_train == label]
+        apart = np.abs(own[:, None] - own[None]).mean((2, 3))
+        near = distances(label, own)
+        assert near.min(1).max() < 0.5 * apart[apart > 0].min()
+        # Each of them has its turn, but those that were kept back from the training.
+        assert len(np.unique(near.argmin(1))) == (model.exemplars.labels == label).sum() == 8
+        model.use_sampling("prior")
+        assert distances(label, own).min(1).mean() > 2 * near.min(1).mean()
+        model.use_sampling("posterior")
+
+
+def test_a_model_set_up_for_noise_alone_keeps_no_training_rows():
+    model = train("diffusion", dataset_of(), "model.sampling=prior").model
+    assert not len(model.exemplars.flat) and not len(model.exemplars.labels)
+    assert model.sample(["run"] * 2)["spec"].shape[0] == 2
+    model.use_sampling("posterior")
+    with pytest.raises(MmganError, match="keeps no training rows; give sampling=prior"):
+        model.sample(["run"])
+
+
 def test_guidance_goes_from_the_prediction_without_a_class_through_the_one_with_it():
     model = train("diffusion", dataset_of()).model.eval()
     labels, t = torch.full((64,), 1), torch.full((64,), 0.5)
     x = {name: torch.randn(64, *shape) for name, shape in TWO.items()}
     told, untold = model.average(x, t, labels), model.average(x, t, torch.full((64,), 4))
-    model.guidance = 3.0
-    guided = model._predictor(labels)(x, t)
+    led = guided(model.average, labels, 4, 3.0)(x, t)
     for name in x:
-        assert torch.allclose(guided[name], untold[name] + 3 * (told[name] - untold[name]), atol=1e-5)
-    model.guidance = 1.0
-    assert torch.equal(model._predictor(labels)(x, t)["spec"], told["spec"])
+        assert torch.allclose(led[name], untold[name] + 3 * (told[name] - untold[name]), atol=1e-5)
+    assert torch.equal(guided(model.average, labels, 4, 1.0)(x, t)["spec"], told["spec"])
 
 
 def test_the_class_is_withheld_as_often_as_asked():

@@ -17,9 +17,9 @@ from mmgan.data.dataset import Dataset
 from mmgan.errors import MmganError
 from mmgan.models.base import Synthesizer
 from mmgan.models.checkpoint import load, write_checkpoint
-from mmgan.models.latent import exemplars
 from mmgan.models.neural import NeuralSynthesizer
 from mmgan.models.phased import DivergedError
+from mmgan.nets.density import exemplars
 from mmgan.run import Run
 from mmgan.schema import DataSchema
 

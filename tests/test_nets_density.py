@@ -53,7 +53,8 @@ def posteriors():
 
 def density_of(posteriors):
     density = PosteriorDensity(3)
-    density.fit(*map(torch.tensor, posteriors))
+    mu, logvar, labels = map(torch.tensor, posteriors)
+    density.fit(labels, mu=mu, logvar=logvar)
     return density
 
 

@@ -94,6 +94,25 @@ class VPrediction(Process):
         return _like(self.alpha(t), x_t) * x_t - _like(self.sigma(t), x_t) * prediction
 
 
+def guided(
+    network: Callable[[Rows, Tensor, Tensor], Rows], labels: Tensor, nothing: int, scale: float
+) -> Callable[[Rows, Tensor], Rows]:
+    """Return the predictions (x_t, t) of `network` (x_t, t, labels) for labels (B,), led away from those for the label `nothing`; 1: not led.
+
+    Classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598), whose weight w is `scale` - 1.
+    """
+    if scale == 1:
+        return lambda x, t: network(x, t, labels)
+    both_labels = torch.cat([labels, torch.full_like(labels, nothing)])
+
+    def predict(x: Rows, t: Tensor) -> Rows:
+        both = network({name: torch.cat([value, value]) for name, value in x.items()}, torch.cat([t, t]), both_labels)
+        told, untold = ({name: value.chunk(2)[side] for name, value in both.items()} for side in (0, 1))
+        return {name: torch.lerp(untold[name], told[name], scale) for name in x}
+
+    return predict
+
+
 def solve(
     process: Process,
     predict: Callable[[Rows, Tensor], Rows],

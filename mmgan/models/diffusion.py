@@ -3,29 +3,36 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mmgan.batch_noise import normal_like, uniform
 from mmgan.errors import MmganError
-from mmgan.losses.diffusion import LAST, Process, solve
+from mmgan.losses.diffusion import LAST, Process, guided, solve
+from mmgan.models.base import Rows
 from mmgan.models.neural import NeuralSynthesizer
 from mmgan.models.noise import BlockNoise
 from mmgan.models.phased import Batch, Phase, moving_average
+from mmgan.nets.density import ExemplarRows
 from mmgan.schema import DataSchema
 
+ENCODED_ROWS = 64  # that become latents together
 HELD_OUT_LEVELS = 8  # of noise, at which each held-out row is looked at
 
 
 class Diffusion(NeuralSynthesizer):
     """Class-conditional diffusion (Ho et al. 2020, arXiv:2006.11239) over a set of modalities.
 
+    `sampling` is where `sample` begins: `prior`, with noise; `posterior`, with random training rows of the class to which noise is added up to the time `sampler.near`
+    (SDEdit, Meng et al. 2022, arXiv:2108.01073; for data augmentation: Trabucco et al. 2024, arXiv:2302.07944). A model set up for the latter holds up to 10 000 training rows.
     `denoiser` is (shapes, n_classes) -> a network of `mmgan.nets.denoiser`, `process` one of `mmgan.losses.diffusion`. `sampler` are the `steps` of its
-    solver and the noise `eta` that they add (0: none), the `guidance` by the class (Ho & Salimans 2022, arXiv:2207.12598; 1: none), and the share `near` of noise that `resample` starts from.
+    solver and the noise `eta` that they add (0: none), the `guidance` by the class (1: none), and the time `near`, from 0 (the row) to 1 (noise), up to which noise is added to rows.
     """
 
     monitor = "val/denoising"
     mode = "min"
+    samplings = ("prior", "posterior")
 
     def __init__(
         self,
@@ -35,6 +42,7 @@ class Diffusion(NeuralSynthesizer):
         process: Process,
         sampler: Mapping[str, Any],
         training: Mapping[str, Any],
+        sampling: str,
         latent_shapes: Mapping[str, tuple[int, ...]] | None = None,
         **shared: Any,
     ):
@@ -59,6 +67,8 @@ class Diffusion(NeuralSynthesizer):
                 f"model.sampler.guidance={self.guidance} compares with a network that is not told the class; give"
                 " model.training.unlabelled above 0 too."
             )
+        self.use_sampling(sampling)
+        self.exemplars = ExemplarRows(self.latent_shapes)
         self.denoiser = denoiser(self.latent_shapes, schema.n_classes)
         self.average = moving_average(self.denoiser, training["ema_decay"])
 
@@ -70,6 +80,18 @@ class Diffusion(NeuralSynthesizer):
     def from_latents(self, z: Batch) -> Batch:
         """Return scaled rows of what the solver ends with."""
         return z
+
+    def fit_rows(self, x: Rows, y: np.ndarray) -> None:
+        super().fit_rows(x, y)
+        if self.sampling == "prior":
+            return
+        kept = self.exemplars.chosen(y)
+        with self.evaluating():
+            parts = [
+                self.to_latents(self.scaler({name: self.tensor(value[part]) for name, value in x.items()}))
+                for part in np.array_split(kept, -(-len(kept) // ENCODED_ROWS))
+            ]
+        self.exemplars.fit_rows(parts, torch.from_numpy(y[kept]))
 
     # -- training -------------------------------------------------------------------------------------------------
     def phases(self) -> list[Phase]:
@@ -89,9 +111,8 @@ class Diffusion(NeuralSynthesizer):
     def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
         """Take the error of the network that samples on held-out rows, always at the same times with the same noise."""
         x, labels = self.rows(batch)
-        z = self.to_latents(x)
+        z, errors = self.to_latents(x), []
         generator = torch.Generator(self.device).manual_seed(batch_idx)
-        errors = []
         for level in range(HELD_OUT_LEVELS):
             t = self.process.times(torch.full((len(labels),), (level + 0.5) / HELD_OUT_LEVELS, device=self.device))
             errors.append(self._error(self.average, z, labels, t, generator))
@@ -101,18 +122,25 @@ class Diffusion(NeuralSynthesizer):
         self, network: nn.Module, z: Batch, labels: Tensor, t: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
         """Return the squared errors of rows (B,): means over each modality, and over the modalities."""
-        noise = {k: normal_like(v) if generator is None else _fixed(v, generator) for k, v in z.items()}
+        noise = {k: _noise_like(v, generator) for k, v in z.items()}
         predicted = network({k: self.process.at(z[k], noise[k], t) for k in z}, t, labels)
         errors = [(predicted[k] - self.process.target(z[k], noise[k], t)).square().flatten(1).mean(1) for k in z]
         return torch.stack(errors).mean(0)
 
     # -- sampling -------------------------------------------------------------------------------------------------
     def generate(self, labels: Tensor, noise: BlockNoise) -> Batch:
+        if self.sampling == "posterior":
+            z = self.exemplars.rows(int(labels[0]), self.tensor(noise.uniform()))
+            if z is not None:
+                return self._near(z, labels, noise)
         return self._solved(self._noise(noise), LAST, self.steps, labels, noise)
 
     def regenerate(self, x: Batch, labels: Tensor, noise: BlockNoise) -> Batch:
-        """Return rows near the scaled rows x: noise is added up to the time `sampler.near`, and removed (SDEdit, Meng et al. 2022, arXiv:2108.01073)."""
-        z, white = self.to_latents(x), self._noise(noise)
+        return self._near(self.to_latents(x), labels, noise)
+
+    def _near(self, z: Batch, labels: Tensor, noise: BlockNoise) -> Batch:
+        """Return scaled rows near z: noise is added up to the time `sampler.near`, and removed."""
+        white = self._noise(noise)
         t = torch.full((len(labels),), self.near, device=self.device)
         noisy = {k: self.process.at(z[k], white[k], t) for k in z}
         return self._solved(noisy, self.near, max(1, round(self.steps * self.near)), labels, noise)
@@ -120,24 +148,13 @@ class Diffusion(NeuralSynthesizer):
     def _solved(self, z: Batch, start: float, steps: int, labels: Tensor, noise: BlockNoise) -> Batch:
         """Return the scaled rows that the solver makes of z at time `start`."""
         stochastic = {"eta": self.eta, "fresh": lambda: self._noise(noise)}
-        return self.from_latents(solve(self.process, self._predictor(labels), z, steps, start, **stochastic))
+        predict = guided(self.average, labels, self.schema.n_classes, self.guidance)
+        return self.from_latents(solve(self.process, predict, z, steps, start, **stochastic))
 
     def _noise(self, noise: BlockNoise) -> Batch:
         return {name: self.tensor(noise.normal(shape)) for name, shape in self.latent_shapes.items()}
 
-    def _predictor(self, labels: Tensor) -> Callable[[Batch, Tensor], Batch]:
-        if self.guidance == 1:
-            return lambda x, t: self.average(x, t, labels)
-        nothing = torch.full_like(labels, self.schema.n_classes)
 
-        def guided(x: Batch, t: Tensor) -> Batch:
-            both = {k: torch.cat([v, v]) for k, v in x.items()}
-            predicted = self.average(both, torch.cat([t, t]), torch.cat([labels, nothing]))
-            told, untold = ({k: v.chunk(2)[side] for k, v in predicted.items()} for side in (0, 1))
-            return {k: torch.lerp(untold[k], told[k], self.guidance) for k in x}
-
-        return guided
-
-
-def _fixed(x: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+def _noise_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Return normal noise of the batch's random state, or of a generator's."""
+    return normal_like(x) if generator is None else torch.randn(x.shape, generator=generator, device=x.device)

@@ -13,11 +13,10 @@ from mmgan.models.base import Rows
 from mmgan.models.neural import NeuralSynthesizer
 from mmgan.models.noise import BlockNoise
 from mmgan.models.phased import Batch, moving_average
-from mmgan.nets.density import PosteriorDensity
+from mmgan.nets.density import PosteriorDensity, exemplars
 from mmgan.nets.multimodal import Generated
 from mmgan.schema import DataSchema
 
-MAX_EXEMPLARS = 10_000
 CANDIDATE_BLOCKS = 32  # of 64 latents each, among which a modality that is given chooses
 TEMPER = 0.05
 ENCODED_ROWS = 128  # that go through E together at the end of an epoch
@@ -93,7 +92,7 @@ class VariationalSynthesizer(LatentSynthesizer):
 
     def fit_rows(self, x: Rows, y: np.ndarray) -> None:
         super().fit_rows(x, y)
-        kept = exemplars(y, MAX_EXEMPLARS)
+        kept = exemplars(y)
         self._exemplars = {name: torch.from_numpy(value) for name, value in x.items()}, kept, torch.from_numpy(y[kept])
 
     def weight(self, phase: str, term: str) -> float:
@@ -107,7 +106,7 @@ class VariationalSynthesizer(LatentSynthesizer):
             near = {name: value[part].to(self.device) for name, value in rows.items()}
             posteriors.append(self.encoder(self.scaler(near)))
         mu, logvar = (torch.cat(parts) for parts in zip(*posteriors, strict=True))
-        self.density.fit(mu, logvar, y.to(self.device))
+        self.density.fit(y.to(self.device), mu=mu, logvar=logvar)
         self._accumulate({"latent/active_units": torch.tensor(float(self.active_units()))})
         super().after_epoch()  # which samples
 
@@ -179,12 +178,3 @@ class VariationalSynthesizer(LatentSynthesizer):
         """Return z (B, latent_dim), drawn from the posteriors of the rows, and their mu and logvar."""
         mu, logvar = self.encoder(x)
         return reparameterize(mu, logvar, normal_like(mu)), mu, logvar
-
-
-def exemplars(y: np.ndarray, most: int) -> np.ndarray:
-    """Return the indices of at most `most` rows, random ones, rare classes in full before frequent ones have more."""
-    order = np.random.default_rng(0).permutation(len(y))
-    rank = np.empty(len(y), dtype=np.int64)  # among the rows of its class
-    for label in np.unique(y):
-        rank[order[y[order] == label]] = np.arange((y == label).sum())
-    return np.argsort(rank, kind="stable")[:most]

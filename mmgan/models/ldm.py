@@ -3,19 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from mmgan.errors import MmganError
-from mmgan.models.base import Rows
-from mmgan.models.diffusion import Diffusion
+from mmgan.models.diffusion import ENCODED_ROWS, Diffusion
 from mmgan.models.phased import Batch
 from mmgan.models.vqgan import VQGAN
 from mmgan.nets.scaling import IdentityScaler
 from mmgan.schema import DataSchema
-
-ENCODED_ROWS = 64  # that go through the first stage together, when the latents' scale is measured
 
 
 class LatentDiffusion(Diffusion):
@@ -46,16 +42,13 @@ class LatentDiffusion(Diffusion):
         return self
 
     def fit_scaler(self, x: Batch) -> None:
-        """Leave the scaler as it is: it is the first stage's."""
-
-    def fit_rows(self, x: Rows, y: np.ndarray) -> None:
-        super().fit_rows(x, y)
+        """Measure the latents; the scaler of the rows is the first stage's, and stays."""
         with self.evaluating():
-            rows = [
-                self.first_stage.to_latents(self.scaler({name: self.tensor(v[start : start + ENCODED_ROWS]) for name, v in x.items()}))
-                for start in range(0, len(y), ENCODED_ROWS)
-            ]  # fmt: skip
-        latents = torch.cat([part["latent"] for part in rows]).transpose(0, 1).flatten(1)  # (channels, values)
+            parts = [
+                self.first_stage.to_latents(self.scaler(dict(zip(x, values, strict=True))))["latent"]
+                for values in zip(*(value.float().split(ENCODED_ROWS) for value in x.values()), strict=True)
+            ]
+        latents = torch.cat(parts).transpose(0, 1).flatten(1)  # (channels, values)
         self.shift.copy_(latents.mean(1))
         self.spread.copy_(latents.std(1, correction=0).clamp_min(1e-6))
 

@@ -1,34 +1,110 @@
-"""Where latents come from: the posteriors of the training rows, class by class."""
+"""Where samples come from: what a model keeps of the training rows, class by class."""
 
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mmgan.errors import MmganError
 
-class PosteriorDensity(nn.Module):
+MAX_EXEMPLARS = 10_000
+MAX_EXEMPLAR_VALUES = 2**24  # 64 MB
+
+
+def exemplars(y: np.ndarray, most: int = MAX_EXEMPLARS) -> np.ndarray:
+    """Return the indices of at most `most` rows, random ones, rare classes in full before frequent ones have more."""
+    order = np.random.default_rng(0).permutation(len(y))
+    rank = np.empty(len(y), dtype=np.int64)  # among the rows of its class
+    for label in np.unique(y):
+        rank[order[y[order] == label]] = np.arange((y == label).sum())
+    return np.argsort(rank, kind="stable")[:most]
+
+
+class Exemplars(nn.Module):
+    """Tensors with one line for each of some training rows, (n, width) by name, and their classes `labels` (n,).
+
+    Buffers, so that a checkpoint carries them; they are as many as there are rows.
+    """
+
+    def __init__(self, **widths: int):
+        super().__init__()
+        for name, width in widths.items():
+            self.register_buffer(name, torch.zeros(0, width))
+        self.register_buffer("labels", torch.zeros(0, dtype=torch.int64))
+
+    def fit(self, labels: Tensor, **values: Tensor) -> None:
+        """Take the values (n, width) of rows of classes `labels` (n,)."""
+        for name, value in values.items():
+            setattr(self, name, value.detach().float())
+        self.labels = labels
+
+    def places(self, label: int, choice: Tensor) -> Tensor:
+        """Return the lines (B,) of rows of one class, by `choice` (B,) in [0, 1); (0,) where the class has none."""
+        members = torch.nonzero(self.labels == label)[:, 0]
+        if not len(members):
+            return members
+        return members[(choice * len(members)).long().clamp(max=len(members) - 1)]
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # The number of rows is the checkpoint's, not that of a fresh object.
+        for name, buffer in list(self.named_buffers()):
+            if prefix + name in state_dict:
+                setattr(self, name, torch.empty_like(state_dict[prefix + name], device=buffer.device))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+class ExemplarRows(Exemplars):
+    """Rows of some `shapes`, {name: shape}, to begin from: those of the training, or random ones of them where they are many."""
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]]):
+        sizes = [math.prod(shape) for shape in shapes.values()]
+        super().__init__(flat=sum(sizes))
+        self.shapes = dict(shapes)
+        self.sizes = sizes
+
+    def chosen(self, y: np.ndarray) -> np.ndarray:
+        """Return the indices of the rows to be kept of those with class indices y (n,)."""
+        return exemplars(y, min(MAX_EXEMPLARS, max(1, MAX_EXEMPLAR_VALUES // sum(self.sizes))))
+
+    def fit_rows(self, parts: Sequence[Mapping[str, Tensor]], labels: Tensor) -> None:
+        """Take rows {name: (n, *shape)}, in parts that follow each other, of classes `labels`, one for each row of all parts."""
+        rows = [torch.cat([part[name].flatten(1) for name in self.shapes], dim=1) for part in parts]
+        self.fit(labels, flat=torch.cat(rows))
+
+    def rows(self, label: int, choice: Tensor) -> dict[str, Tensor] | None:
+        """Return rows {name: (B, *shape)} of one class, by `choice` (B,) in [0, 1); None where the class has none.
+
+        Raises MmganError where no row was taken in.
+        """
+        if not len(self.labels):
+            raise MmganError(
+                "sampling=posterior: this checkpoint keeps no training rows; give sampling=prior, or train with model.sampling=posterior."
+            )
+        places = self.places(label, choice)
+        if not len(places):
+            return None
+        parts = self.flat[places].split(self.sizes, dim=1)
+        return {name: part.unflatten(1, shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
+
+
+class PosteriorDensity(Exemplars):
     """The posteriors q(z|x) = N(mu, diag(exp(logvar))) of training rows, each class's together one density over z.
 
     As the mixture that they are (an aggregate posterior; as prior: Norouzi et al. 2020, arXiv:2004.04795), or as the Gaussian of
-    the same mean and covariance. Buffers, so that a checkpoint carries them; they are as many as there are rows.
+    the same mean and covariance.
     """
 
     def __init__(self, latent_dim: int):
-        super().__init__()
-        self.register_buffer("mu", torch.zeros(0, latent_dim))
-        self.register_buffer("logvar", torch.zeros(0, latent_dim))
-        self.register_buffer("labels", torch.zeros(0, dtype=torch.int64))
-
-    def fit(self, mu: Tensor, logvar: Tensor, labels: Tensor) -> None:
-        """Take the posteriors mu, logvar (n, latent_dim) of rows of classes `labels` (n,)."""
-        self.mu, self.logvar, self.labels = mu.detach().float(), logvar.detach().float(), labels
+        super().__init__(mu=latent_dim, logvar=latent_dim)
 
     def from_mixture(self, label: int, noise: Tensor, choice: Tensor) -> Tensor:
         """Return z (B, latent_dim) of one class: for each a posterior, by `choice` (B,) in [0, 1), and `noise` (B, latent_dim)."""
-        members = torch.nonzero(self.labels == label)[:, 0]
-        if not len(members):
+        chosen = self.places(label, choice)
+        if not len(chosen):
             return noise  # before the first epoch has ended: the prior
-        chosen = members[(choice * len(members)).long().clamp(max=len(members) - 1)]
         return self.mu[chosen] + torch.exp(0.5 * self.logvar[chosen]) * noise
 
     def from_gaussian(self, label: int, noise: Tensor) -> Tensor:
@@ -45,10 +121,3 @@ class PosteriorDensity(nn.Module):
             # Of a model that has diverged: rows that are not finite, which `Synthesizer.sample` refuses in words.
             factor = torch.full_like(factor, torch.nan)
         return (mean + noise.double() @ factor.T).float()
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        # The number of rows is the checkpoint's, not that of a fresh object.
-        for name in ("mu", "logvar", "labels"):
-            if prefix + name in state_dict:
-                setattr(self, name, torch.empty_like(state_dict[prefix + name], device=self.mu.device))
-        super()._load_from_state_dict(state_dict, prefix, *args)
