@@ -1,9 +1,11 @@
-"""What a diffusion model's solver and its length of training do: quality by steps, and near-copies by epochs.
+"""What a diffusion model's solver, where it begins, and its length of training do: quality by steps and by noise, and near-copies by epochs.
 
-`of=steps`: samples of trained models with 5 to 50 steps, judged as quality.py does, with the time for them over the time for 10 steps. `of=copies`: a long
-training with an inner split; every few epochs the held-out error, which chooses the checkpoint, and how near samples come to training rows.
+`of=steps`: samples of trained models with 5 to 50 steps, judged as quality.py does, with the time for them over that with the model's own number. `of=near`: the same for samples
+that begin at training rows with noise up to `model.sampler.near`, and (1) at noise. `of=copies`: a long training with an inner split; every few epochs the held-out error, which chooses
+the checkpoint, and how near samples come to training rows.
 
     python benchmarks/diffusion.py of=steps data=watch workers=2
+    python benchmarks/diffusion.py of=near data=watch workers=2
     python benchmarks/diffusion.py of=copies data=watch draw=1 folds=1 picture=copies.png
 """
 
@@ -35,13 +37,14 @@ from mmgan.evaluation.statistics import interval
 from mmgan.evaluation.table import FoldRows, derived
 from mmgan.plots import MUTED, REAL, SYNTHETIC
 
-STEPS = (5, 10, 20, 50)
-BASE = 10  # steps that times are given over
+SETTINGS = {"steps": (5, 10, 20, 50), "near": (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)}
 COLUMNS = {
     "TSTR / TRTR": "tstr_ratio",
     "coverage / real": "coverage_ratio",
     "C2ST": "c2st",
+    "recall": "recall",
     "novelty 50 %": "novelty50",
+    "close": "close",
 }
 
 
@@ -60,20 +63,20 @@ class Options(OptionsOfOneGenerator):
 def main() -> None:
     """Measure the missing folds in `workers` processes, and print the table."""
     options = read_options(Options, sys.argv[1:])
-    if options.of not in ("steps", "copies"):
-        sys.exit(f"error: of={options.of}: give steps or copies.")
+    if options.of not in (*SETTINGS, "copies"):
+        sys.exit(f"error: of={options.of}: give steps, near or copies.")
     more = {"of": options.of} | ({"epochs": options.epochs, "every": options.every} if options.of == "copies" else {})
     wanted = stamped(options.cells(), lambda cell: cell.settings(options.overrides, **more))
-    work = partial(by_steps if options.of == "steps" else by_epochs, options=options)
+    work = partial(by_setting if options.of in SETTINGS else by_epochs, options=options)
     out = Path(options.out or f"runs/diffusion/{options.of}.jsonl")
     lines = list(completed(wanted, work, out, options.workers, log=Path("runs/diffusion/log.txt")).values())
-    print(steps_table(lines) if options.of == "steps" else copies_table(lines))
+    print(settings_table(lines, options.of) if options.of in SETTINGS else copies_table(lines))
     if options.picture and options.of == "copies":
         copies_picture(lines[0]).savefig(options.picture, dpi=110)
 
 
-def by_steps(cell: Cell, options: Options) -> Line:
-    """Return the metrics of samples by the number of steps, and the seconds that they took."""
+def by_setting(cell: Cell, options: Options) -> Line:
+    """Return the metrics of samples by the value of a setting of the sampler, and the seconds that they took over those of the model as it is."""
     from mmgan.data.folds import configured_folds, select_fold
     from mmgan.data.synthetic import judging_rows
     from mmgan.run import load_data
@@ -87,16 +90,24 @@ def by_steps(cell: Cell, options: Options) -> Line:
     real, metrics = judge.real()["metrics"], {}
     labels = dataset.schema.decode(train[1])
     model.sample(labels[:1])  # what only a first call pays for
-    for steps in STEPS:
-        model.steps = steps
+    _, usual = timed_sample(model, labels, cell.seed)
+    for value in SETTINGS[options.of]:
+        if options.of == "near":
+            model.use_sampling("prior" if value == 1 else "posterior")
+        setattr(model, options.of, value)
         model.calibrate(train[1])  # the marginal map of rows that are drawn so
-        started = time.process_time()
-        rows = model.sample(labels, seed=cell.seed)
-        seconds = time.process_time() - started
+        rows, seconds = timed_sample(model, labels, cell.seed)
         found = derived(judge((rows, train[1]))["metrics"], real)
-        metrics |= {f"{key}@{steps}": round(found[key], 5) for key in COLUMNS.values()}
-        metrics[f"seconds@{steps}"] = round(seconds, 3)
+        metrics |= {f"{key}@{value}": round(found[key], 5) for key in COLUMNS.values()}
+        metrics[f"time@{value}"] = round(seconds / usual, 3)
     return {"n_train": len(train[1]), "n_val": len(fold.val_indices), "metrics": metrics}
+
+
+def timed_sample(model: Any, labels: Any, seed: int) -> tuple[dict[str, np.ndarray], float]:
+    """Return rows for `labels`, and the processor's seconds for them."""
+    started = time.process_time()
+    rows = model.sample(labels, seed=seed)
+    return rows, time.process_time() - started
 
 
 def by_epochs(cell: Cell, options: Options) -> Line:
@@ -145,18 +156,18 @@ def nearness(model: Any, train: LabelledRows, heldout: LabelledRows) -> dict[str
     return novelty(nearest(reference, held_out)[:, 0], nearest(reference, drawn)[:, 0])
 
 
-def steps_table(lines: list[Line]) -> str:
-    """Return means over folds with their intervals as Markdown, a row for each number of steps."""
-    rows = [["steps", *COLUMNS, f"time over that of {BASE} steps"]]
-    for steps in STEPS:
+def settings_table(lines: list[Line], of: str) -> str:
+    """Return means over folds with their intervals as Markdown, a row for each value of the setting."""
+    rows = [[of, *COLUMNS, "time"]]
+    for value in SETTINGS[of]:
         shown = []
         for key in COLUMNS.values():
             found = interval(
-                [line["metrics"][f"{key}@{steps}"] for line in lines], lines[0]["n_train"], lines[0]["n_val"]
+                [line["metrics"][f"{key}@{value}"] for line in lines], lines[0]["n_train"], lines[0]["n_val"]
             )
             shown.append(f"{found.mean:.3f}" + (f" ± {found.high - found.mean:.3f}" if len(lines) > 1 else ""))
-        times = [line["metrics"][f"seconds@{steps}"] / line["metrics"][f"seconds@{BASE}"] for line in lines]
-        rows.append([str(steps), *shown, f"{np.median(times):.1f}"])
+        times = [line["metrics"][f"time@{value}"] for line in lines]
+        rows.append([str(value), *shown, f"{np.median(times):.1f}"])
     return markdown(rows)
 
 
