@@ -211,7 +211,7 @@ def test_guidance_goes_from_the_prediction_without_a_class_through_the_one_with_
 def test_the_class_is_withheld_as_often_as_asked():
     model = train("diffusion", dataset_of(), "model.training.unlabelled=0.25").model
     seen = []
-    model._error = lambda network, z, labels, t: (seen.append(labels), torch.zeros(len(labels)))[1]
+    model._error = lambda network, z, noise, labels, t: (seen.append(labels), torch.zeros(len(labels)))[1]
     model.terms({"spec": torch.zeros(4000, 3, 10)}, torch.zeros(4000, dtype=torch.int64))
     share = float((seen[0] == 4).float().mean())
     assert math.isclose(share, 0.25, abs_tol=0.03) and set(seen[0].tolist()) == {0, 4}

@@ -1,5 +1,7 @@
 """Two stages: rows to codes and back, diffusion between them, and a first stage that fits the second."""
 
+import math
+
 import lightning as L
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from mmgan.errors import MmganError
 from mmgan.evaluation.reconstruction import perplexity, psnr
 from mmgan.losses.reconstruction import feature_distance
 from mmgan.models.checkpoint import load, read_checkpoint, write_checkpoint
+from mmgan.models.noise import BlockNoise
 from mmgan.nets.coder import ImageCoder, PatchCoder
 from mmgan.nets.denoiser import DenseDenoiser, UNetDenoiser, by_rank
 from mmgan.nets.pyramid import FeatureClassifier, PatchCritic
@@ -49,6 +52,7 @@ def test_a_token_becomes_the_nearest_code_and_its_gradient_goes_straight_through
 
 
 def test_codes_begin_at_the_means_of_what_they_stand_for_and_learn_only_when_asked():
+    torch.manual_seed(0)  # k-means finds the four wherever its random beginning does not put two in one
     centres = 10 * torch.eye(4)
     tokens = (centres[torch.arange(400) % 4] + 0.1 * torch.randn(400, 4)).reshape(20, 20, 4)
     quantizer = VectorQuantizer(4, size=4).train()
@@ -235,8 +239,32 @@ def test_latents_have_mean_0_and_deviation_1_in_each_channel_over_the_training_r
     assert torch.allclose(latents.mean((0, 2)), torch.zeros(model.first_stage.latent_channels), atol=1e-4)
     assert torch.allclose(latents.std((0, 2), correction=0), torch.ones(model.first_stage.latent_channels), atol=1e-4)
     rows = model.scaler({name: torch.from_numpy(value[:8]) for name, value in x.items()})
-    back = model.from_latents(model.to_latents(rows))
+    model.residual = 0.0
+    back = model.from_latents(model.to_latents(rows), None)
     assert all(torch.allclose(back[name], model.first_stage.fake(rows, None)[name], atol=1e-4) for name in rows)
+
+
+def test_drawn_rows_vary_around_what_is_rebuilt_as_training_rows_do():
+    model = train("ldm", dataset_of(rows=30), "model.calibration_rows=0").model
+    x, _ = (data := Run(compose("train"), dataset_of(rows=30), 1).build(final=True)[1]).rows(data.fit_indices)
+    scaled = model.scaler({name: torch.from_numpy(value) for name, value in x.items()})
+    z = model.to_latents({name: value[:1].expand(64, -1, -1) for name, value in scaled.items()})
+    drawn = [model.from_latents(z, BlockNoise(0, 0, block)) for block in range(300)]
+    for name in x:
+        dropped = (scaled[name] - model.first_stage.fake(scaled, None)[name]).flatten(1)
+        varied = torch.cat([rows[name] for rows in drawn]).flatten(1)
+        rebuilt = model.first_stage.fake({k: value[:1] for k, value in scaled.items()}, None)[name].flatten(1)
+        assert torch.allclose(varied.mean(0), (rebuilt + dropped.mean(0))[0], atol=0.05)
+        theirs, ours = torch.cov(dropped.T, correction=0), torch.cov(varied.T)
+        assert (ours - theirs).norm() < 0.05 * theirs.norm()
+    model.residual = 0.5
+    half = torch.cat([model.from_latents(z, BlockNoise(0, 0, block))[name] for block in range(300)]).flatten(1)
+    assert math.isclose(half.var(0).sum(), 0.25 * theirs.trace(), rel_tol=0.05)
+
+
+def test_a_share_of_the_residuals_that_is_none_is_refused():
+    with pytest.raises(MmganError, match=r"model\.residual=2"):
+        train("ldm", dataset_of(), "model.residual=2")
 
 
 def test_the_first_stage_stays_as_it_was(tmp_path):
@@ -299,7 +327,9 @@ def test_a_first_stage_that_saw_other_rows_is_refused(case, tmp_path):
 
 
 def test_a_final_run_and_a_sweep_s_refit_take_a_first_stage_that_kept_rows_back(tmp_path):
-    path = stage_for(tmp_path, dataset_of(), final=False)
+    path = stage_for(
+        tmp_path, dataset_of(), "model/quantizer=none", final=False
+    )  # a codebook without training begins with its first batch
     kept = read_checkpoint(path)["state_dict"]
     for final in (False, True):
         model, _ = Run(compose("train", "model=ldm", f"first_stage={path}"), dataset_of(), 1).build(final=final)

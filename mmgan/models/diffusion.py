@@ -1,6 +1,6 @@
 """Diffusion: a network that removes noise, and rows that are drawn by removing all of it, step by step."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -77,7 +77,7 @@ class Diffusion(NeuralSynthesizer):
         """Return what is made noisy of scaled rows: here the rows themselves."""
         return x
 
-    def from_latents(self, z: Batch) -> Batch:
+    def from_latents(self, z: Batch, noise: BlockNoise) -> Batch:
         """Return scaled rows of what the solver ends with."""
         return z
 
@@ -87,11 +87,13 @@ class Diffusion(NeuralSynthesizer):
             return
         kept = self.exemplars.chosen(y)
         with self.evaluating():
-            parts = [
-                self.to_latents(self.scaler({name: self.tensor(value[part]) for name, value in x.items()}))
-                for part in np.array_split(kept, -(-len(kept) // ENCODED_ROWS))
-            ]
+            parts = [self.to_latents(part) for part in self.scaled(x, kept)]
         self.exemplars.fit_rows(parts, torch.from_numpy(y[kept]))
+
+    def scaled(self, x: Rows, kept: np.ndarray) -> Iterator[Batch]:
+        """Yield the rows with indices `kept`, scaled, in parts."""
+        for part in np.array_split(kept, -(-len(kept) // ENCODED_ROWS)):
+            yield self.scaler({name: self.tensor(value[part]) for name, value in x.items()})
 
     # -- training -------------------------------------------------------------------------------------------------
     def phases(self) -> list[Phase]:
@@ -103,7 +105,8 @@ class Diffusion(NeuralSynthesizer):
         t = self.process.times(uniform((len(labels),), labels))
         untold = uniform((len(labels),), labels) < self.unlabelled
         told = labels.masked_fill(untold, self.schema.n_classes)
-        return {"denoising": self._error(self.denoiser, z, told, t).mean()}
+        noise = {k: normal_like(v) for k, v in z.items()}
+        return {"denoising": self._error(self.denoiser, z, noise, told, t).mean()}
 
     def after_batch(self, x: Batch, labels: Tensor) -> None:
         self.average.update_parameters(self.denoiser)
@@ -115,14 +118,12 @@ class Diffusion(NeuralSynthesizer):
         generator = torch.Generator(self.device).manual_seed(batch_idx)
         for level in range(HELD_OUT_LEVELS):
             t = self.process.times(torch.full((len(labels),), (level + 0.5) / HELD_OUT_LEVELS, device=self.device))
-            errors.append(self._error(self.average, z, labels, t, generator))
+            noise = {k: torch.randn(v.shape, generator=generator, device=self.device) for k, v in z.items()}
+            errors.append(self._error(self.average, z, noise, labels, t))
         self.held_out(torch.stack(errors).mean(), len(labels))
 
-    def _error(
-        self, network: nn.Module, z: Batch, labels: Tensor, t: Tensor, generator: torch.Generator | None = None
-    ) -> Tensor:
+    def _error(self, network: nn.Module, z: Batch, noise: Batch, labels: Tensor, t: Tensor) -> Tensor:
         """Return the squared errors of rows (B,): means over each modality, and over the modalities."""
-        noise = {k: _noise_like(v, generator) for k, v in z.items()}
         predicted = network({k: self.process.at(z[k], noise[k], t) for k in z}, t, labels)
         errors = [(predicted[k] - self.process.target(z[k], noise[k], t)).square().flatten(1).mean(1) for k in z]
         return torch.stack(errors).mean(0)
@@ -149,12 +150,7 @@ class Diffusion(NeuralSynthesizer):
         """Return the scaled rows that the solver makes of z at time `start`."""
         stochastic = {"eta": self.eta, "fresh": lambda: self._noise(noise)}
         predict = guided(self.average, labels, self.schema.n_classes, self.guidance)
-        return self.from_latents(solve(self.process, predict, z, steps, start, **stochastic))
+        return self.from_latents(solve(self.process, predict, z, steps, start, **stochastic), noise)
 
     def _noise(self, noise: BlockNoise) -> Batch:
         return {name: self.tensor(noise.normal(shape)) for name, shape in self.latent_shapes.items()}
-
-
-def _noise_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Return normal noise of the batch's random state, or of a generator's."""
-    return normal_like(x) if generator is None else torch.randn(x.shape, generator=generator, device=x.device)

@@ -3,13 +3,17 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mmgan.errors import MmganError
+from mmgan.models.base import Rows
 from mmgan.models.diffusion import ENCODED_ROWS, Diffusion
+from mmgan.models.noise import BlockNoise
 from mmgan.models.phased import Batch
 from mmgan.models.vqgan import VQGAN
+from mmgan.nets.density import Residuals
 from mmgan.nets.scaling import IdentityScaler
 from mmgan.schema import DataSchema
 
@@ -18,16 +22,28 @@ class LatentDiffusion(Diffusion):
     """Latent diffusion model (Rombach et al. 2022, arXiv:2112.10752) over a set of modalities.
 
     `first_stage` is schema -> a first stage, whose weights `adopt` takes; it is frozen, and part of the checkpoint. Latents are those before
-    quantisation, with mean 0 and deviation 1 in each channel over the training rows.
+    quantisation, with mean 0 and deviation 1 in each channel over the training rows. What the first stage drops of training rows is added to those that are
+    drawn, `residual` times, as Gaussian noise with its mean and covariance.
     """
 
-    def __init__(self, schema: DataSchema, *, first_stage: Callable[[DataSchema], VQGAN] | None = None, **options: Any):
+    def __init__(
+        self,
+        schema: DataSchema,
+        *,
+        first_stage: Callable[[DataSchema], VQGAN] | None = None,
+        residual: float = 1.0,
+        **options: Any,
+    ):
         if first_stage is None:
             raise MmganError("model=ldm needs a trained first stage; give first_stage= a run of model=vqgan.")
         stage = first_stage(schema)
         super().__init__(schema, latent_shapes=stage.latent_shapes(), scaler=IdentityScaler, **options)
         self.first_stage = stage.requires_grad_(False).eval()
         self.scaler = stage.scaler
+        self.residual = float(residual)
+        if not 0 <= self.residual <= 1:
+            raise MmganError(f"model.residual={self.residual}: give a number from 0 to 1.")
+        self.residuals = Residuals(schema.modalities)
         channels = stage.latent_channels
         self.register_buffer("shift", torch.zeros(channels))
         self.register_buffer("spread", torch.ones(channels))
@@ -52,14 +68,31 @@ class LatentDiffusion(Diffusion):
         self.shift.copy_(latents.mean(1))
         self.spread.copy_(latents.std(1, correction=0).clamp_min(1e-6))
 
+    def fit_rows(self, x: Rows, y: np.ndarray) -> None:
+        super().fit_rows(x, y)
+        if not self.residual:
+            return
+        kept = self.residuals.chosen(y)
+        with self.evaluating():
+            pairs = [(part, self._rebuilt(self.to_latents(part))) for part in self.scaled(x, kept)]
+        parts = [{name: part[name] - rebuilt[name] for name in part} for part, rebuilt in pairs]
+        self.residuals.fit_rows(parts, torch.from_numpy(y[kept]))
+
     def to_latents(self, x: Batch) -> Batch:
         """Return the standardised latents of scaled rows."""
         with torch.no_grad():
             latents = self.first_stage.to_latents(x)
         return {name: (z - self._of(self.shift, z)) / self._of(self.spread, z) for name, z in latents.items()}
 
-    def from_latents(self, z: Batch) -> Batch:
-        """Return the scaled rows that the first stage makes of standardised latents."""
+    def from_latents(self, z: Batch, noise: BlockNoise) -> Batch:
+        """Return scaled rows: what the first stage makes of standardised latents, and noise like what it drops."""
+        rows = self._rebuilt(z)
+        if not self.residual:
+            return rows
+        dropped = self.residuals.draw(self.tensor(noise.normal((len(self.residuals.flat),))))
+        return {name: value + self.residual * dropped[name] for name, value in rows.items()}
+
+    def _rebuilt(self, z: Batch) -> Batch:
         return self.first_stage.from_latents(
             {name: value * self._of(self.spread, value) + self._of(self.shift, value) for name, value in z.items()}
         )

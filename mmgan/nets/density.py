@@ -86,8 +86,20 @@ class ExemplarRows(Exemplars):
         places = self.places(label, choice)
         if not len(places):
             return None
-        parts = self.flat[places].split(self.sizes, dim=1)
+        return self._shaped(self.flat[places])
+
+    def _shaped(self, flat: Tensor) -> dict[str, Tensor]:
+        parts = flat.split(self.sizes, dim=1)
         return {name: part.unflatten(1, shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
+
+
+class Residuals(ExemplarRows):
+    """What a model leaves unexplained of training rows, as a Gaussian with the mean and covariance of these residuals."""
+
+    def draw(self, white: Tensor) -> dict[str, Tensor]:
+        """Return residuals {name: (B, *shape)} of normal noise (B, n), a value for each of the n rows that were taken in."""
+        mean = self.flat.mean(0)
+        return self._shaped(mean + white @ (self.flat - mean) / math.sqrt(len(self.flat)))
 
 
 class PosteriorDensity(Exemplars):
