@@ -240,26 +240,37 @@ def test_latents_have_mean_0_and_deviation_1_in_each_channel_over_the_training_r
     assert torch.allclose(latents.std((0, 2), correction=0), torch.ones(model.first_stage.latent_channels), atol=1e-4)
     rows = model.scaler({name: torch.from_numpy(value[:8]) for name, value in x.items()})
     model.residual = 0.0
-    back = model.from_latents(model.to_latents(rows), None)
+    back = model.from_latents(model.to_latents(rows), torch.zeros(8), None)
     assert all(torch.allclose(back[name], model.first_stage.fake(rows, None)[name], atol=1e-4) for name in rows)
 
 
-def test_drawn_rows_vary_around_what_is_rebuilt_as_training_rows_do():
-    model = train("ldm", dataset_of(rows=30), "model.calibration_rows=0").model
-    x, _ = (data := Run(compose("train"), dataset_of(rows=30), 1).build(final=True)[1]).rows(data.fit_indices)
+def test_drawn_rows_vary_around_what_is_rebuilt_as_training_rows_of_their_class_do():
+    data = dataset_of(rows=60)
+    model = train("ldm", data, "model.calibration_rows=0").model
+    fold = Run(compose("train"), data, 1).build(final=True)[1]
+    x, y = fold.rows(fold.fit_indices)
     scaled = model.scaler({name: torch.from_numpy(value) for name, value in x.items()})
+    rebuilt = model.first_stage.fake(scaled, None)
+    dropped = torch.cat([(scaled[name] - rebuilt[name]).flatten(1) for name in x], dim=1).double().numpy()
     z = model.to_latents({name: value[:1].expand(64, -1, -1) for name, value in scaled.items()})
-    drawn = [model.from_latents(z, BlockNoise(0, 0, block)) for block in range(300)]
-    for name in x:
-        dropped = (scaled[name] - model.first_stage.fake(scaled, None)[name]).flatten(1)
-        varied = torch.cat([rows[name] for rows in drawn]).flatten(1)
-        rebuilt = model.first_stage.fake({k: value[:1] for k, value in scaled.items()}, None)[name].flatten(1)
-        assert torch.allclose(varied.mean(0), (rebuilt + dropped.mean(0))[0], atol=0.05)
-        theirs, ours = torch.cov(dropped.T, correction=0), torch.cov(varied.T)
-        assert (ours - theirs).norm() < 0.05 * theirs.norm()
+    first = torch.cat([rebuilt[name][:1].flatten(1) for name in x], dim=1)
+
+    def varied(label):
+        blocks = [model.from_latents(z, torch.full((64,), label), BlockNoise(0, label, block)) for block in range(400)]
+        rows = torch.cat([torch.cat([rows[name].flatten(1) for name in x], dim=1) for rows in blocks])
+        return (rows - first).double().numpy()
+
+    for label in (0, 2):
+        own = dropped[y == label]
+        share = len(own) / (len(own) + 10)
+        mean = share * own.mean(0) + (1 - share) * dropped.mean(0)
+        second = share * own.T @ own / len(own) + (1 - share) * dropped.T @ dropped / len(dropped)
+        covariance = second - np.outer(mean, mean)
+        ours = varied(label)
+        assert np.allclose(ours.mean(0), mean, atol=0.05)
+        assert np.linalg.norm(np.cov(ours.T) - covariance) < 0.05 * np.linalg.norm(covariance)
     model.residual = 0.5
-    half = torch.cat([model.from_latents(z, BlockNoise(0, 0, block))[name] for block in range(300)]).flatten(1)
-    assert math.isclose(half.var(0).sum(), 0.25 * theirs.trace(), rel_tol=0.05)
+    assert math.isclose(varied(2).var(0).sum(), 0.25 * np.trace(covariance), rel_tol=0.05)
 
 
 def test_a_share_of_the_residuals_that_is_none_is_refused():

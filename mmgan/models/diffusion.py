@@ -77,7 +77,7 @@ class Diffusion(NeuralSynthesizer):
         """Return what is made noisy of scaled rows: here the rows themselves."""
         return x
 
-    def from_latents(self, z: Batch, noise: BlockNoise) -> Batch:
+    def from_latents(self, z: Batch, labels: Tensor, noise: BlockNoise) -> Batch:
         """Return scaled rows of what the solver ends with."""
         return z
 
@@ -150,7 +150,7 @@ class Diffusion(NeuralSynthesizer):
         """Return the scaled rows that the solver makes of z at time `start`."""
         stochastic = {"eta": self.eta, "fresh": lambda: self._noise(noise)}
         predict = guided(self.average, labels, self.schema.n_classes, self.guidance)
-        return self.from_latents(solve(self.process, predict, z, steps, start, **stochastic), noise)
+        return self.from_latents(solve(self.process, predict, z, steps, start, **stochastic), labels, noise)
 
     def _noise(self, noise: BlockNoise) -> Batch:
         return {name: self.tensor(noise.normal(shape)) for name, shape in self.latent_shapes.items()}

@@ -23,7 +23,7 @@ class LatentDiffusion(Diffusion):
 
     `first_stage` is schema -> a first stage, whose weights `adopt` takes; it is frozen, and part of the checkpoint. Latents are those before
     quantisation, with mean 0 and deviation 1 in each channel over the training rows. What the first stage drops of training rows is added to those that are
-    drawn, `residual` times, as Gaussian noise with its mean and covariance.
+    drawn, `residual` times, as Gaussian noise with the mean and covariance that it has in their class.
     """
 
     def __init__(
@@ -84,12 +84,12 @@ class LatentDiffusion(Diffusion):
             latents = self.first_stage.to_latents(x)
         return {name: (z - self._of(self.shift, z)) / self._of(self.spread, z) for name, z in latents.items()}
 
-    def from_latents(self, z: Batch, noise: BlockNoise) -> Batch:
+    def from_latents(self, z: Batch, labels: Tensor, noise: BlockNoise) -> Batch:
         """Return scaled rows: what the first stage makes of standardised latents, and noise like what it drops."""
         rows = self._rebuilt(z)
         if not self.residual:
             return rows
-        dropped = self.residuals.draw(self.tensor(noise.normal((len(self.residuals.flat),))))
+        dropped = self.residuals.draw(int(labels[0]), self.tensor(noise.normal((len(self.residuals.flat),))))
         return {name: value + self.residual * dropped[name] for name, value in rows.items()}
 
     def _rebuilt(self, z: Batch) -> Batch:

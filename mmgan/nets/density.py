@@ -12,6 +12,7 @@ from mmgan.errors import MmganError
 
 MAX_EXEMPLARS = 10_000
 MAX_EXEMPLAR_VALUES = 2**24  # 64 MB
+POOLED_ROWS = 10  # that the residuals of all classes count as, beside those of one
 
 
 def exemplars(y: np.ndarray, most: int = MAX_EXEMPLARS) -> np.ndarray:
@@ -94,12 +95,19 @@ class ExemplarRows(Exemplars):
 
 
 class Residuals(ExemplarRows):
-    """What a model leaves unexplained of training rows, as a Gaussian with the mean and covariance of these residuals."""
+    """What a model leaves unexplained of training rows, for each class a Gaussian with the mean and covariance of these residuals.
 
-    def draw(self, white: Tensor) -> dict[str, Tensor]:
-        """Return residuals {name: (B, *shape)} of normal noise (B, n), a value for each of the n rows that were taken in."""
-        mean = self.flat.mean(0)
-        return self._shaped(mean + white @ (self.flat - mean) / math.sqrt(len(self.flat)))
+    Both are shrunk towards those of all classes, the more the fewer rows a class has, as in regularised discriminant analysis (Friedman 1989, doi:10.1080/01621459.1989.10478752).
+    """
+
+    def draw(self, label: int, white: Tensor) -> dict[str, Tensor]:
+        """Return residuals {name: (B, *shape)} of one class, of normal noise (B, n): a value for each of the n rows that were taken in."""
+        own = (self.labels == label).float()
+        rows = own.sum()
+        share = rows / (rows + POOLED_ROWS)
+        weights = share * own / rows.clamp_min(1) + (1 - share) / len(own)  # of the rows in mean and covariance
+        mean = weights @ self.flat
+        return self._shaped(mean + (white * weights.sqrt()) @ (self.flat - mean))
 
 
 class PosteriorDensity(Exemplars):
