@@ -68,6 +68,8 @@ class Diffusion(NeuralSynthesizer):
                 " model.training.unlabelled above 0 too."
             )
         self.use_sampling(sampling)
+        if sampling == "prior":
+            self.samplings = ("prior",)  # no rows are kept that samples could begin at
         self.exemplars = ExemplarRows(self.latent_shapes)
         self.denoiser = denoiser(self.latent_shapes, schema.n_classes)
         self.average = moving_average(self.denoiser, training["ema_decay"])
@@ -131,9 +133,9 @@ class Diffusion(NeuralSynthesizer):
     # -- sampling -------------------------------------------------------------------------------------------------
     def generate(self, labels: Tensor, noise: BlockNoise) -> Batch:
         if self.sampling == "posterior":
-            z = self.exemplars.rows(int(labels[0]), self.tensor(noise.uniform()))
-            if z is not None:
-                return self._near(z, labels, noise)
+            members = self.exemplars.members(int(labels[0]))
+            if len(members):
+                return self._near(self.exemplars.rows(members[noise.turns(len(members))]), labels, noise)
         return self._solved(self._noise(noise), LAST, self.steps, labels, noise)
 
     def regenerate(self, x: Batch, labels: Tensor, noise: BlockNoise) -> Batch:

@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmgan.errors import MmganError
-
 MAX_EXEMPLARS = 10_000
 MAX_EXEMPLAR_VALUES = 2**24  # 64 MB
 POOLED_ROWS = 10  # that the residuals of all classes count as, beside those of one
@@ -42,12 +40,9 @@ class Exemplars(nn.Module):
             setattr(self, name, value.detach().float())
         self.labels = labels
 
-    def places(self, label: int, choice: Tensor) -> Tensor:
-        """Return the lines (B,) of rows of one class, by `choice` (B,) in [0, 1); (0,) where the class has none."""
-        members = torch.nonzero(self.labels == label)[:, 0]
-        if not len(members):
-            return members
-        return members[(choice * len(members)).long().clamp(max=len(members) - 1)]
+    def members(self, label: int) -> Tensor:
+        """Return the lines (n,) of the rows of one class; none, where the class has no row."""
+        return torch.nonzero(self.labels == label)[:, 0]
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # The number of rows is the checkpoint's, not that of a fresh object.
@@ -75,19 +70,9 @@ class ExemplarRows(Exemplars):
         rows = [torch.cat([part[name].flatten(1) for name in self.shapes], dim=1) for part in parts]
         self.fit(labels, flat=torch.cat(rows))
 
-    def rows(self, label: int, choice: Tensor) -> dict[str, Tensor] | None:
-        """Return rows {name: (B, *shape)} of one class, by `choice` (B,) in [0, 1); None where the class has none.
-
-        Raises MmganError where no row was taken in.
-        """
-        if not len(self.labels):
-            raise MmganError(
-                "sampling=posterior: this checkpoint keeps no training rows; give sampling=prior, or train with model.sampling=posterior."
-            )
-        places = self.places(label, choice)
-        if not len(places):
-            return None
-        return self._shaped(self.flat[places])
+    def rows(self, lines: Tensor) -> dict[str, Tensor]:
+        """Return the rows {name: (B, *shape)} of some lines (B,)."""
+        return self._shaped(self.flat[lines])
 
     def _shaped(self, flat: Tensor) -> dict[str, Tensor]:
         parts = flat.split(self.sizes, dim=1)
@@ -122,9 +107,10 @@ class PosteriorDensity(Exemplars):
 
     def from_mixture(self, label: int, noise: Tensor, choice: Tensor) -> Tensor:
         """Return z (B, latent_dim) of one class: for each a posterior, by `choice` (B,) in [0, 1), and `noise` (B, latent_dim)."""
-        chosen = self.places(label, choice)
-        if not len(chosen):
+        members = self.members(label)
+        if not len(members):
             return noise  # before the first epoch has ended: the prior
+        chosen = members[(choice * len(members)).long().clamp(max=len(members) - 1)]
         return self.mu[chosen] + torch.exp(0.5 * self.logvar[chosen]) * noise
 
     def from_gaussian(self, label: int, noise: Tensor) -> Tensor:
