@@ -1,7 +1,7 @@
 """What a diffusion model's solver, where it begins, and its length of training do: quality by steps and by noise, and near-copies by epochs.
 
 `of=steps`: samples of trained models with 5 to 50 steps, judged as quality.py does, with the time for them over that with the model's own number. `of=near`: the same for samples
-that begin at training rows with noise up to `model.sampler.near`, and (1) at noise. `of=copies`: a long training with an inner split; every few epochs the held-out error, which chooses
+that begin at training rows with noise up to `model.sampler.near`, and (1) at noise. `of=residual`: for samples of `ldm` with more or less of what its first stage drops. `of=copies`: a long training with an inner split; every few epochs the held-out error, which chooses
 the checkpoint, and how near samples come to training rows.
 
     python benchmarks/diffusion.py of=steps data=watch workers=2
@@ -37,7 +37,7 @@ from mmgan.evaluation.statistics import interval
 from mmgan.evaluation.table import FoldRows, derived
 from mmgan.plots import MUTED, REAL, SYNTHETIC
 
-SETTINGS = {"steps": (5, 10, 20, 50), "near": (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)}
+SETTINGS = {"steps": (5, 10, 20, 50), "near": (0.5, 0.6, 0.7, 0.8, 0.9, 1.0), "residual": (0.0, 0.5, 1.0)}
 COLUMNS = {
     "TSTR / TRTR": "tstr_ratio",
     "coverage / real": "coverage_ratio",
@@ -64,7 +64,7 @@ def main() -> None:
     """Measure the missing folds in `workers` processes, and print the table."""
     options = read_options(Options, sys.argv[1:])
     if options.of not in (*SETTINGS, "copies"):
-        sys.exit(f"error: of={options.of}: give steps, near or copies.")
+        sys.exit(f"error: of={options.of}: give steps, near, residual or copies.")
     more = {"of": options.of} | ({"epochs": options.epochs, "every": options.every} if options.of == "copies" else {})
     wanted = stamped(options.cells(), lambda cell: cell.settings(options.overrides, **more))
     work = partial(by_setting if options.of in SETTINGS else by_epochs, options=options)
@@ -145,6 +145,8 @@ def diffusion_of(cell: Cell, options: Options) -> Any:
     model = cell.model_of(options.runs, options.overrides)
     if not isinstance(model, Diffusion):
         raise MmganError(f"model={cell.model} has no solver; give diffusion or ldm.")
+    if options.of == "residual" and not hasattr(model, "residual"):
+        raise MmganError(f"model={cell.model} has no first stage that could drop anything; give model=ldm.")
     return model
 
 
