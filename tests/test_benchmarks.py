@@ -255,6 +255,7 @@ def committed(name: str, kind: type, **wanted) -> list[dict]:
         ("two-stages.md", lambda: diffusion.settings_table(committed("steps-watch", Cell), "steps")),
         ("two-stages.md", lambda: diffusion.settings_table(committed("near-watch", Cell), "near")),
         ("two-stages.md", lambda: diffusion.settings_table(committed("near-bearing", Cell), "near")),
+        ("two-stages.md", lambda: diffusion.settings_table(committed("residual-watch", Cell), "residual")),
         ("two-stages.md", lambda: diffusion.copies_table(committed("copies-watch", Cell))),
         ("tutorial.md", lambda: linear_gan.table(committed("linear_gan", linear_gan.Variant))),
         ("vacwgan.md", lambda: ablations.table(committed("ablations-watch", ablations.Variant))),
