@@ -24,7 +24,7 @@ HELD_OUT_LEVELS = 8  # of noise, at which each held-out row is looked at
 class Diffusion(NeuralSynthesizer):
     """Class-conditional diffusion (Ho et al. 2020, arXiv:2006.11239) over a set of modalities.
 
-    `sampling` is where `sample` begins: `prior`, with noise; `posterior`, with random training rows of the class to which noise is added up to the time `sampler.near`
+    `sampling` is where `sample` begins: `prior`, with noise; `posterior`, with training rows of the class, in turn, to which noise is added up to the time `sampler.near`
     (SDEdit, Meng et al. 2022, arXiv:2108.01073; for data augmentation: Trabucco et al. 2024, arXiv:2302.07944). A model set up for the latter holds up to 10 000 training rows.
     `denoiser` is (shapes, n_classes) -> a network of `mmgan.nets.denoiser`, `process` one of `mmgan.losses.diffusion`. `sampler` are the `steps` of its
     solver and the noise `eta` that they add (0: none), the `guidance` by the class (1: none), and the time `near`, from 0 (the row) to 1 (noise), up to which noise is added to rows.
