@@ -3,13 +3,13 @@
 import hydra
 from omegaconf import DictConfig
 
-from mmgan.cli import run, script
+from mmgan.commands.options import run, script
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 @script
 def main(cfg: DictConfig) -> None:
-    from mmgan.training import train_folds
+    from mmgan.commands.train import train_folds
 
     train_folds(cfg)
 

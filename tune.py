@@ -3,13 +3,13 @@
 import hydra
 from omegaconf import DictConfig
 
-from mmgan.cli import run, script
+from mmgan.commands.options import run, script
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="tune")
 @script
 def main(cfg: DictConfig) -> None:
-    from mmgan.tuning import tune_folds
+    from mmgan.commands.tune import tune_folds
 
     tune_folds(cfg)
 

@@ -23,7 +23,7 @@ VARIANTS = {
     "default": "",
     # scaling, and what is done after sampling
     "scaled to mean and deviation": "model/scaler=standard",
-    "no marginal map": "model.calibration_rows=0",
+    "no marginal map": "model.n_calibration_samples=0",
     "z from a Gaussian per class": "model.sampling=density",
     "z from the prior": "model.sampling=prior",
     "no moving average": "model.training.ema_decay=0",

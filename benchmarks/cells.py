@@ -1,6 +1,6 @@
 """What the benchmarks share: cells, the models trained for them, lines of results that an interruption leaves whole, one bar.
 
-A cell is one model on one fold of one data set, with one seed and as many training rows as `rows` says. What is computed for it
+A cell is one model on one fold of one data set, with one seed and as many training samples as `samples` says. What is computed for it
 is a line of a file; lines that are there, of the same settings, are not computed again.
 """
 
@@ -28,18 +28,18 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mmgan.cli import register_options, sentence
-from mmgan.data.archive import file_digest
+from mmgan.baselines import BASELINES
+from mmgan.commands.options import register_options, sentence
+from mmgan.data.arrays import LabelledSamples
 from mmgan.data.dataset import Dataset
+from mmgan.data.files import file_digest
 from mmgan.errors import MmganError
-from mmgan.evaluation.controls import CONTROLS
-from mmgan.evaluation.features import LabelledRows
 from mmgan.evaluation.table import REAL
-from mmgan.models.base import Synthesizer
 from mmgan.models.robust_classifier import RobustClassifier
+from mmgan.models.synthesizer import Synthesizer
 from mmgan.report.quality import FULL, WITHOUT_ROWS
 
-OF_TRAINING = ("batch_size", "steps_per_epoch", "inner_val")  # data options that change no real row and no control
+OF_TRAINING = ("batch_size", "steps_per_epoch", "inner_val")  # data options that change no real row and no baseline
 OF_BENCHMARKS = {"precision": "32-true", "final": True, "select_length": False}  # other values are told in the settings
 CONF = Path(__file__).resolve().parent.parent / "conf"
 OptionsT = TypeVar("OptionsT")
@@ -61,11 +61,11 @@ class Cell:
     @property
     def trained(self) -> bool:
         """Whether a model has to be trained for it."""
-        return self.model not in (REAL, *WITHOUT_ROWS, *CONTROLS)
+        return self.model not in (REAL, *WITHOUT_ROWS, *BASELINES)
 
     @property
     def of_augmentation(self) -> bool:
-        """Whether only the worth to few rows is asked for; it is all there is of what makes no rows."""
+        """Whether only the worth to few samples is asked for; it is all there is of what makes no samples."""
         return self.rows != FULL or self.model in WITHOUT_ROWS
 
     def config(self, overrides: str = "") -> DictConfig:
@@ -86,9 +86,9 @@ class Cell:
 
     def model_of(self, runs: str | Path, overrides: str = "") -> Synthesizer | RobustClassifier:
         """Return the cell's model, trained now, or by an earlier call with the same settings and data."""
-        from mmgan.models.checkpoint import load
-        from mmgan.run import Run, fit, load_data
-        from mmgan.run_folder import RunFolder
+        from mmgan.training.checkpoint import load
+        from mmgan.training.folder import RunFolder
+        from mmgan.training.run import Run, fit, load_data
 
         cfg = self.config(overrides)
         dataset = load_data(cfg)
@@ -110,7 +110,7 @@ class Cell:
 
     def settings(self, overrides: str = "", **more: Any) -> str:
         """Return a digest of all that decides a cell's result, so that a line of other settings is not taken for it."""
-        from mmgan.run import load_data
+        from mmgan.training.run import load_data
 
         cfg = self.config(overrides)
         known = {"data": OmegaConf.to_container(cfg.data, resolve=True), **more}
@@ -131,7 +131,7 @@ class Cell:
 
 
 def of_data(overrides: str) -> str:
-    """Return those options of train.py that a first stage shares with the second: the data's, and which rows are kept back."""
+    """Return those options of train.py that a first stage shares with the second: the data's, and which samples are kept back."""
     return shlex.join(word for word in shlex.split(overrides) if word.startswith(("data.", "final=")))
 
 
@@ -178,10 +178,10 @@ def read_options(kind: type[OptionsT], words: Iterable[str]) -> OptionsT:
 
 
 def check_rows_option(rows: str) -> None:
-    """End with a sentence unless each of `rows`, separated by commas, says how many rows of a fold train."""
+    """End with a sentence unless each of `samples`, separated by commas, says how many samples of a fold train."""
     for each in rows.split(","):
         if each != FULL and not each.removeprefix("imbalance").isdecimal():
-            sys.exit(f"error: rows={each}: give full, a number of rows per class, or imbalance and a ratio.")
+            sys.exit(f"error: rows={each}: give full, a number of samples per class, or imbalance and a ratio.")
 
 
 def stamped(keys: Iterable[KeyT], settings: Callable[[KeyT], str]) -> dict[KeyT, str]:
@@ -193,11 +193,11 @@ def stamped(keys: Iterable[KeyT], settings: Callable[[KeyT], str]) -> dict[KeyT,
 
 
 def check_generators(cells: Iterable[Cell], overrides: str) -> None:
-    """End with a sentence where the model of a cell is trained but makes no rows."""
-    from mmgan.run import makes_rows
+    """End with a sentence where the model of a cell is trained but makes no samples."""
+    from mmgan.training.run import generates
 
-    if other := [cell.model for cell in cells if cell.trained and not makes_rows(cell.config(overrides))]:
-        sys.exit(f"error: model {other[0]} makes no rows that could be judged; another benchmark measures it.")
+    if other := [cell.model for cell in cells if cell.trained and not generates(cell.config(overrides))]:
+        sys.exit(f"error: model {other[0]} makes no samples that could be judged; another benchmark measures it.")
 
 
 def check_encoders(cells: Iterable[Cell], overrides: str) -> None:
@@ -210,10 +210,10 @@ def check_encoders(cells: Iterable[Cell], overrides: str) -> None:
             sys.exit(f"error: model={cell.model}: this needs a trained generator with an encoder, vacwgan or vae.")
 
 
-def labelled_test_rows(dataset: Dataset) -> LabelledRows:
-    """Return the test rows with their classes; raises MmganError where the data have none."""
+def labelled_test_samples(dataset: Dataset) -> LabelledSamples:
+    """Return the test samples with their classes; raises MmganError where the data have none."""
     if dataset.y_test is None:
-        raise MmganError(f"{dataset.source} has no labelled test rows, which this benchmark needs; give other data.")
+        raise MmganError(f"{dataset.source} has no labelled test samples, which this benchmark needs; give other data.")
     return dataset.x_test, dataset.y_test
 
 
@@ -322,7 +322,7 @@ def latest(out: Path, kind: type[KeyT]) -> list[Line]:
 
 def quiet_worker(log: str) -> None:
     """Send what a process prints to the log: the terminal belongs to the bar."""
-    from mmgan.sweep.workers import end_with_parent
+    from mmgan.tuning.workers import end_with_parent
 
     end_with_parent()
     target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -1,7 +1,7 @@
-"""What synthetic rows are worth to the robust classifier: macro-F1 on test rows with and without them, by what made them.
+"""What synthetic samples are worth to the robust classifier: macro-F1 on test samples with and without them, by what made them.
 
-For each fold a generator sees the fold's training rows, `rows` of them of each class, and four rows are made for each; the classifier trains
-on both. `more real rows` has the rest of the fold in their place: the ceiling. Each finished training is a line of `out`;
+For each fold a generator sees the fold's training samples, `samples` of them of each class, and four samples are made for each; the classifier trains
+on both. `more real samples` has the rest of the fold in their place: the ceiling. Each finished training is a line of `out`;
 the same command goes on where it was stopped.
 
     python benchmarks/classifier_gain.py data=watch workers=2
@@ -21,7 +21,7 @@ from cells import (
     check_generators,
     check_rows_option,
     completed,
-    labelled_test_rows,
+    labelled_test_samples,
     markdown,
     read_options,
     stamped,
@@ -30,7 +30,7 @@ from cells import (
 from mmgan.evaluation.classifiers import macro_f1
 from mmgan.evaluation.statistics import interval
 
-ALONE, CEILING = "real rows alone", "more real rows"
+ALONE, CEILING = "real samples alone", "more real samples"
 PER_ROW = 4
 
 
@@ -47,7 +47,7 @@ class Options(OptionsOfOneData):
 
 @dataclass(frozen=True)
 class Helped(Cell):
-    """A cell of the classifier with the source of the rows beside the real ones."""
+    """A cell of the classifier with the source of the samples beside the real ones."""
 
     source: str
 
@@ -93,16 +93,16 @@ def kind(key: Helped) -> Hashable:
 
 
 def measured(key: Helped, options: Options) -> Line:
-    """Return the macro-F1 of a classifier on all test rows."""
-    from mmgan.data.archive import write_pickle
+    """Return the macro-F1 of a classifier on all test samples."""
+    from mmgan.data.files import write_pickle
     from mmgan.data.folds import configured_folds, select_fold
-    from mmgan.evaluation.table import control_rows
-    from mmgan.run import load_data
+    from mmgan.evaluation.table import baseline_samples
+    from mmgan.training.run import load_data
 
     overrides = of_classifier(options)
     cfg = key.config(overrides)
     dataset = load_data(cfg)
-    x, y = labelled_test_rows(dataset)
+    x, y = labelled_test_samples(dataset)
     fold = select_fold(configured_folds(dataset, cfg.data), key.fold)
     kept = len(fold.train_indices)
     sizes = {"n_train": kept, "n_fold": kept + len(fold.extra_indices), "n_val": len(fold.val_indices)}
@@ -113,7 +113,7 @@ def measured(key: Helped, options: Options) -> Line:
         if cell.trained:
             rows = cell.model_of(options.runs, options.overrides).sample(dataset.schema.decode(labels), seed=key.seed)
         else:
-            rows = control_rows(train, key.source, labels, [key.seed, key.fold])
+            rows = baseline_samples(train, key.source, labels, [key.seed, key.fold])
         path = where / f"{key.data}-draw{key.draw}-{key.rows}-fold{key.fold}.pkl"
         path.parent.mkdir(parents=True, exist_ok=True)
         entry = {"fold": key.fold, "x_synth": rows, "y_synth": dataset.schema.decode(labels)}
@@ -124,7 +124,7 @@ def measured(key: Helped, options: Options) -> Line:
 
 
 def table(lines: list[Line]) -> str:
-    """Return F1 of real rows alone, and gains over it in points with their intervals, as Markdown."""
+    """Return F1 of real samples alone, and gains over it in points with their intervals, as Markdown."""
     f1 = {(line["source"], line["rows"], line["fold"]): line["f1"] for line in lines}
     counts = list(dict.fromkeys(line["rows"] for line in lines))
     sources = list(dict.fromkeys(line["source"] for line in lines if line["source"] != ALONE))

@@ -1,7 +1,7 @@
-"""How well one modality can be drawn for another: test rows of which one modality is given, the other drawn by a trained VACWGAN.
+"""How well one modality can be drawn for another: test samples of which one modality is given, the other drawn by a trained VACWGAN.
 
-Mean squared errors are in scaled units, per value, over all test rows. For each row 16 others are drawn: their mean stands
-against the mean of the row's class in the training rows, a single draw against the modality of a random training row of the class.
+Mean squared errors are in scaled units, per value, over all test samples. For each row 16 others are drawn: their mean stands
+against the mean of the row's class in the training samples, a single draw against the modality of a random training row of the class.
 The last columns are the shares of true values between the lowest and the highest of the draws, and between the fifth and the twelfth:
 where draws and truth have one distribution, 15/17 and 7/17.
 
@@ -21,7 +21,7 @@ from cells import (
     OptionsOfOneGenerator,
     check_encoders,
     completed,
-    labelled_test_rows,
+    labelled_test_samples,
     markdown,
     read_options,
     stamped,
@@ -60,15 +60,15 @@ def main() -> None:
 
 
 def measured(cell: Cell, runs: str, overrides: str) -> Line:
-    """Return the errors of each direction on a fold's test rows."""
+    """Return the errors of each direction on a fold's test samples."""
     from mmgan.data.folds import configured_folds, select_fold
-    from mmgan.run import load_data
+    from mmgan.training.run import load_data
 
     cfg = cell.config(overrides)
     dataset = load_data(cfg)
     fold = select_fold(configured_folds(dataset, cfg.data), cell.fold)
     model = cell.model_of(runs, overrides)
-    train, test = dataset.rows(fold.train_indices), labelled_test_rows(dataset)
+    train, test = dataset.rows(fold.train_indices), labelled_test_samples(dataset)
     if len(test[0]) < 2:
         raise MmganError(f"{dataset.source} has a single modality; there is none to be drawn for another.")
     metrics = {}
@@ -88,7 +88,7 @@ def measured(cell: Cell, runs: str, overrides: str) -> Line:
 
 
 def scaled(model: Any, x: dict[str, np.ndarray], name: str) -> np.ndarray:
-    """Return one modality of rows in scaled units, (n, values)."""
+    """Return one modality of samples in scaled units, (n, values)."""
     import torch
 
     rows = model.scaler({key: torch.from_numpy(value) for key, value in x.items()})[name]

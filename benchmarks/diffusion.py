@@ -1,8 +1,8 @@
 """What a diffusion model's solver, where it begins, and its length of training do: quality by steps and by noise, and near-copies by epochs.
 
 `of=steps`: samples of trained models with 5 to 50 steps, judged as quality.py does, with the time for them over that with the model's own number. `of=near`: the same for samples
-that begin at training rows with noise up to `model.sampler.near`, and (1) at noise. `of=residual`: for samples of `ldm` with more or less of what its first stage drops. `of=copies`: a long training with an inner split; every few epochs the held-out error, which chooses
-the checkpoint, and how near samples come to training rows.
+that begin at training samples with noise up to `model.sampler.near`, and (1) at noise. `of=residual`: for samples of `ldm` with more or less of what its first stage drops. `of=copies`: a long training with an inner split; every few epochs the held-out error, which chooses
+the checkpoint, and how near samples come to training samples.
 
     python benchmarks/diffusion.py of=steps data=watch workers=2
     python benchmarks/diffusion.py of=near data=watch workers=2
@@ -22,7 +22,7 @@ from cells import (
     Line,
     OptionsOfOneGenerator,
     completed,
-    labelled_test_rows,
+    labelled_test_samples,
     markdown,
     of_data,
     read_options,
@@ -30,12 +30,13 @@ from cells import (
 )
 from matplotlib.figure import Figure
 
+from mmgan.data.arrays import LabelledSamples
 from mmgan.errors import MmganError
-from mmgan.evaluation.features import FeatureSpace, LabelledRows, nearest
+from mmgan.evaluation.features import FeatureSpace, nearest
 from mmgan.evaluation.novelty import novelty
 from mmgan.evaluation.statistics import interval
-from mmgan.evaluation.table import FoldRows, derived
-from mmgan.plots import MUTED, REAL, SYNTHETIC
+from mmgan.evaluation.table import FoldSamples, derived
+from mmgan.plots.samples import MUTED, REAL, SYNTHETIC
 
 SETTINGS = {"steps": (5, 10, 20, 50), "near": (0.5, 0.6, 0.7, 0.8, 0.9, 1.0), "residual": (0.0, 0.5, 1.0)}
 COLUMNS = {
@@ -78,15 +79,15 @@ def main() -> None:
 def by_setting(cell: Cell, options: Options) -> Line:
     """Return the metrics of samples by the value of a setting of the sampler, and the seconds that they took over those of the model as it is."""
     from mmgan.data.folds import configured_folds, select_fold
-    from mmgan.data.synthetic import judging_rows
-    from mmgan.run import load_data
+    from mmgan.evaluation.files import judging_samples
+    from mmgan.training.run import load_data
 
     cfg = cell.config(options.overrides)
     dataset = load_data(cfg)
     fold = select_fold(configured_folds(dataset, cfg.data), cell.fold)
     model, train = diffusion_of(cell, options), dataset.rows(fold.train_indices)
-    heldout, newcomers = judging_rows(dataset, fold)
-    judge = FoldRows(cell.fold, train, heldout, train, newcomers).judge()
+    heldout, unseen_groups = judging_samples(dataset, fold)
+    judge = FoldSamples(cell.fold, train, heldout, train, unseen_groups).judge()
     real, metrics = judge.real()["metrics"], {}
     labels = dataset.schema.decode(train[1])
     model.sample(labels[:1])  # what only a first call pays for
@@ -95,7 +96,7 @@ def by_setting(cell: Cell, options: Options) -> Line:
         if options.of == "near":
             model.use_sampling("prior" if value == 1 else "posterior")
         setattr(model, options.of, value)
-        model.calibrate(train[1])  # the marginal map of rows that are drawn so
+        model.calibrate(train[1])  # the marginal map of samples that are drawn so
         rows, seconds = timed_sample(model, labels, cell.seed)
         found = derived(judge((rows, train[1]))["metrics"], real)
         metrics |= {f"{key}@{value}": round(found[key], 5) for key in COLUMNS.values()}
@@ -104,7 +105,7 @@ def by_setting(cell: Cell, options: Options) -> Line:
 
 
 def timed_sample(model: Any, labels: Any, seed: int) -> tuple[dict[str, np.ndarray], float]:
-    """Return rows for `labels`, and the processor's seconds for them."""
+    """Return samples for `labels`, and the processor's seconds for them."""
     started = time.process_time()
     rows = model.sample(labels, seed=seed)
     return rows, time.process_time() - started
@@ -114,22 +115,24 @@ def by_epochs(cell: Cell, options: Options) -> Line:
     """Return the held-out error and the novelty of samples, epoch by epoch, of a training with an inner split."""
     import lightning as L
 
-    from mmgan.run import Run, load_data
-    from mmgan.run_folder import RunFolder
+    from mmgan.training.folder import RunFolder
+    from mmgan.training.run import Run, load_data
 
     cfg = cell.config(f"{options.overrides} final=false resume=false")
     if (stage := cell.first_stage(options.overrides)) is not None:  # of the same inner split
         stage.model_of(f"{options.runs}-inner", f"{of_data(options.overrides)} final=false")
         cfg.first_stage = str(stage.folder(f"{options.runs}-inner"))
     dataset = load_data(cfg)
-    test, looks = labelled_test_rows(dataset), []
+    test, looks = labelled_test_samples(dataset), []
 
     class Look(L.Callback):
         def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
             epoch, data = trainer.current_epoch + 1, trainer.datamodule
             if epoch % options.every == 0:
                 error = float(trainer.callback_metrics[pl_module.monitor])
-                looks.append({"epoch": epoch, "error": error} | nearness(pl_module, data.rows(data.fit_indices), test))
+                looks.append(
+                    {"epoch": epoch, "error": error} | nearness(pl_module, data.rows(data.training_indices), test)
+                )
 
     folder = RunFolder(cell.folder(f"{options.runs}-copies"))
     folder.make()
@@ -150,8 +153,8 @@ def diffusion_of(cell: Cell, options: Options) -> Any:
     return model
 
 
-def nearness(model: Any, train: LabelledRows, heldout: LabelledRows) -> dict[str, float]:
-    """Return `novelty` of as many samples as there are training rows."""
+def nearness(model: Any, train: LabelledSamples, heldout: LabelledSamples) -> dict[str, float]:
+    """Return `novelty` of as many samples as there are training samples."""
     space = FeatureSpace(train[0])
     samples = model.sample(model.schema.decode(train[1]))
     reference, held_out, drawn = (space.flat(x) for x in (train[0], heldout[0], samples))
@@ -204,7 +207,7 @@ def copies_picture(line: Line) -> Figure:
     right = left.twinx()
     left.plot(looks["epoch"], looks["error"], color=REAL, label="held-out error")
     right.plot(looks["epoch"], looks["close"], color=SYNTHETIC, label="near-copies")
-    right.axhline(0.01, color=MUTED, lw=0.8, ls=":", label="near-copies among unseen real rows")
+    right.axhline(0.01, color=MUTED, lw=0.8, ls=":", label="near-copies among unseen real samples")
     left.axvline(looks["epoch"][int(np.argmin(looks["error"]))], color=MUTED, lw=0.8, label="epoch chosen")
     left.set_xlabel("epoch")
     left.set_ylabel("held-out denoising error")

@@ -1,4 +1,4 @@
-"""Peak memory of `python train.py` on a large data set, beside its limit: python benchmarks/memory.py [--rows 200000]."""
+"""Peak memory of `python train.py` on a large data set, beside its limit: python benchmarks/memory.py [--samples 200000]."""
 
 import argparse
 import os
@@ -20,13 +20,13 @@ MB = 1e6
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=200_000, help="training rows of the simulated bearing")
+    parser.add_argument("--samples", type=int, default=200_000, help="training samples of the simulated bearing")
     rows = parser.parse_args().rows
     shapes = bearing(n_train=10, n_test=0).schema.modalities.values()
     arrays = (rows + TEST_ROWS) * sum(int(np.prod(shape)) for shape in shapes) * np.dtype(np.float32).itemsize / MB
     limit = 2.5 * arrays + 700
     peak, seconds = peak_of_training(rows)
-    print(f"{rows} training and {TEST_ROWS} test rows, one epoch, {seconds:.0f} s")
+    print(f"{rows} training and {TEST_ROWS} test samples, one epoch, {seconds:.0f} s")
     print(f"arrays (x_train and x_test, float32)  {arrays:7.0f} MB")
     print(f"peak resident memory of train.py      {peak:7.0f} MB")
     print(f"limit, 2.5 x arrays + 700 MB          {limit:7.0f} MB  {'kept' if peak <= limit else 'EXCEEDED'}")

@@ -1,6 +1,6 @@
-"""The quality of models and controls on held-out rows: trains, synthesises and judges, cell by cell.
+"""The quality of models and baselines on held-out samples: trains, synthesises and judges, cell by cell.
 
-A cell is one model on one fold of one data set, with one seed and as many training rows as `rows` says. Each finished
+A cell is one model on one fold of one data set, with one seed and as many training samples as `samples` says. Each finished
 cell is a line of `out`; the same command again does the cells that are missing. At the end the
 table of all lines in `out` is written beside it.
 
@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 from cells import Cell, Line, check_generators, check_rows_option, completed, read_options, stamped
 
-from mmgan.evaluation.augmentation import Augmentation, extra_per_class
-from mmgan.evaluation.controls import CONTROLS
-from mmgan.evaluation.features import take
-from mmgan.evaluation.table import REAL, FoldRows, control_rows
+from mmgan.baselines import BASELINES
+from mmgan.data.arrays import take
+from mmgan.evaluation.gain import Augmentation, extra_per_class
+from mmgan.evaluation.table import REAL, FoldSamples, baseline_samples
 from mmgan.report.quality import FULL, quality_page, read_lines
 
 
@@ -31,7 +31,7 @@ class Options:
 
     data: str = "watch"
     draw: int | None = 0  # of the data; null for data=pkl
-    models: str = ",".join([REAL, *CONTROLS, "vacwgan"])
+    models: str = ",".join([REAL, *BASELINES, "vacwgan"])
     folds: str = "1,2,3,4,5"
     seeds: int = 1
     rows: str = FULL  # of a fold that train: full, 10 (of each class), imbalance10 (10:1)
@@ -83,15 +83,15 @@ class Work:
 
     def __init__(self, cell: Cell, options: Options) -> None:
         from mmgan.data.folds import configured_folds, select_fold
-        from mmgan.data.synthetic import judging_rows
-        from mmgan.run import load_data
+        from mmgan.evaluation.files import judging_samples
+        from mmgan.training.run import load_data
 
         self.cell, self.options = cell, options
         cfg = cell.config(options.overrides)
         self.dataset = load_data(cfg)
         self.fold = select_fold(configured_folds(self.dataset, cfg.data), cell.fold)
         self.train = self.dataset.rows(self.fold.train_indices)
-        self.heldout, self.newcomers = judging_rows(self.dataset, self.fold)
+        self.heldout, self.unseen_groups = judging_samples(self.dataset, self.fold)
 
     def line(self) -> Line:
         """Return the sizes and the metrics."""
@@ -101,14 +101,14 @@ class Work:
         return {**sizes, "metrics": {key: round(value, 5) for key, value in metrics.items() if ":" not in key}}
 
     def quality(self) -> dict[str, float]:
-        """Return the metrics of as many synthetic rows as there are training rows."""
-        rows = FoldRows(self.cell.fold, self.train, self.heldout, self.train, self.newcomers)
+        """Return the metrics of as many synthetic samples as there are training samples."""
+        rows = FoldSamples(self.cell.fold, self.train, self.heldout, self.train, self.unseen_groups)
         judge, labels = rows.judge(self.options.draws), self.train[1]
         return (judge.real() if self.cell.model == REAL else judge((self.generated(labels), labels)))["metrics"]
 
     def augmentation(self) -> dict[str, float]:
-        """Return what synthetic rows, or as many extra real ones, add to the training rows."""
-        judge = Augmentation(self.train, self.newcomers or self.heldout)
+        """Return what synthetic samples, or as many extra real ones, add to the training samples."""
+        judge = Augmentation(self.train, self.unseen_groups or self.heldout)
         extra = self.dataset.rows(self.fold.extra_indices)
         classes = self.dataset.schema.n_classes
         counts = extra_per_class(*(np.bincount(y, minlength=classes) for y in (self.train[1], extra[1])))
@@ -126,10 +126,10 @@ class Work:
         return {"baseline": float(np.mean(judge.baseline)), "f1": worth.f1, "gain": worth.gain, "added": len(labels)}
 
     def generated(self, labels: np.ndarray) -> dict[str, np.ndarray]:
-        """Return rows of these classes from a control, or from a model."""
+        """Return samples of these classes from a baseline, or from a model."""
         cell = self.cell
         if not cell.trained:
-            return control_rows(self.train, cell.model, labels, [cell.seed, cell.fold])
+            return baseline_samples(self.train, cell.model, labels, [cell.seed, cell.fold])
         model = cell.model_of(self.options.runs, self.options.overrides)
         return model.sample(self.dataset.schema.decode(labels), seed=cell.seed)
 

@@ -1,6 +1,6 @@
-"""What an encoder's latents keep of a row: test rows encoded and rebuilt, beside PCA with as many dimensions.
+"""What an encoder's latents keep of a row: test samples encoded and rebuilt, beside PCA with as many dimensions.
 
-Mean squared errors per value, in the model's scaled units, over all test rows. PCA is fitted on the same training rows, scaled alike; it
+Mean squared errors per value, in the model's scaled units, over all test samples. PCA is fitted on the same training samples, scaled alike; it
 is linear and not told the class, which the model is, so that the class means stand beside it too.
 
     python benchmarks/reconstruction.py data=watch workers=2
@@ -19,7 +19,7 @@ from cells import (
     OptionsOfOneGenerator,
     check_encoders,
     completed,
-    labelled_test_rows,
+    labelled_test_samples,
     markdown,
     read_options,
     stamped,
@@ -57,15 +57,15 @@ def main() -> None:
 
 
 def measured(cell: Cell, runs: str, overrides: str) -> Line:
-    """Return the errors on the test rows of a model trained on a fold's rows."""
+    """Return the errors on the test samples of a model trained on a fold's samples."""
     from mmgan.data.folds import configured_folds, select_fold
-    from mmgan.run import load_data
+    from mmgan.training.run import load_data
 
     cfg = cell.config(overrides)
     dataset = load_data(cfg)
     fold = select_fold(configured_folds(dataset, cfg.data), cell.fold)
     model = cell.model_of(runs, overrides)
-    (x, y), (x_test, y_test) = dataset.rows(fold.train_indices), labelled_test_rows(dataset)
+    (x, y), (x_test, y_test) = dataset.rows(fold.train_indices), labelled_test_samples(dataset)
     train, true = flat(model, x), flat(model, x_test)
     means = np.stack([train[y == k].mean(0) for k in range(dataset.schema.n_classes)])
     rebuilt = flat(model, model.reconstruct(x_test, dataset.schema.decode(y_test)))
@@ -82,7 +82,7 @@ def measured(cell: Cell, runs: str, overrides: str) -> Line:
 
 
 def flat(model: Any, x: dict[str, np.ndarray]) -> np.ndarray:
-    """Return rows in the model's scaled units, all modalities side by side, (n, values)."""
+    """Return samples in the model's scaled units, all modalities side by side, (n, values)."""
     import torch
 
     scaled = model.scaler({name: torch.from_numpy(value) for name, value in x.items()})
@@ -90,7 +90,7 @@ def flat(model: Any, x: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def pca_error(train: np.ndarray, true: np.ndarray, dimensions: int) -> float:
-    """Return the mean squared error of rows (n, values) rebuilt from so many principal components of `train`."""
+    """Return the mean squared error of samples (n, values) rebuilt from so many principal components of `train`."""
     pca = PCA(min(dimensions, *train.shape), random_state=0).fit(train)
     return float(np.mean((pca.inverse_transform(pca.transform(true)) - true) ** 2))
 

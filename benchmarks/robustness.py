@@ -1,9 +1,9 @@
 """A classifier of several modalities with all of them, with one missing, and with one noisy: variants, and classical ones beside them.
 
-Each variant is the robust classifier with options changed, trained on all training rows of each fold. Its macro-F1 is that on each
-fold's own val_indices (mean over folds, with its interval), and that of the folds' ensemble on the test rows; the classical
-classifiers' that of the fold's rows, and of all training rows. Noise is white, on one modality, in deviations
-of each value over the training rows. Each finished training is a line of `out`, and the same command goes on where it was stopped.
+Each variant is the robust classifier with options changed, trained on all training samples of each fold. Its macro-F1 is that on each
+fold's own val_indices (mean over folds, with its interval), and that of the folds' ensemble on the test samples; the classical
+classifiers' that of the fold's samples, and of all training samples. Noise is white, on one modality, in deviations
+of each value over the training samples. Each finished training is a line of `out`, and the same command goes on where it was stopped.
 
     python benchmarks/robustness.py data=watch workers=2
     python benchmarks/robustness.py data=watch draw=1 folds=1,2 workers=2 'variants=default,concat,focal exponent 0'
@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cells import Cell, Line, OptionsOfOneData, completed, labelled_test_rows, markdown, read_options, stamped
+from cells import Cell, Line, OptionsOfOneData, completed, labelled_test_samples, markdown, read_options, stamped
 
 from mmgan.evaluation.classifiers import macro_f1
-from mmgan.evaluation.features import Rows
 from mmgan.evaluation.prediction import calibration_error
 from mmgan.evaluation.statistics import interval
 from mmgan.evaluation.table import REAL
-from mmgan.predictions import ensemble
+from mmgan.schema import Arrays
+from mmgan.training.predictions import ensemble
 
 PLAIN = "model/fusion=concat model.corruption.drop=0"
 VARIANTS = {
@@ -108,19 +108,19 @@ def main() -> None:
     lines += done(names, [ENSEMBLE], "robust_classifier")
     lines += done(CLASSICAL, [*folds, ENSEMBLE], REAL)
     print(f"On each fold's own val_indices:\n\n{table(lines, 'val')}\n")
-    print(f"On the test rows, the folds' ensemble:\n\n{table(lines, 'test')}")
+    print(f"On the test samples, the folds' ensemble:\n\n{table(lines, 'test')}")
 
 
 def measured(key: Variant, of_all: str = "") -> Line:
-    """Return macro-F1 by condition: of a fold on its `val` rows, of the ensemble, or of all training rows, on the `test` rows."""
+    """Return macro-F1 by condition: of a fold on its `val` samples, of the ensemble, or of all training samples, on the `test` samples."""
     from mmgan.data.folds import configured_folds, select_fold
-    from mmgan.run import load_data
+    from mmgan.training.run import load_data
 
     cfg = key.config(key.overrides(of_all))
     dataset = load_data(cfg)
     folds = configured_folds(dataset, cfg.data)
     fold = None if key.fold == ENSEMBLE else select_fold(folds, key.fold)
-    x, y = labelled_test_rows(dataset) if fold is None else dataset.rows(fold.val_indices)
+    x, y = labelled_test_samples(dataset) if fold is None else dataset.rows(fold.val_indices)
     train = dataset.rows(np.arange(len(dataset)) if fold is None else fold.train_indices)
     sizes = {"n_train": len(folds[0].train_indices), "n_val": len(folds[0].val_indices)}
     if key.model == REAL:
@@ -131,8 +131,8 @@ def measured(key: Variant, of_all: str = "") -> Line:
     return sizes | {"metrics": metrics, "calibration_error": round(calibration_error(y, answers["all"]), 5)}
 
 
-def conditions(x: Rows, train: Rows) -> dict[str, dict[str, np.ndarray]]:
-    """Return the rows as they are, without each modality, and with noise on each, in deviations of the training rows' values.
+def conditions(x: Arrays, train: Arrays) -> dict[str, dict[str, np.ndarray]]:
+    """Return the samples as they are, without each modality, and with noise on each, in deviations of the training samples' values.
 
     What is never negative stays so.
     """

@@ -22,12 +22,12 @@ import torch
 from hydra import compose, initialize_config_dir
 from torch import Tensor, nn
 
-from mmgan.cli import register_options
+from mmgan.commands.options import register_options
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.models.neural import NeuralSynthesizer
-from mmgan.run import Run, load_data
-from mmgan.run_folder import RunFolder
-from mmgan.training import quiet_lightning
+from mmgan.training.folder import RunFolder
+from mmgan.training.quiet import quiet_lightning
+from mmgan.training.run import Run, load_data
 
 ROOT = Path(__file__).resolve().parents[1]
 

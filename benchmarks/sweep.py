@@ -1,7 +1,7 @@
 """What a sweep is worth, and what it survives: `of=workers`, `of=plain` and `of=kills`.
 
 `of=workers`: finished epochs per minute of tune.py with two workers over those with one, in turns. `of=plain`: the time that a
-plain sweep (one random trial after another, none pruned, rows collated one by one by torch's DataLoader) took for its best trial, over the time until tune.py with two workers has one as good; both
+plain sweep (one random trial after another, none pruned, samples collated one by one by torch's DataLoader) took for its best trial, over the time until tune.py with two workers has one as good; both
 from the beginning of the first trial. `of=kills`: a worker, the parent, or
 all of them are killed at random moments, and the sweep is begun again; what has to hold then is checked.
 
@@ -84,7 +84,7 @@ def trials_of(folder: Path) -> dict[str, list[Any]]:
     """Return the trials of all studies of a sweep's folder, {name: trials}."""
     import optuna
 
-    from mmgan.sweep.storage import Storage
+    from mmgan.tuning.storage import Storage
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     store = Storage(f"sqlite:///{folder / 'study.db'}")  # which may be in the making
@@ -149,13 +149,13 @@ def plain_sweep(words: str, trials: int, folder: Path) -> list[tuple[float, floa
     import optuna
     import torch
 
-    from mmgan.cli import register_options
+    from mmgan.commands.options import register_options
     from mmgan.data.datamodule import FoldDataModule
-    from mmgan.run import Run, load_data
-    from mmgan.run_folder import RunFolder
-    from mmgan.sweep.space import check_space, suggest, with_params
-    from mmgan.sweep.study import trial_epochs
-    from mmgan.training import quiet_lightning
+    from mmgan.training.folder import RunFolder
+    from mmgan.training.quiet import quiet_lightning
+    from mmgan.training.run import Run, load_data
+    from mmgan.tuning.space import check_space, suggest, with_params
+    from mmgan.tuning.study import trial_epochs
 
     quiet_lightning()
     register_options()
@@ -165,7 +165,7 @@ def plain_sweep(words: str, trials: int, folder: Path) -> list[tuple[float, floa
     dataset = load_data(cfg)
 
     def collated(data: FoldDataModule) -> Any:
-        rows = [(*(x[i] for x in dataset.x_train.values()), dataset.y_train[i]) for i in data.fit_indices]
+        rows = [(*(x[i] for x in dataset.x_train.values()), dataset.y_train[i]) for i in data.training_indices]
         sampler = torch.utils.data.RandomSampler(
             rows, replacement=True, num_samples=data.batch_size * data.steps_per_epoch
         )
@@ -321,7 +321,7 @@ def unfinished(folder: Path, trials: int) -> str:
     from optuna.trial import TrialState
 
     import mmgan
-    from mmgan.sweep.study import RETRY_OF
+    from mmgan.tuning.study import RETRY_OF
 
     for number, (name, all_trials) in enumerate(sorted(trials_of(folder).items()), start=1):
         cut_off = {trial.user_attrs.get(RETRY_OF) for trial in all_trials}

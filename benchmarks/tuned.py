@@ -1,6 +1,6 @@
-"""What tuning changes: the default configuration and the one that a sweep found, on test rows, fold by fold, below the real row.
+"""What tuning changes: the default configuration and the one that a sweep found, on test samples, fold by fold, below the real row.
 
-A trial is scored on the inner split of a fold's training rows; what its parameters are worth on test rows, which no sweep sees, stands here.
+A trial is scored on the inner split of a fold's training samples; what its parameters are worth on test samples, which no sweep sees, stands here.
 
     python benchmarks/tuned.py data=watch folds=1,2 trials=15 workers=2
 """
@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 from sweep import swept, trials_of
 
 from mmgan.evaluation.table import REAL
-from mmgan.sweep.study import RETRY_OF
+from mmgan.tuning.study import RETRY_OF
 
 COLUMNS = ("tstr", "coverage", "c2st", "novelty10", "novelty50", "novelty90", "close")
 
@@ -58,7 +58,7 @@ class Work(quality.Work):
     """One row's data, and the metrics of what its model makes."""
 
     def generated(self, labels: np.ndarray) -> dict[str, np.ndarray]:
-        """Return rows of these classes from the refit of a sweep, or from the default model."""
+        """Return samples of these classes from the refit of a sweep, or from the default model."""
         import mmgan
 
         if not self.cell.tuned:
@@ -104,7 +104,7 @@ def measured(row: Row, options: Options) -> Line:
 
 def table(lines: list[Line]) -> str:
     """Return a row for each fold and model as Markdown."""
-    rows = [["fold, rows", "score of trials: default", "best", *COLUMNS]]
+    rows = [["fold, samples", "score of trials: default", "best", *COLUMNS]]
     for line in sorted(lines, key=lambda line: line["fold"]):
         name = f"{line['fold']}, {line['model']}{', tuned' if line['tuned'] else ''}"
         scores = [f"{line[key]:.3f}" if key in line else "" for key in ("default_score", "best_score")]

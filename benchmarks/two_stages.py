@@ -2,7 +2,7 @@
 
 `of=rebuilt`: test images rebuilt by `vqgan`, by itself without its critic, and without critic and perceptual term: peak signal-to-noise ratio, use of the codebook, and the energy by
 spatial frequency over that of the images themselves. `of=drawn`: images drawn by `ldm` and `diffusion`, judged as quality.py does, but in the features that a first stage's
-classifier learnt from the training images; beside them other real images, and copies. `of=limit`: rows that `vqgan` rebuilds of its own training rows, judged as quality.py does: no second
+classifier learnt from the training images; beside them other real images, and copies. `of=limit`: samples that `vqgan` rebuilds of its own training samples, judged as quality.py does: no second
 stage on it can be expected to draw better ones.
 
     python benchmarks/two_stages.py of=rebuilt data=micro_doppler workers=2 picture=spectrum.png
@@ -17,14 +17,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cells import Cell, Line, OptionsOfOneData, completed, labelled_test_rows, markdown, of_data, read_options, stamped
+from cells import (
+    Cell,
+    Line,
+    OptionsOfOneData,
+    completed,
+    labelled_test_samples,
+    markdown,
+    of_data,
+    read_options,
+    stamped,
+)
 from matplotlib.figure import Figure
 
-from mmgan.evaluation.features import LabelledRows
+from mmgan.data.arrays import LabelledSamples
 from mmgan.evaluation.reconstruction import scores
 from mmgan.evaluation.statistics import interval
-from mmgan.evaluation.table import REAL, FoldRows, control_rows, derived
-from mmgan.plots import MUTED
+from mmgan.evaluation.table import REAL, FoldSamples, baseline_samples, derived
+from mmgan.plots.samples import MUTED
 
 VARIANTS = {
     "vqgan": "",
@@ -114,10 +124,10 @@ def main() -> None:
 
 def rebuilt(key: Variant, options: Options) -> Line:
     """Return how test images come out of a first stage."""
-    from mmgan.run import load_data
+    from mmgan.training.run import load_data
 
     overrides = key.overrides(options.overrides)
-    x, _ = labelled_test_rows(load_data(key.config(overrides)))
+    x, _ = labelled_test_samples(load_data(key.config(overrides)))
     model = key.model_of(options.runs, overrides)
     again, codes = model.reconstruct(x)
     found = scores(x, again, codes, model.quantizers.size)
@@ -152,15 +162,15 @@ def features_of(cell: Cell, options: Options) -> str:
 def drawn(cell: Cell, options: Options) -> Line:
     """Return the metrics of drawn images in the features of the fold's first stage."""
     from mmgan.data.folds import configured_folds, select_fold
-    from mmgan.run import load_data
+    from mmgan.training.run import load_data
 
     cfg = cell.config(options.overrides)
     dataset = load_data(cfg)
     fold = select_fold(configured_folds(dataset, cfg.data), cell.fold)
     stage = first_stage(cell, options)
-    train, heldout = dataset.rows(fold.train_indices), labelled_test_rows(dataset)
+    train, heldout = dataset.rows(fold.train_indices), labelled_test_samples(dataset)
     seen = in_features(stage, train)
-    judge = FoldRows(cell.fold, seen, in_features(stage, heldout), seen).judge()
+    judge = FoldSamples(cell.fold, seen, in_features(stage, heldout), seen).judge()
     real = judge.real()["metrics"]
     if cell.model == REAL:
         metrics = real
@@ -168,7 +178,7 @@ def drawn(cell: Cell, options: Options) -> Line:
         if cell.trained:
             x = cell.model_of(options.runs, options.overrides).sample(dataset.schema.decode(train[1]), seed=cell.seed)
         else:
-            x = control_rows(train, cell.model, train[1], [cell.seed, cell.fold])
+            x = baseline_samples(train, cell.model, train[1], [cell.seed, cell.fold])
         metrics = judge(in_features(stage, (x, train[1])))["metrics"]
     found = derived(metrics, real)
     sizes = {"n_train": len(train[1]), "n_val": len(fold.val_indices)}
@@ -176,24 +186,24 @@ def drawn(cell: Cell, options: Options) -> Line:
 
 
 def limit(cell: Cell, options: Options) -> Line:
-    """Return the metrics of a first stage's own training rows as it rebuilds them."""
+    """Return the metrics of a first stage's own training samples as it rebuilds them."""
     from mmgan.data.folds import configured_folds, select_fold
-    from mmgan.data.synthetic import judging_rows
-    from mmgan.run import load_data
+    from mmgan.evaluation.files import judging_samples
+    from mmgan.training.run import load_data
 
     cfg = cell.config(options.overrides)
     dataset = load_data(cfg)
     fold = select_fold(configured_folds(dataset, cfg.data), cell.fold)
     x, y = dataset.rows(fold.train_indices)
-    heldout, newcomers = judging_rows(dataset, fold)
-    judge = FoldRows(cell.fold, (x, y), heldout, (x, y), newcomers).judge(options.draws)
+    heldout, unseen_groups = judging_samples(dataset, fold)
+    judge = FoldSamples(cell.fold, (x, y), heldout, (x, y), unseen_groups).judge(options.draws)
     rebuilt, _ = cell.model_of(options.runs, options.overrides).reconstruct(x)
     found = derived(judge((rebuilt, y))["metrics"], judge.real()["metrics"])
     sizes = {"n_train": len(y), "n_val": len(fold.val_indices)}
     return {**sizes, "metrics": {key: round(float(found[key]), 5) for key in LIMIT.values()}}
 
 
-def in_features(stage: Any, rows: LabelledRows) -> LabelledRows:
+def in_features(stage: Any, rows: LabelledSamples) -> LabelledSamples:
     """Return images as the means of their feature maps, modality `features`, (n, channels of all maps)."""
     import torch
 

@@ -4,7 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from mmgan.errors import MmganError
+
+Arrays = Mapping[str, np.ndarray]  # samples by the name of their modality, (n, *shape)
 
 
 @dataclass(frozen=True)
@@ -40,27 +44,31 @@ class DataSchema:
             class_names=tuple(plain["class_names"]),
         )
 
-    def check_rows(self, x: Mapping[str, Any]) -> int:
-        """Return the number of rows in `x`, {name: (n, *shape)}; raise MmganError if names, shapes or lengths differ."""
+    def check_samples(self, x: Mapping[str, Any]) -> int:
+        """Return the number of samples in `x`, {name: (n, *shape)}; raise MmganError if names, shapes or lengths differ."""
         if set(x) != set(self.modalities):
-            raise MmganError(f"the rows have modalities {sorted(x)}, but {sorted(self.modalities)} are expected.")
+            raise MmganError(f"the samples have modalities {sorted(x)}, but {sorted(self.modalities)} are expected.")
         lengths = {}
         for name, shape in self.modalities.items():
             if tuple(x[name].shape[1:]) != shape:
-                raise MmganError(f"modality '{name}' has rows of shape {tuple(x[name].shape[1:])}, expected {shape}.")
+                raise MmganError(
+                    f"modality '{name}' has samples of shape {tuple(x[name].shape[1:])}, expected {shape}."
+                )
             lengths[name] = len(x[name])
         if len(set(lengths.values())) > 1:
-            raise MmganError(f"the modalities differ in their number of rows: {lengths}; give the same rows to each.")
+            raise MmganError(
+                f"the modalities differ in their number of samples: {lengths}; give the same samples to each."
+            )
         return next(iter(lengths.values()))
 
-    def check_some(self, x: Mapping[str, Any]) -> int:
-        """Return the number of rows in `x`, which has some modalities and not all; raise MmganError as `check_rows` does."""
+    def check_partial(self, x: Mapping[str, Any]) -> int:
+        """Return the number of samples in `x`, which has some modalities and not all; raise MmganError as `check_samples` does."""
         given = {name: shape for name, shape in self.modalities.items() if name in x}
         if not given or len(given) < len(x) or len(given) == len(self.modalities):
             raise MmganError(
-                f"the rows have modalities {sorted(x)}; give some of {sorted(self.modalities)}, and not all of them."
+                f"the samples have modalities {sorted(x)}; give some of {sorted(self.modalities)}, and not all of them."
             )
-        return DataSchema(given, self.labels, self.class_names).check_rows(x)
+        return DataSchema(given, self.labels, self.class_names).check_samples(x)
 
     def encode(self, labels: Iterable[int | str]) -> list[int]:
         """Return the class indices of the user's own labels; raise MmganError for a label that the data do not have."""

@@ -15,8 +15,8 @@ import torch
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 
-from mmgan.cli import register_options
-from mmgan.data.archive import write_pickle
+from mmgan.commands.options import register_options
+from mmgan.data.files import write_pickle
 from mmgan.data.sources.pkl import pkl
 
 CONF = Path(__file__).parent.parent / "conf"
@@ -32,7 +32,7 @@ SMALL = {
     "latent_dim": 4,
     "kl_warmup": 2,
     "ema_decay": 0.5,
-    "calibration_rows": 200,
+    "n_calibration_samples": 200,
     "steps": 4,
 }
 TINY_RUN = [
@@ -57,7 +57,7 @@ def pytest_configure() -> None:
 
 
 def rows_of(shapes: dict[str, tuple[int, ...]], y: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
-    """Non-negative rows, float32, whose mean and spread differ from class to class and from modality to modality."""
+    """Non-negative samples, float32, whose mean and spread differ from class to class and from modality to modality."""
     rng = np.random.default_rng(seed)
     level = 1.0 + y.astype(float)
     return {
@@ -88,7 +88,7 @@ def write_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def tiny(write_data: Callable[..., Path]) -> Path:
-    """A file of 100 rows, two modalities of rank 2, 4 classes: 80 training rows a fold, 64 of them beside the monitor."""
+    """A file of 100 samples, two modalities of rank 2, 4 classes: 80 training samples a fold, 64 of them beside the monitor."""
     return write_data()
 
 
@@ -98,7 +98,7 @@ def dataset(tiny: Path):
 
 
 class QuickJudge:
-    """Stands in for `CheapScore`, whose forests take longer than a tiny run; a function of the rows alone, as that is."""
+    """Stands in for `CheapScore`, whose forests take longer than a tiny run; a function of the samples alone, as that is."""
 
     def __init__(self, train_x, train_y, monitor_x, monitor_y, seed: int = 0):
         self.means = {name: value.mean() for name, value in monitor_x.items()}
@@ -112,8 +112,8 @@ class QuickJudge:
 def quick_judge() -> Iterator[None]:
     """Score with `QuickJudge` and leave the overview's picture empty."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mmgan.callbacks.CheapScore", QuickJudge)
-        patch.setattr("mmgan.plots.overview", lambda *rows: Figure(figsize=(1, 1)))
+        patch.setattr("mmgan.training.callbacks.CheapScore", QuickJudge)
+        patch.setattr("mmgan.plots.samples.overview", lambda *rows: Figure(figsize=(1, 1)))
         yield
 
 

@@ -80,8 +80,8 @@ def test_the_table_of_robustness_parts_folds_from_the_ensemble():
 
 def test_the_gain_is_over_real_rows_alone_and_its_ceiling_is_the_whole_fold():
     f1 = {
-        ("real rows alone", "10"): 0.6,
-        ("real rows alone", "full"): 0.8,
+        ("real samples alone", "10"): 0.6,
+        ("real samples alone", "full"): 0.8,
         ("smote", "10"): 0.65,
         ("smote", "full"): 0.79,
     }
@@ -92,9 +92,9 @@ def test_the_gain_is_over_real_rows_alone_and_its_ceiling_is_the_whole_fold():
     ]
     table = classifier_gain.table(lines)
     reach = 100 * (interval([0.06, 0.07], 80, 20).high - 0.065)
-    assert "|  | 10 per class | full |" in table and "| real rows alone, F1 | 0.600 | 0.800 |" in table
+    assert "|  | 10 per class | full |" in table and "| real samples alone, F1 | 0.600 | 0.800 |" in table
     assert f"| smote | +6.5 ± {reach:.1f} | +0.5 ± {reach:.1f} |" in table
-    assert "| more real rows | +20.0 ± 0.0 |  |" in table
+    assert "| more real samples | +20.0 ± 0.0 |  |" in table
 
 
 def test_rows_of_a_few_dimensions_are_rebuilt_from_as_many_components():
@@ -209,10 +209,10 @@ def test_a_model_of_another_length_is_not_taken_for_a_cells(tmp_path, monkeypatc
     ("script", "words", "shown"),
     [
         ("robustness", ["variants=default,concat", f"{SMALL} model.members=1"], ["| concat |", "| svc |", "env + 1"]),
-        ("classifier_gain", ["rows=3,full", "models=smote,vacwgan"], ["| vacwgan |", "| more real rows |"]),
+        ("classifier_gain", ["rows=3,full", "models=smote,vacwgan"], ["| vacwgan |", "| more real samples |"]),
         ("completion", ["folds=1"], ["| spec |", "| env |"]),
         ("reconstruction", ["folds=1"], ["| bearing, vae |"]),
-        ("diffusion", ["of=near", "folds=1", f"{SMALL} model.calibration_rows=200"], ["| 0.5 |", "| 1.0 |"]),
+        ("diffusion", ["of=near", "folds=1", f"{SMALL} model.n_calibration_samples=200"], ["| 0.5 |", "| 1.0 |"]),
         ("diffusion", ["of=copies", "epochs=2", "every=1", "folds=1"], ["| bearing, 1 |"]),
         ("two_stages", [*IMAGES, "of=rebuilt"], ["| vqgan |", "| without the critic |"]),
         ("two_stages", [*IMAGES, "of=drawn", "models=real,ldm"], ["| real |", "| ldm |"]),

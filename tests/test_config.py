@@ -13,10 +13,10 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import get_method, instantiate
 from omegaconf import OmegaConf
 
-from mmgan.cli import register_options
-from mmgan.models.checkpoint import build_model
-from mmgan.run import plain
+from mmgan.commands.options import register_options
 from mmgan.schema import DataSchema
+from mmgan.training.checkpoint import build_model
+from mmgan.training.run import plain
 
 ROOT = CONF.parent
 NEEDED = {"synthesize": {"ckpt"}, "evaluate": {"synthetic"}}  # what only the user can give
@@ -176,7 +176,7 @@ SENTENCES = {
     "split": (["data.split=magic"], "error: data.split=magic is unknown; choose stratified, group or file."),
     "no groups": (["data.split=group"], "has no groups"),
     "batch size": (["data.batch_size=0"], "data.batch_size=0"),
-    "no rows of a class": (
+    "no samples of a class": (
         ["data.rows_per_class=0"],
         "error: data.rows_per_class=0: give a whole number from 1 on.",
     ),

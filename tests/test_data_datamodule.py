@@ -36,7 +36,7 @@ def test_batches_are_plain_tuples_in_schema_order():
         assert b.shape == (16, 1) and a.shape == (16, 2, 3) and y.shape == (16,)
         assert b.dtype == a.dtype == torch.float32 and y.dtype == torch.int64
         assert torch.equal(y, b[:, 0].long() % 4) and torch.equal(a[:, 1, 2], b[:, 0])
-        assert set(b[:, 0].long().tolist()) <= set(data.fit_indices.tolist())
+        assert set(b[:, 0].long().tolist()) <= set(data.training_indices.tolist())
 
 
 def test_each_pass_serves_every_row_once():
@@ -70,13 +70,13 @@ def test_impossible_batches(option):
 def test_rows_are_split_three_ways_and_not_copied():
     data = dataset()
     made = module(data)
-    parts = [set(rows.tolist()) for rows in (made.fit_indices, made.monitor_indices, made.fold.val_indices)]
+    parts = [set(rows.tolist()) for rows in (made.training_indices, made.inner_val_indices, made.fold.val_indices)]
     assert [len(part) for part in parts] == [128, 32, 40] and len(set.union(*parts)) == 200
     served = torch.cat([b[:, 0] for b, _, _ in made.val_dataloader()])
-    np.testing.assert_array_equal(served, made.monitor_indices)
-    x, y = made.rows(made.monitor_indices)
-    np.testing.assert_array_equal(x["b"][:, 0], made.monitor_indices)
-    np.testing.assert_array_equal(y, made.monitor_indices % 4)
+    np.testing.assert_array_equal(served, made.inner_val_indices)
+    x, y = made.rows(made.inner_val_indices)
+    np.testing.assert_array_equal(x["b"][:, 0], made.inner_val_indices)
+    np.testing.assert_array_equal(y, made.inner_val_indices % 4)
     assert made.train_dataloader().tensors[1].data_ptr() == data.x_train["a"].ctypes.data
     assert made.schema == data.schema
 
@@ -84,14 +84,14 @@ def test_rows_are_split_three_ways_and_not_copied():
 @pytest.mark.parametrize("options", [{"final": True}, {"inner_val": 0.0}, {"data": dataset(40)}])
 def test_without_a_monitor_all_training_rows_are_to_fit(options):
     made = module(**options)
-    assert len(made.monitor_indices) == 0 and len(made.val_dataloader()) == 0
-    np.testing.assert_array_equal(made.fit_indices, made.fold.train_indices)
+    assert len(made.inner_val_indices) == 0 and len(made.val_dataloader()) == 0
+    np.testing.assert_array_equal(made.training_indices, made.fold.train_indices)
 
 
 def test_group_split_holds_within_the_fold_too():
     groups = np.arange(200) // 10
     made = module(dataset(groups=groups), split="group")
-    parts = [set(groups[rows]) for rows in (made.fit_indices, made.monitor_indices, made.fold.val_indices)]
+    parts = [set(groups[rows]) for rows in (made.training_indices, made.inner_val_indices, made.fold.val_indices)]
     assert all(parts) and sum(map(len, parts)) == 20
 
 
@@ -101,13 +101,13 @@ def test_group_split_holds_within_the_fold_too():
 )
 def test_limited_rows_are_all_that_is_served(options, fit, monitor):
     whole, made = module(), module(**options)
-    assert (len(made.fit_indices), len(made.monitor_indices)) == (fit, monitor)
-    seen = np.sort(np.r_[made.fit_indices, made.monitor_indices])
+    assert (len(made.training_indices), len(made.inner_val_indices)) == (fit, monitor)
+    seen = np.sort(np.r_[made.training_indices, made.inner_val_indices])
     np.testing.assert_array_equal(seen, made.fold.train_indices)
     np.testing.assert_array_equal(np.union1d(seen, made.fold.extra_indices), whole.fold.train_indices)
     np.testing.assert_array_equal(made.fold.val_indices, whole.fold.val_indices)
     served = torch.cat([b[:, 0] for b, _, _ in made.train_dataloader()]).long().tolist()
-    assert set(served) <= set(made.fit_indices.tolist())
+    assert set(served) <= set(made.training_indices.tolist())
     np.testing.assert_array_equal(module(**options, seed=1).fold.train_indices, seen)  # not the training's seed
 
 

@@ -5,7 +5,7 @@ import pytest
 from sklearn.model_selection import StratifiedKFold
 
 from mmgan.data.dataset import Dataset
-from mmgan.data.folds import Fold, inner_split, limit_rows, make_folds, read_splits, select_fold
+from mmgan.data.folds import Fold, inner_split, limit_samples, make_folds, read_splits, select_fold
 from mmgan.errors import MmganError
 from mmgan.schema import DataSchema
 
@@ -57,7 +57,7 @@ def test_the_files_own_folds_are_honoured_and_without_them_file_is_stratified():
             {"split": "stratified"},
             "'class1' has 3 .* 5 folds; give data.n_splits=3",
         ),
-        (dataset([0] * 9 + [1]), {"split": "stratified"}, "'class1' has 1 .*add rows or remove the class"),
+        (dataset([0] * 9 + [1]), {"split": "stratified"}, "'class1' has 1 .*add samples or remove the class"),
         (dataset([0, 1] * 9), {"split": "group"}, "file.pkl has no groups"),
         (dataset([0, 1] * 9, groups=np.arange(18) // 9), {"split": "group"}, "2 group.*data.n_splits=2"),
         (
@@ -86,15 +86,15 @@ def test_select_fold_names_the_valid_ones(wanted):
         select_fold(folds, wanted)
 
 
-# -- fewer training rows ------------------------------------------------------------------------------------------------
+# -- fewer training samples ------------------------------------------------------------------------------------------------
 SKEWED = np.repeat([0, 1, 2], [50, 30, 4])
 
 
 def limited(y, rows_per_class=None, imbalance_ratio=None, number=1):
-    """Limit a fold whose training rows are all but the last two of each class, in an order of their own."""
+    """Limit a fold whose training samples are all but the last two of each class, in an order of their own."""
     val = np.concatenate([np.flatnonzero(y == label)[-2:] for label in np.unique(y)])
     train = np.random.default_rng(0).permutation(np.setdiff1d(np.arange(len(y)), val))
-    fold = limit_rows(y, Fold(number, train, val), rows_per_class, imbalance_ratio)
+    fold = limit_samples(y, Fold(number, train, val), rows_per_class, imbalance_ratio)
     assert fold.fold == number and fold.val_indices.tolist() == val.tolist()
     assert fold.train_indices.dtype == fold.extra_indices.dtype == np.int64
     assert sorted([*fold.train_indices, *fold.extra_indices]) == sorted(train)  # none twice, none lost

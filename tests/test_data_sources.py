@@ -12,13 +12,13 @@ from scipy.spatial.distance import cdist
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import f1_score
 
-from mmgan.data.archive import read_archive, write_npz, write_pickle
+from mmgan.data.files import read_archive, write_npz, write_pickle
 from mmgan.data.folds import make_folds
+from mmgan.data.pickles import read_npy_dict
 from mmgan.data.sources.bearing import CLASS_NAMES, bearing, class_counts, envelope_spectrum, fault_orders
 from mmgan.data.sources.linear2d import COVARIANCE, linear2d
 from mmgan.data.sources.pkl import pkl
 from mmgan.data.sources.watch import watch
-from mmgan.data.unpickler import read_npy_dict
 from mmgan.errors import MmganError
 
 
@@ -33,11 +33,11 @@ def simulated():
 
 
 def check_dataset(data):
-    assert data.schema.check_rows(data.x_train) == len(data) == len(data.y_train)
+    assert data.schema.check_samples(data.x_train) == len(data) == len(data.y_train)
     assert data.y_train.dtype == np.int64
     assert set(data.y_train) == set(range(data.schema.n_classes))
     for x in filter(None, (data.x_train, data.x_test)):
-        data.schema.check_rows(x)
+        data.schema.check_samples(x)
         assert list(x) == list(data.schema.modalities)
         assert all(rows.dtype == np.float32 and np.isfinite(rows).all() for rows in x.values())
 
@@ -280,11 +280,11 @@ def with_rows(rows, modality="spec"):
         (good(y_train=np.zeros(31, int)), "spec 30, env 30, y_train 31"),
         (
             with_value(np.nan),
-            "x_train modality 'spec' has NaN or infinite values in 2 of 30 rows, the first in row 1",
+            "x_train modality 'spec' has NaN or infinite values in 2 of 30 samples, the first in row 1",
         ),
-        (with_value(-np.inf, "env"), "x_train modality 'env' has NaN or infinite values in 2 of 30 rows"),
+        (with_value(-np.inf, "env"), "x_train modality 'env' has NaN or infinite values in 2 of 30 samples"),
         (with_value(np.nan, "env", "x_test"), "x_test modality 'env' has NaN"),
-        (with_value(1e39), "'spec' has values beyond the range of float32 in 2 of 30 rows.*rescale"),
+        (with_value(1e39), "'spec' has values beyond the range of float32 in 2 of 30 samples.*rescale"),
         (with_rows(np.ones((30, 2), complex)), "'spec' holds complex128 values"),
         (with_rows(np.ones(30)), r"'spec' has shape \(30,\)"),
         (with_rows(np.ones((30, 2, 2, 2, 2))), r"'spec' has shape \(30, 2, 2, 2, 2\)"),

@@ -11,8 +11,8 @@ from test_models_contract import dataset_of
 
 from mmgan.data.datamodule import EndlessBatches
 from mmgan.errors import MmganError
-from mmgan.run import Run, fit
-from mmgan.run_folder import RunFolder
+from mmgan.training.folder import RunFolder
+from mmgan.training.run import Run, fit
 
 STEPS = 20
 ALONE = ["trainer=default"]

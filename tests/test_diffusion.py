@@ -9,17 +9,17 @@ import torch
 from conftest import THREE, TWO, rows_of
 from test_models_contract import dataset_of, same, train
 
+from mmgan.diffusion.process import LAST, FlowMatching, VPrediction, guided, solve
 from mmgan.errors import MmganError
-from mmgan.losses.diffusion import LAST, FlowMatching, VPrediction, guided, solve
 from mmgan.nets.denoiser import DenseDenoiser, TokenDenoiser
 from mmgan.nets.tokens import Attention, Patches
 
 PROCESSES = [FlowMatching(), VPrediction()]
-MEAN, STD = 1.5, 0.4  # of rows that are normal
+MEAN, STD = 1.5, 0.4  # of samples that are normal
 
 
 def best_prediction(process):
-    """What the perfect network would say of rows from N(MEAN, STD^2): the row's and the noise's expectation, by Bayes' rule."""
+    """What the perfect network would say of samples from N(MEAN, STD^2): the row's and the noise's expectation, by Bayes' rule."""
 
     def predict(x, t):
         alpha, sigma = (value[:, None].double() for value in (process.alpha(t), process.sigma(t)))
@@ -59,7 +59,7 @@ def test_flow_matching_s_training_times_have_a_normal_logit():
 def test_the_solver_draws_from_the_distribution_that_the_predictions_belong_to(process):
     start = torch.randn(4000, 1, generator=torch.Generator().manual_seed(0))
     drawn = solve(process, best_prediction(process), {"x": start}, steps=50)["x"]
-    # Of normal rows the equation has an answer: noise e becomes MEAN + STD e.
+    # Of normal samples the equation has an answer: noise e becomes MEAN + STD e.
     assert torch.allclose(drawn, MEAN + STD * start, atol=0.02)
 
 
@@ -162,7 +162,7 @@ def test_what_is_made_of_a_row_is_nearer_to_it_the_less_noise_is_added():
     x, labels = rows_of(TWO, np.ones(40)), ["run"] * 40
     distances = []
     for near in (0.05, 0.9):
-        model = train("diffusion", dataset_of(), f"model.sampler.near={near}", "model.calibration_rows=0").model
+        model = train("diffusion", dataset_of(), f"model.sampler.near={near}", "model.n_calibration_samples=0").model
         made = model.resample(x, labels)
         distances.append(np.mean([np.abs(made[name] - x[name]).mean() / x[name].std() for name in x]))
     assert distances[0] < 0.5 * distances[1]
@@ -170,11 +170,11 @@ def test_what_is_made_of_a_row_is_nearer_to_it_the_less_noise_is_added():
 
 def test_samples_begin_at_training_rows_of_their_class():
     data = dataset_of(rows=40)
-    model = train("diffusion", data, "model.sampler.near=0.05", "model.calibration_rows=0").model
+    model = train("diffusion", data, "model.sampler.near=0.05", "model.n_calibration_samples=0").model
 
     def distances(label, own):
         made = model.sample([data.schema.class_names[label]] * 128)["spec"]
-        return np.abs(made[:, None] - own[None]).mean((2, 3))  # (128, rows of the class)
+        return np.abs(made[:, None] - own[None]).mean((2, 3))  # (128, samples of the class)
 
     for label in range(4):
         own = data.x_train["spec"][data.y_train == label]

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
+from mmgan.data.arrays import flatten, unflatten
 from mmgan.errors import MmganError
 from mmgan.evaluation import classifiers, fidelity, utility
 from mmgan.evaluation.coherence import Retrieval, retrieval_rank
-from mmgan.evaluation.features import FeatureSpace, flatten, nearest, unflatten
+from mmgan.evaluation.features import FeatureSpace, nearest
+from mmgan.evaluation.metrics import METRICS, metric_of
 from mmgan.evaluation.novelty import novelty
-from mmgan.evaluation.registry import METRICS, metric_of
-from mmgan.evaluation.signal import SignalComparison, row_statistics
+from mmgan.evaluation.signal import SignalComparison, sample_statistics
 
 
 def gaussian(n: int, d: int, seed: int, mean: float = 0.0) -> np.ndarray:
@@ -37,7 +38,7 @@ def test_prdc_equals_the_paper_formulas_by_brute_force(shift):
 
 def test_coverage_of_equal_distributions_is_the_expected_one():
     found = [fidelity.prdc(gaussian(150, 4, 2 * s), gaussian(150, 4, 2 * s + 1))["coverage"] for s in range(20)]
-    # Of real row i's neighbours among the other 149 real and 150 synthetic rows, the first five are all real with
+    # Of real row i's neighbours among the other 149 real and 150 synthetic samples, the first five are all real with
     # probability 149/299 * 148/298 * ... * 145/295: then the row is not covered.
     not_covered = 1.0
     for j in range(5):
@@ -48,7 +49,7 @@ def test_coverage_of_equal_distributions_is_the_expected_one():
 
 def test_prdc_of_disjoint_sets_is_zero_and_too_few_rows_are_refused():
     assert set(fidelity.prdc(gaussian(20, 2, 0), gaussian(20, 2, 1, 100.0)).values()) == {0.0}
-    with pytest.raises(MmganError, match="5 rows have no 5 nearest"):
+    with pytest.raises(MmganError, match="5 samples have no 5 nearest"):
         fidelity.prdc(gaussian(20, 2, 0), gaussian(5, 2, 1))
 
 
@@ -155,7 +156,9 @@ def test_novelty_by_hand():
     # A tenth of copies: the median is blind to it, the 10th percentile and `close` are not.
     found = novelty(heldout, np.where(np.arange(100) < 11, 0.0, heldout))
     assert found["novelty50"] == pytest.approx(1.0) and found["novelty10"] == 0.0 and found["close"] == 0.11
-    assert np.isnan(novelty(np.zeros(5), np.ones(5))["novelty50"])  # no ratio to unseen rows that are copies themselves
+    assert np.isnan(
+        novelty(np.zeros(5), np.ones(5))["novelty50"]
+    )  # no ratio to unseen samples that are copies themselves
 
 
 def test_signal_statistics_of_a_sine_and_of_white_noise():
@@ -163,7 +166,7 @@ def test_signal_statistics_of_a_sine_and_of_white_noise():
     phases = np.random.default_rng(0).uniform(0, 2 * np.pi, 200)
     sine = np.sin(2 * np.pi * t / 8 + phases[:, None])
     x = np.stack([sine, -2 * sine + 1], axis=1)  # (200, 2, 40)
-    found = row_statistics(x.reshape(200, -1), x).means()
+    found = sample_statistics(x.reshape(200, -1), x).means()
     lags = np.arange(1, 21)
     # A sine of period 8 has autocorrelation cos(2 pi lag / 8), times the share of overlapping points.
     expected = np.cos(2 * np.pi * lags / 8) * (40 - lags) / 40
@@ -175,24 +178,24 @@ def test_signal_statistics_of_a_sine_and_of_white_noise():
 def test_signal_comparison_is_one_for_real_rows_and_large_for_shuffled_time():
     rng = np.random.default_rng(0)
     walk = np.cumsum(rng.normal(size=(400, 3, 32)), axis=-1)
-    statistics = {"w": row_statistics(walk.reshape(400, -1), walk)}
+    statistics = {"w": sample_statistics(walk.reshape(400, -1), walk)}
     compare = SignalComparison(statistics, 150)
     first, second = np.arange(150), np.arange(150, 300)
     real = compare({"w": statistics["w"].rows(first)}, {"w": statistics["w"].rows(second)})
     assert all(0.3 < value < 2.5 for value in real.values())
     broken = rng.permuted(walk[second], axis=-1)
-    found = compare({"w": statistics["w"].rows(first)}, {"w": row_statistics(broken.reshape(150, -1), broken)})
+    found = compare({"w": statistics["w"].rows(first)}, {"w": sample_statistics(broken.reshape(150, -1), broken)})
     assert found["signal_autocorrelation"] > 5
     statistics = ("mean", "spread", "autocorrelation", "cross")
     assert set(found) == {f"signal_{s}{m}" for s in statistics for m in ("", "/w", "_null")}
-    assert all(1 < found[f"signal_{s}_null"] < 3 for s in statistics)  # what 99 % of halves of real rows reach
+    assert all(1 < found[f"signal_{s}_null"] < 3 for s in statistics)  # what 99 % of halves of real samples reach
 
 
 def test_a_flat_modality_has_no_autocorrelation():
     flat = gaussian(50, 7, 0)
-    assert set(row_statistics(flat, flat).means()) == {"signal_mean", "signal_spread", "signal_cross"}
+    assert set(sample_statistics(flat, flat).means()) == {"signal_mean", "signal_spread", "signal_cross"}
     image = gaussian(20, 3 * 8 * 8, 0).reshape(20, 3, 8, 8)
-    assert row_statistics(image.reshape(20, -1), image).cross.shape == (20, 3)
+    assert sample_statistics(image.reshape(20, -1), image).cross.shape == (20, 3)
 
 
 def test_utility_by_hand():

@@ -10,13 +10,13 @@ from scipy import stats
 from test_models_contract import NEURAL, dataset_of, same, scaled_batch, train
 
 from mmgan.errors import MmganError
-from mmgan.run import Run
+from mmgan.training.run import Run
 
 
 @pytest.mark.parametrize("rows", [-5, 1, 0.5, "many"])
 def test_an_impossible_number_of_calibration_rows_is_refused(rows):
-    with pytest.raises(MmganError, match=r"calibration_rows=.*: give a whole number from 100 on, or 0"):
-        train("vacwgan", dataset_of(), f"model.calibration_rows={rows}")
+    with pytest.raises(MmganError, match=r"n_calibration_samples=.*: give a whole number from 100 on, or 0"):
+        train("vacwgan", dataset_of(), f"model.n_calibration_samples={rows}")
 
 
 def test_the_default_networks_take_large_images():
@@ -41,12 +41,12 @@ def test_every_game_can_be_chosen(name, game):
     trained.model.sample(["run"] * 10)
 
 
-@pytest.mark.parametrize("name", [n for n in NEURAL if "calibration_rows" in compose("train", f"model={n}").model])
+@pytest.mark.parametrize("name", [n for n in NEURAL if "n_calibration_samples" in compose("train", f"model={n}").model])
 def test_calibrated_rows_have_the_marginals_of_the_training_rows(name):
-    trained = train(name, dataset_of(rows=200), "model.calibration_rows=4000")
-    x, y = trained.datamodule.rows(trained.datamodule.fit_indices)
+    trained = train(name, dataset_of(rows=200), "model.n_calibration_samples=4000")
+    x, y = trained.datamodule.rows(trained.datamodule.training_indices)
     drawn = trained.model.sample(trained.model.schema.decode(np.tile(y, 20)), seed=5)
-    plain = train(name, dataset_of(rows=200), "model.calibration_rows=0").model
+    plain = train(name, dataset_of(rows=200), "model.n_calibration_samples=0").model
     apart = [
         max(stats.ks_2samp(rows[modality].reshape(len(rows[modality]), -1)[:, 3], x[modality].reshape(len(y), -1)[:, 3]).statistic
             for modality in x)

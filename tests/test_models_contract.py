@@ -15,13 +15,13 @@ from hydra.utils import get_class
 
 from mmgan.data.dataset import Dataset
 from mmgan.errors import MmganError
-from mmgan.models.base import Synthesizer
-from mmgan.models.checkpoint import load, write_checkpoint
+from mmgan.models.memory import exemplars
+from mmgan.models.module import DivergedError
 from mmgan.models.neural import NeuralSynthesizer
-from mmgan.models.phased import DivergedError
-from mmgan.nets.density import exemplars
-from mmgan.run import Run
+from mmgan.models.synthesizer import Synthesizer
 from mmgan.schema import DataSchema
+from mmgan.training.checkpoint import load, write_checkpoint
+from mmgan.training.run import Run
 
 
 def families(kind: type) -> list[str]:
@@ -41,7 +41,7 @@ def dataset_of(shapes=None, rows=100, classes=4, splits=None):
 
 
 def first_stage(dataset, folder, split="stratified"):
-    """Return the checkpoint, in `folder`, of a small first stage for all training rows of fold 1, which has learnt nothing: no codes."""
+    """Return the checkpoint, in `folder`, of a small first stage for all training samples of fold 1, which has learnt nothing: no codes."""
     cfg = compose("train", "model=vqgan", "model/quantizer=none", f"data.split={split}")
     model, _ = Run(cfg, dataset, 1).build(final=True)
     write_checkpoint(folder / "stage.pth", model)
@@ -166,7 +166,7 @@ def test_samples_have_the_shapes_of_the_data(model):
         assert rows[name].shape == (73, *shape) and rows[name].dtype == np.float32
         assert np.isfinite(rows[name]).all()
         if isinstance(model, NeuralSynthesizer):
-            assert rows[name].min() >= 0  # as in the training rows
+            assert rows[name].min() >= 0  # as in the training samples
             assert len(np.unique(rows[name].reshape(73, -1), axis=0)) == 73
 
 
@@ -244,7 +244,7 @@ def test_rows_near_given_rows_or_a_sentence(run):
     model, labels = run.model, ["run"] * 70 + ["rest"] * 3
     x = rows_of(TWO, np.repeat([1, 2], [70, 3]))
     if not can_resample(model):
-        with pytest.raises(MmganError, match="rows near given rows"):
+        with pytest.raises(MmganError, match="samples near given samples"):
             model.resample(x, labels)
         return
     rows = model.resample(x, labels, seed=4)
@@ -252,7 +252,7 @@ def test_rows_near_given_rows_or_a_sentence(run):
     assert same(rows, model.resample(x, labels, seed=4)) and not same(rows, model.resample(x, labels, seed=5))
     few = model.resample({name: value[:2] for name, value in x.items()}, labels[:2], seed=4)
     assert all(few[name].tobytes() == rows[name][:2].tobytes() for name in rows)
-    with pytest.raises(MmganError, match="73 rows"):
+    with pytest.raises(MmganError, match="73 samples"):
         model.resample(x, labels[:-1])
     with pytest.raises(MmganError, match="modalities"):
         model.resample({"spec": x["spec"]}, labels)
@@ -263,7 +263,7 @@ def test_rows_near_given_rows_or_a_sentence(run):
 def test_rows_rebuilt_or_a_sentence(run):
     x = rows_of(TWO, np.arange(4))
     if not hasattr(run.model, "encoder"):
-        with pytest.raises(MmganError, match="cannot rebuild rows"):
+        with pytest.raises(MmganError, match="cannot rebuild samples"):
             run.model.reconstruct(x, LABELS)
         return
     assert run.model.reconstruct(x, LABELS)["spec"].shape == x["spec"].shape
@@ -285,7 +285,7 @@ def test_a_modality_for_another_or_a_sentence(run):
     for wrong in ({}, rows, {"other": x["spec"]}, {"spec": x["spec"][:, :1]}):
         with pytest.raises(MmganError, match=r"modalities|shape"):
             model.complete(wrong, labels)
-    with pytest.raises(MmganError, match="73 rows"):
+    with pytest.raises(MmganError, match="73 samples"):
         model.complete(x, labels[:-1])
 
 
@@ -352,7 +352,7 @@ def test_a_step_in_mixed_precision_starts_from_the_weights_of_the_one_before(nam
 
 
 class RanksAgree(L.Callback):
-    """Fails unless two processes see rows of their own and have, all the same, the same weights at the end."""
+    """Fails unless two processes see samples of their own and have, all the same, the same weights at the end."""
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         assert not torch.equal(*self.of_both(batch[0].flatten()))

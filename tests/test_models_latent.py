@@ -7,25 +7,25 @@ from conftest import TWO, compose, content, rows_of
 from PIL import Image
 from sklearn.decomposition import PCA
 
-from mmgan.data.archive import write_pickle
+from mmgan.data.files import write_pickle
 from mmgan.errors import MmganError
-from mmgan.models.checkpoint import load
-from mmgan.pictures import Plane
-from mmgan.run import Run, fit, load_data
+from mmgan.training.checkpoint import load
+from mmgan.training.pictures import Plane
+from mmgan.training.run import Run, fit, load_data
 
 ENCODERS = ("vacwgan", "vae")
 
 
 @pytest.fixture(scope="module", params=ENCODERS)
 def trained(request, tmp_path_factory):
-    """A model after one epoch, its rows (n, ...) and their labels."""
+    """A model after one epoch, its samples (n, ...) and their labels."""
     path = tmp_path_factory.mktemp("data") / "data.pkl"
     write_pickle(path, content())
     cfg = compose("train", f"model={request.param}", path=path)
     model, datamodule = Run(cfg, load_data(cfg), 1).build(final=True)
     with model.evaluating():
         model.after_epoch()
-    x, y = datamodule.rows(datamodule.fit_indices)
+    x, y = datamodule.rows(datamodule.training_indices)
     return model, x, y
 
 
@@ -46,7 +46,7 @@ def test_a_reconstruction_is_the_same_each_time_and_row_by_row(trained):
         np.testing.assert_allclose(rebuilt[name][:1], made[name].numpy(), rtol=1e-4, atol=1e-5)
     with pytest.raises(MmganError, match="labels"):
         model.reconstruct(x, y[:-1])
-    with pytest.raises(MmganError, match=r"not finite; leave such rows out"):
+    with pytest.raises(MmganError, match=r"not finite; leave such samples out"):
         model.reconstruct({name: rows * np.nan for name, rows in x.items()}, y)
 
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from mmgan.errors import MmganError
 from mmgan.nets.blocks import ConditionalLayerNorm
 from mmgan.nets.modality import ModalityDecoder, ModalityEncoder, ModalityNoise
-from mmgan.nets.multimodal import Classifier, Critic, Encoder, Generator
+from mmgan.nets.networks import Classifier, Critic, Encoder, Generator
 from mmgan.schema import DataSchema
 
 SCHEMA = DataSchema({"features": (7,), "spec": (3, 9), "image": (2, 4, 5)}, (0, 1, 2), ("a", "b", "c"))

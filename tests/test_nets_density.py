@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from mmgan.errors import MmganError
+from mmgan.models.memory import AggregatePosterior
 from mmgan.nets.augmentation import CriticAugmentation
-from mmgan.nets.density import PosteriorDensity
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,7 @@ def posteriors():
 
 
 def density_of(posteriors):
-    density = PosteriorDensity(3)
+    density = AggregatePosterior(3)
     mu, logvar, labels = map(torch.tensor, posteriors)
     density.fit(labels, mu=mu, logvar=logvar)
     return density
@@ -61,8 +61,8 @@ def density_of(posteriors):
 def test_the_gaussian_of_a_class_has_the_moments_of_its_posterior_draws(posteriors):
     mu, logvar, y = posteriors
     for k in (0, 1):
-        mean = density_of(posteriors).from_gaussian(k, torch.zeros(1, 3))[0]
-        factor = (density_of(posteriors).from_gaussian(k, torch.eye(3)) - mean).T.numpy()
+        mean = density_of(posteriors).sample_gaussian(k, torch.zeros(1, 3))[0]
+        factor = (density_of(posteriors).sample_gaussian(k, torch.eye(3)) - mean).T.numpy()
         np.testing.assert_allclose(mean, mu[y == k].mean(0), atol=1e-4)
         expected = np.cov(mu[y == k].T, bias=True) + np.diag(np.exp(logvar[y == k]).mean(0))
         np.testing.assert_allclose(factor @ factor.T, expected, atol=1e-3)
@@ -72,11 +72,11 @@ def test_the_mixture_of_a_class_is_its_posteriors_each_as_often(posteriors):
     mu, logvar, y = posteriors
     density, members = density_of(posteriors), np.flatnonzero(y == 1)
     choice = (torch.arange(len(members)) + 0.5) / len(members)
-    centres = density.from_mixture(1, torch.zeros(len(members), 3), choice)
+    centres = density.sample_mixture(1, torch.zeros(len(members), 3), choice)
     np.testing.assert_allclose(centres, mu[members], atol=1e-5)
-    step = density.from_mixture(1, torch.ones(len(members), 3), choice) - centres
+    step = density.sample_mixture(1, torch.ones(len(members), 3), choice) - centres
     np.testing.assert_allclose(step, np.exp(logvar[members] / 2), atol=1e-5)
-    ends = density.from_mixture(
+    ends = density.sample_mixture(
         1, torch.zeros(2, 3), torch.tensor([0.0, 1.0])
     )  # 1.0: what rounding may make of .9999...
     np.testing.assert_allclose(ends, mu[members[[0, -1]]], atol=1e-5)
@@ -84,11 +84,11 @@ def test_the_mixture_of_a_class_is_its_posteriors_each_as_often(posteriors):
 
 def test_without_posteriors_there_is_the_prior(posteriors):
     density, noise = density_of(posteriors), torch.randn(4, 3)
-    assert torch.equal(density.from_mixture(2, noise, torch.rand(4)), noise)
-    assert torch.equal(density.from_gaussian(2, noise), noise)
+    assert torch.equal(density.sample_mixture(2, noise, torch.rand(4)), noise)
+    assert torch.equal(density.sample_gaussian(2, noise), noise)
 
 
 def test_a_density_takes_its_number_of_rows_from_the_checkpoint(posteriors):
-    density, other = density_of(posteriors), PosteriorDensity(3)
+    density, other = density_of(posteriors), AggregatePosterior(3)
     other.load_state_dict(density.state_dict())
     assert torch.equal(other.mu, density.mu) and other.labels.dtype == torch.int64 and len(other.labels) == 300

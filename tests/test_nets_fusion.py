@@ -1,4 +1,4 @@
-"""Fusion of modalities: weights, missing ones, limits; and what a robust classifier's training rows go through."""
+"""Fusion of modalities: weights, missing ones, limits; and what a robust classifier's training samples go through."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import torch
 from mmgan.errors import MmganError
 from mmgan.nets.corruption import Corruption, mixed
 from mmgan.nets.fusion import ConcatFusion, GatedUncertaintyFusion, ProductOfExperts, ProxyAttentionFusion
-from mmgan.nets.multimodal import Encoder, RobustNetwork
+from mmgan.nets.networks import Encoder, RobustNetwork
 from mmgan.nets.variational import VariationalEncoders
 from mmgan.schema import DataSchema
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mmgan.nets.dense import DenseCritic, DenseGenerator
-from mmgan.nets.multimodal import Critic, Generator
+from mmgan.nets.networks import Critic, Generator
 from mmgan.nets.per_class import CriticPerClass, GeneratorPerClass
 from mmgan.schema import DataSchema
 

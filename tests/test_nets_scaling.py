@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from mmgan.nets.calibration import MarginalMap
+from mmgan.nets.quantile_mapping import QuantileMapping
 from mmgan.nets.scaling import MAX_KNOTS, MinMaxScaler, ModalityScaler, QuantileScaler, StandardScaler
 from mmgan.schema import DataSchema
 
@@ -170,7 +170,7 @@ def test_the_marginal_map_gives_training_marginals_and_keeps_ranks():
     training = {"x": torch.tensor(rng.gamma(2.0, 3.0, (900, 2)), dtype=torch.float32)}
     shared = rng.normal(size=(4000, 1))
     generated = {"x": torch.tensor(0.5 * shared + 0.3 * rng.normal(size=(4000, 2)) + 1, dtype=torch.float32)}
-    marginals = MarginalMap({"x": (2,)}).eval()
+    marginals = QuantileMapping({"x": (2,)}).eval()
     marginals.real.fit(training)
     assert not marginals.fitted
     marginals.fit_generated(generated)
@@ -199,4 +199,4 @@ def test_images_keep_to_the_range_of_the_training_values():
 
 
 def test_the_marginal_map_leaves_images_out():
-    assert MarginalMap({"spec": (2, 5), "image": (3, 4, 4), "x": (7,)}).names == ("spec", "x")
+    assert QuantileMapping({"spec": (2, 5), "image": (3, 4, 4), "x": (7,)}).names == ("spec", "x")

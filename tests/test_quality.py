@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import quality
 
+from mmgan.data.arrays import take
 from mmgan.errors import MmganError
-from mmgan.evaluation.augmentation import Augmentation, extra_per_class
-from mmgan.evaluation.features import FeatureSpace, take
+from mmgan.evaluation.features import FeatureSpace
+from mmgan.evaluation.gain import Augmentation, extra_per_class
 from mmgan.evaluation.statistics import interval
 from mmgan.report.quality import curve_of, quality_page, read_lines
 
@@ -75,7 +76,7 @@ def test_seeds_are_averaged_within_a_fold_before_the_interval():
     assert row.split("|")[2].strip() == f"{expected.mean:.3f} ± {(expected.high - expected.mean):.3f}".replace(
         "0.", "."
     )
-    assert "net against" not in page  # there is no control to compare it with
+    assert "net against" not in page  # there is no baseline to compare it with
     assert page.endswith("```\npython benchmarks/quality.py\n```\n")
 
 
@@ -95,7 +96,7 @@ def test_of_several_lines_of_a_cell_the_latest_counts(tmp_path):
     new = [{**line("net", 1, tstr=value), "settings": "new"} for value in (0.5, 0.6)]
     other = {**line("real", 1), "settings": "old"}
     (tmp_path / "x.jsonl").write_text("".join(json.dumps(each) + "\n" for each in [*old, other, *new]))
-    assert read_lines(tmp_path / "x.jsonl") == [other, new[1]]  # real rows first
+    assert read_lines(tmp_path / "x.jsonl") == [other, new[1]]  # real samples first
 
 
 def test_a_file_that_is_no_result_is_refused(tmp_path):
@@ -124,7 +125,7 @@ def test_augmentation_is_the_gain_over_the_training_rows_alone():
     assert real.f1 == pytest.approx(judge.baseline[0] + real.gain)
     assert abs(judge.class_weights().gain) < 0.02  # classes of equal size weigh the same
     assert judge.mixup(30).f1 > 0.3
-    # By hand: the panel's F1 after standardising by the few rows.
+    # By hand: the panel's F1 after standardising by the few samples.
     from mmgan.evaluation.utility import train_and_test
 
     space = FeatureSpace(take(x, few))

@@ -13,9 +13,9 @@ import pytest
 from conftest import THREE, rows_of
 
 from mmgan.errors import MmganError
-from mmgan.evaluation.verdict import Word
+from mmgan.evaluation.verdict import Criterion
+from mmgan.plots.drawings import plane
 from mmgan.report.content import Picture, Report, Table
-from mmgan.report.drawings import plane
 from mmgan.report.figures import Shown, curve_picture, pictures
 from mmgan.report.page import write_report
 
@@ -52,7 +52,7 @@ class Page(HTMLParser):
 
 
 def shown(shapes: dict, classes: int = 2, absent: int | None = None, names: tuple[str, ...] | None = None) -> Shown:
-    """Small random sets; the class `absent` has no synthetic rows."""
+    """Small random sets; the class `absent` has no synthetic samples."""
     y = np.arange(12) % classes
     train, heldout = (rows_of(shapes, y, seed) for seed in (0, 1))
     y_synthetic = y[y != absent]
@@ -65,8 +65,8 @@ def shown(shapes: dict, classes: int = 2, absent: int | None = None, names: tupl
         class_names=names or tuple(f"class {k}" for k in range(classes)),
         distances={"real": distance, "smote": copies, "file.npz": distance},
         confusions={
-            "trained on real rows": np.eye(classes),
-            "trained on synthetic rows": np.full((classes,) * 2, np.nan),
+            "trained on real samples": np.eye(classes),
+            "trained on synthetic samples": np.full((classes,) * 2, np.nan),
         },
     )
 
@@ -74,7 +74,7 @@ def shown(shapes: dict, classes: int = 2, absent: int | None = None, names: tupl
 def report_of(figures: list[Picture]) -> Report:
     return Report(
         title=f"About {NASTY}",
-        verdict=[Word("faithful", "no", "AUC 0.93 < 0.95"), Word("new", "unknown", NASTY)],
+        verdict=[Criterion("faithful", "no", "AUC 0.93 < 0.95"), Criterion("new", "unknown", NASTY)],
         findings=["one", NASTY],
         facts={"file": "a|b.npz", NASTY: NASTY},
         tables=[Table("Scores", ["set", "a|b"], [["real", "0.5"], [NASTY, "nan"]], "a note", NASTY)],
@@ -86,7 +86,7 @@ def report_of(figures: list[Picture]) -> Report:
 
 @pytest.fixture(scope="module")
 def report() -> Report:
-    curve = {"model": {"5": (0.1, 0.0, 0.2), "full": (0.0, -0.1, 0.1)}, "real rows": {"5": (0.2, 0.1, np.nan)}}
+    curve = {"model": {"5": (0.1, 0.0, 0.2), "full": (0.0, -0.1, 0.1)}, "real samples": {"5": (0.2, 0.1, np.nan)}}
     return report_of([*pictures(shown(THREE, names=("plain", NASTY)), "file.npz"), curve_picture(curve)])
 
 
@@ -257,4 +257,4 @@ def test_a_copy_stands_above_its_training_row_at_distance_0():
 def test_what_lies_outside_of_the_plane_is_counted():
     real = np.array([[0.0, 0.0], [1.0, 1.0]])
     figure = plane(real, np.array([[0.5, 0.5], [9.0, 0.5], [0.5, -1e9]]))
-    assert figure.axes[0].get_title(loc="left") == "2 of 3 synthetic rows lie outside"
+    assert figure.axes[0].get_title(loc="left") == "2 of 3 synthetic samples lie outside"

@@ -1,4 +1,4 @@
-"""The classifier: what it learns, answers without a modality, does with synthetic rows, and writes."""
+"""The classifier: what it learns, answers without a modality, does with synthetic samples, and writes."""
 
 import csv
 import json
@@ -12,13 +12,13 @@ from conftest import compose, content, rows_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import mmgan
-from mmgan.data.archive import read_archive, write_pickle
+from mmgan.commands.synthesize import synthesize
+from mmgan.commands.train import train_folds
+from mmgan.data.files import read_archive, write_pickle
 from mmgan.errors import MmganError
 from mmgan.evaluation.prediction import calibration_error, scores
-from mmgan.export import synthesize
-from mmgan.predictions import ensemble, write_predictions
-from mmgan.run import Run, load_data
-from mmgan.training import train_folds
+from mmgan.training.predictions import ensemble, write_predictions
+from mmgan.training.run import Run, load_data
 
 LONG = [
     "final=true",
@@ -31,7 +31,7 @@ LONG = [
 
 @pytest.fixture(scope="module")
 def data_file(tmp_path_factory):
-    """160 rows, two modalities, 4 classes, and 20 test rows."""
+    """160 samples, two modalities, 4 classes, and 20 test samples."""
     path = tmp_path_factory.mktemp("data") / "data.pkl"
     y = np.arange(20) % 4
     shapes = {name: value.shape[1:] for name, value in content()["x_train"].items()}
@@ -154,10 +154,10 @@ def test_bfloat16_on_the_cpu(data_file, tmp_path):
     assert -10 < result.score < 0  # log-likelihood
 
 
-# -- synthetic rows -----------------------------------------------------------------------------------------------------
+# -- synthetic samples -----------------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def synthetic(data_file, tmp_path_factory):
-    """A file with synthetic rows of fold 1."""
+    """A file with synthetic samples of fold 1."""
     folder = tmp_path_factory.mktemp("synthetic")
     train_folds(compose("train", "model=jitter", f"out_dir={folder / 'fold1'}", path=data_file))
     return synthesize(compose("synthesize", f"ckpt={folder}", f"out={folder / 'augmented.pkl'}"))
@@ -181,9 +181,9 @@ def test_synthetic_rows_add_a_term_whose_weight_fades(data_file, synthetic, tmp_
 @pytest.mark.parametrize(
     "change, told",
     [
-        ({"folds": []}, "holds no synthetic rows"),
-        ({"fold": 2}, "must hold rows of fold 1 once"),
-        ({"train_indices": np.arange(160)}, "saw rows that this fold keeps back"),
+        ({"folds": []}, "holds no synthetic samples"),
+        ({"fold": 2}, "must hold samples of fold 1 once"),
+        ({"train_indices": np.arange(160)}, "saw samples that this fold keeps back"),
         ({"y_synth": np.full(128, 9)}, "none of the data's labels"),
         ({"fingerprint": "other"}, "made from other data"),
         ({"final": True}, "choose this model's checkpoint"),
@@ -219,7 +219,7 @@ def test_with_all_rows_to_train_on_no_rows_choose_a_checkpoint(data_file, synthe
 
 def test_a_file_that_lacks_a_fold_is_refused_before_any_is_trained(data_file, synthetic, tmp_path):
     options = ["fold=all", f"data.synthetic={synthetic}", f"out_dir={tmp_path / 'run'}"]
-    with pytest.raises(MmganError, match="rows of fold 2"):
+    with pytest.raises(MmganError, match="samples of fold 2"):
         train_folds(config(data_file, *options))
     assert not (tmp_path / "run").exists()
 
@@ -236,14 +236,14 @@ def test_a_generator_does_not_train_on_synthetic_rows_and_a_classifier_makes_non
 ):
     with pytest.raises(MmganError, match="only a classifier trains on them"):
         train_folds(compose("train", f"data.synthetic={synthetic}", f"out_dir={tmp_path / 'run'}", path=data_file))
-    with pytest.raises(MmganError, match="makes no rows"):
+    with pytest.raises(MmganError, match="makes no samples"):
         synthesize(compose("synthesize", f"ckpt={trained[0][0].folder}"))
 
 
 # -- how good answers are -----------------------------------------------------------------------------------------------
 def test_calibration_error_by_hand():
     probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.3, 0.7], [0.3, 0.7]])
-    # Bin of .9: half right, .4 too sure; bin of .7: all right, .3 too unsure; each holds half of the rows.
+    # Bin of .9: half right, .4 too sure; bin of .7: all right, .3 too unsure; each holds half of the samples.
     assert calibration_error(np.array([0, 1, 1, 1]), probabilities) == pytest.approx(0.5 * 0.4 + 0.5 * 0.3)
     assert calibration_error(np.array([0, 1]), np.eye(2)) == 0
     found = scores(np.array([0, 1, 1, 1]), probabilities)

@@ -1,4 +1,4 @@
-"""A run and its folder: what it leaves, how it resumes, which rows it sees, and how it refuses."""
+"""A run and its folder: what it leaves, how it resumes, which samples it sees, and how it refuses."""
 
 import json
 
@@ -10,13 +10,13 @@ import yaml
 from conftest import compose, quick_judge
 
 import mmgan
+from mmgan.commands.train import train_folds
 from mmgan.data.sources.pkl import pkl
 from mmgan.errors import MmganError
-from mmgan.models.checkpoint import read_checkpoint
-from mmgan.models.phased import DivergedError
-from mmgan.run import Run, chosen_folds, fit, load_data, make_datamodule
-from mmgan.run_folder import RunFolder, differing_keys, fold_folders
-from mmgan.training import train_folds
+from mmgan.models.module import DivergedError
+from mmgan.training.checkpoint import read_checkpoint
+from mmgan.training.folder import RunFolder, differing_keys, fold_folders
+from mmgan.training.run import Run, chosen_folds, fit, load_data, make_datamodule
 
 LABELS = [0, 1, 2, 3] * 20
 
@@ -102,7 +102,7 @@ def test_the_log_has_losses_score_and_gradient_norms_per_epoch(finished):
 def test_the_real_score_and_pictures(tiny, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    pictures = "+callbacks.pictures={_target_: mmgan.pictures.DrawSamples, every_n_epochs: 5, classes: 2}"
+    pictures = "+callbacks.pictures={_target_: mmgan.training.pictures.DrawSamples, every_n_epochs: 5, classes: 2}"
     result = run(tiny, tmp_path / "run", pictures)
     parts = {"score", "utility", "coverage", "indistinguishability", "novelty"}
     assert result.metrics["scores"].keys() == parts
@@ -195,11 +195,11 @@ def test_final_finds_the_length_inside_and_trains_on_all_training_rows(final, ti
     cfg = compose("train", path=tiny)
     data = pkl(str(tiny))
     inside, whole = (make_datamodule(cfg, data, 1, final=value) for value in (False, True))
-    assert len(inside.fit_indices) + len(inside.monitor_indices) == len(whole.fit_indices) == 80
+    assert len(inside.training_indices) + len(inside.inner_val_indices) == len(whole.training_indices) == 80
     for module in (inside, whole):
-        assert not np.intersect1d(module.fit_indices, module.fold.val_indices).size
-    # What the scaler saw: the training rows' largest value, not the validation rows'.
-    x = data.x_train["spec"][whole.fit_indices]
+        assert not np.intersect1d(module.training_indices, module.fold.val_indices).size
+    # What the scaler saw: the training samples' largest value, not the validation samples'.
+    x = data.x_train["spec"][whole.training_indices]
     knots = last["state_dict"]["scaler.scalers.0.values"].numpy()
     assert knots.max() <= x.max() and np.isclose(knots[:, -1], np.sort(x.reshape(80, -1), axis=0)[-1]).any()
 
@@ -213,7 +213,7 @@ def test_a_final_run_resumes_in_either_half(final, tiny, tmp_path, quick, where)
     assert samples(resumed.folder) == samples(final.folder)
 
 
-# -- rows ---------------------------------------------------------------------------------------------------------------
+# -- samples ---------------------------------------------------------------------------------------------------------------
 def test_few_rows_train_for_a_fixed_length_without_a_score(write_data, tmp_path, quick):
     result = run(write_data(rows=40, shapes={"a": (3, 20), "b": (3, 20)}), tmp_path / "run", "trainer.max_epochs=3")
     assert result.score is None and result.epochs == 3
@@ -237,7 +237,9 @@ def test_groups_stay_on_one_side(write_data, tmp_path, quick):
     result = run(path, tmp_path / "run", "data.split=group", "trainer.max_epochs=1")
     data = pkl(str(path))
     module = make_datamodule(compose("train", "data.split=group", path=path), data, 1, final=False)
-    sides = [set(data.groups[rows]) for rows in (module.fit_indices, module.monitor_indices, module.fold.val_indices)]
+    sides = [
+        set(data.groups[rows]) for rows in (module.training_indices, module.inner_val_indices, module.fold.val_indices)
+    ]
     assert all(sides) and sum(map(len, sides)) == len(set.union(*sides)) == 10
     assert read_checkpoint(result.folder / "best.ckpt")["recipe"]["data"]["split"] == "group"
 

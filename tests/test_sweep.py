@@ -17,13 +17,13 @@ from postgres import running_server
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from test_tuning import begin, config, study_of
 
+from mmgan.commands.tune import tune_folds
 from mmgan.data.sources.pkl import pkl
 from mmgan.errors import MmganError
-from mmgan.sweep import storage
-from mmgan.sweep.presence import own_mark
-from mmgan.sweep.storage import Storage, shown_url
-from mmgan.sweep.study import MOST_RETRIES, RETRY_OF, WORKER, FoldStudy
-from mmgan.tuning import tune_folds
+from mmgan.tuning import storage
+from mmgan.tuning.presence import worker_id
+from mmgan.tuning.storage import Storage, shown_url
+from mmgan.tuning.study import MOST_RETRIES, RETRY_OF, WORKER, FoldStudy
 
 ROOT = CONF.parent
 SMALL = ["data=linear2d", "model=gan", "data.steps_per_epoch=20", "trainer.max_epochs=2", "search.epochs=2", "fold=1"]
@@ -163,7 +163,7 @@ def test_the_trial_of_a_dead_process_is_run_again_by_whoever_is_next(tiny, tmp_p
     gone.wait()
     params = begin(study)
     study.study._storage.set_trial_user_attr(
-        study.trials()[0]._trial_id, WORKER, f"{own_mark().rsplit(':', 2)[0]}:{gone.pid}:1"
+        study.trials()[0]._trial_id, WORKER, f"{worker_id().rsplit(':', 2)[0]}:{gone.pid}:1"
     )
     assert study.run_next()
     lost, again = study.trials()
@@ -173,7 +173,7 @@ def test_the_trial_of_a_dead_process_is_run_again_by_whoever_is_next(tiny, tmp_p
 def test_the_trial_of_a_living_process_is_left_alone(tiny, tmp_path):
     study = study_of(tiny, tmp_path, cfg=config(tiny, "n_trials=1"))
     begin(study)
-    study.study._storage.set_trial_user_attr(study.trials()[0]._trial_id, WORKER, own_mark())
+    study.study._storage.set_trial_user_attr(study.trials()[0]._trial_id, WORKER, worker_id())
     assert not study.run_next() and len(study.running()) == 1
 
 
@@ -251,7 +251,7 @@ def test_past_its_deadline_a_process_waits_for_its_own_machine_alone(tiny, tmp_p
     assert study.waits()
     study.deadline = 0.0
     assert not study.waits()
-    study.study._storage.set_trial_user_attr(trial, WORKER, own_mark())
+    study.study._storage.set_trial_user_attr(trial, WORKER, worker_id())
     assert study.waits()
 
 
@@ -446,7 +446,7 @@ def test_a_launcher_trains_folds_as_jobs(tmp_path, launcher):
 
 
 def test_without_the_plug_ins_the_command_that_installs_them_is_told():
-    from mmgan.cli import sentence
+    from mmgan.commands.options import sentence
 
     message = "In 'hydra/config': Could not find 'hydra/launcher/submitit_slurm'\n\nAvailable options in 'hydra/launcher': basic"
     assert sentence(ValueError(message)) == (

@@ -12,15 +12,15 @@ from omegaconf import OmegaConf
 from optuna.trial import TrialState
 
 import mmgan
+from mmgan.commands.tune import run_sweep, tune_folds
 from mmgan.data.sources.pkl import pkl
 from mmgan.errors import MmganError
-from mmgan.models.checkpoint import read_checkpoint
-from mmgan.run_folder import RunFolder
-from mmgan.sweep.space import check_space, suggest, with_params
-from mmgan.sweep.storage import Storage
-from mmgan.sweep.study import FoldStudy
-from mmgan.sweep.work import Sweep
-from mmgan.tuning import run_sweep, tune_folds
+from mmgan.training.checkpoint import read_checkpoint
+from mmgan.training.folder import RunFolder
+from mmgan.tuning.space import check_space, suggest, with_params
+from mmgan.tuning.storage import Storage
+from mmgan.tuning.study import FoldStudy
+from mmgan.tuning.sweep import Sweep
 
 SPACE = {
     "model.latent_dim": {"type": "int", "low": 2, "high": 6},

@@ -1,4 +1,4 @@
-"""Two stages: rows to codes and back, diffusion between them, and a first stage that fits the second."""
+"""Two stages: samples to codes and back, diffusion between them, and a first stage that fits the second."""
 
 import math
 
@@ -13,15 +13,15 @@ from test_models_contract import dataset_of, first_stage, train
 from mmgan.errors import MmganError
 from mmgan.evaluation.reconstruction import perplexity, psnr
 from mmgan.losses.reconstruction import feature_distance
-from mmgan.models.checkpoint import load, read_checkpoint, write_checkpoint
 from mmgan.models.noise import BlockNoise
 from mmgan.nets.coder import ImageCoder, PatchCoder
 from mmgan.nets.denoiser import DenseDenoiser, UNetDenoiser, by_rank
 from mmgan.nets.pyramid import FeatureClassifier, PatchCritic
 from mmgan.nets.quantize import FiniteScalarQuantizer, NoQuantizer, TokenQuantizers, VectorQuantizer
-from mmgan.run import Run, fit
 from mmgan.schema import DataSchema
-from mmgan.sweep.space import check_space
+from mmgan.training.checkpoint import load, read_checkpoint, write_checkpoint
+from mmgan.training.run import Run, fit
+from mmgan.tuning.space import check_space
 
 
 def train_stage(dataset, *overrides, epochs=2):
@@ -234,7 +234,7 @@ def test_latents_without_a_codebook_go_there_and_back():
 def test_latents_have_mean_0_and_deviation_1_in_each_channel_over_the_training_rows():
     model = train("ldm", dataset_of()).model
     fold = Run(compose("train"), dataset_of(), 1).build(final=True)[1]
-    x, _ = fold.rows(fold.fit_indices)
+    x, _ = fold.rows(fold.training_indices)
     latents = model.to_latents(model.scaler({name: torch.from_numpy(value) for name, value in x.items()}))["latent"]
     assert torch.allclose(latents.mean((0, 2)), torch.zeros(model.first_stage.latent_channels), atol=1e-4)
     assert torch.allclose(latents.std((0, 2), correction=0), torch.ones(model.first_stage.latent_channels), atol=1e-4)
@@ -246,9 +246,9 @@ def test_latents_have_mean_0_and_deviation_1_in_each_channel_over_the_training_r
 
 def test_drawn_rows_vary_around_what_is_rebuilt_as_training_rows_of_their_class_do():
     data = dataset_of(rows=60)
-    model = train("ldm", data, "model.calibration_rows=0").model
+    model = train("ldm", data, "model.n_calibration_samples=0").model
     fold = Run(compose("train"), data, 1).build(final=True)[1]
-    x, y = fold.rows(fold.fit_indices)
+    x, y = fold.rows(fold.training_indices)
     scaled = model.scaler({name: torch.from_numpy(value) for name, value in x.items()})
     rebuilt = model.first_stage.fake(scaled, None)
     dropped = torch.cat([(scaled[name] - rebuilt[name]).flatten(1) for name in x], dim=1).double().numpy()
@@ -308,12 +308,12 @@ def stage_for(folder, dataset, *overrides, final=True, fold=1):
 REFUSED = {
     "another fold": ({"fold": 2}, {}, "was trained on fold 2, this is fold 1"),
     "other data": ({"rows": 99}, {}, "was trained on other data than data"),
-    "rows kept back": (
+    "samples kept back": (
         {},
         {"final": False},
-        "trained with final=True, on rows that this run, with final=False, keeps back",
+        "trained with final=True, on samples that this run, with final=False, keeps back",
     ),
-    "fewer rows": ({"overrides": ["data.rows_per_class=3"]}, {}, "trained with rows_per_class=3"),
+    "fewer samples": ({"overrides": ["data.rows_per_class=3"]}, {}, "trained with rows_per_class=3"),
     "another inner split": ({"final": False, "overrides": ["seed=1"]}, {"final": False}, "trained with seed=1"),
     "no first stage": ({"model": "vae"}, {}, "this is a model=vae; give a run of model=vqgan"),
 }
@@ -398,11 +398,11 @@ def test_a_search_has_keys_of_the_network_that_is_chosen(denoiser):
     ],
 )
 def test_what_needs_the_extra_says_how_to_install_it(words, named, monkeypatch):
-    monkeypatch.setattr("mmgan.extras.find_spec", lambda package: None)
+    monkeypatch.setattr("mmgan.errors.find_spec", lambda package: None)
     with pytest.raises(MmganError, match=rf"{named} needs the package \w+: .*\.\[diffusion\]"):
         Run(compose("train", *words), dataset_of(), 1).build(final=True)
 
 
 def test_diffusion_on_signals_needs_no_extra(monkeypatch):
-    monkeypatch.setattr("mmgan.extras.find_spec", lambda package: None)
+    monkeypatch.setattr("mmgan.errors.find_spec", lambda package: None)
     Run(compose("train", "model=diffusion"), dataset_of(), 1).build(final=True)

@@ -1,13 +1,13 @@
-"""The verdict calls rows what they are."""
+"""The verdict calls samples what they are."""
 
 import numpy as np
 import pytest
-from test_evaluation_protocol import make_rows
+from test_evaluator import make_rows
 
-from mmgan.evaluation.controls import smoothed_bootstrap, smote
-from mmgan.evaluation.features import take
+from mmgan.baselines import smoothed_bootstrap, smote
+from mmgan.data.arrays import take
 from mmgan.evaluation.statistics import Interval, interval
-from mmgan.evaluation.table import REAL, FoldRows, judged_row
+from mmgan.evaluation.table import REAL, FoldSamples, judged_row
 from mmgan.evaluation.verdict import CHECKS, number, verdict
 
 TRAIN, HELDOUT = make_rows(300, 0), make_rows(400, 1)
@@ -62,7 +62,7 @@ def interpolated():
 
 
 def judged(rows):
-    fold = FoldRows(1, TRAIN, HELDOUT, rows)
+    fold = FoldSamples(1, TRAIN, HELDOUT, rows)
     ours, real = (judged_row(fold, name, quick=True) for name in ("file", REAL))
     missing = [str(k) for k in ours["missing_classes"]]
     return verdict(ours["metrics"], real["metrics"], real["deviation"], None, missing)
@@ -85,7 +85,7 @@ def judged(rows):
 def test_rows_are_called_what_they_are(rows, findings, answers):
     found = judged(rows())
     assert [told[: len(start)] for told, start in zip(found.findings, findings, strict=True)] == findings
-    assert {asks: found.answer(asks) for asks in answers} == answers
+    assert {question: found.answer(question) for question in answers} == answers
 
 
 def test_unseen_real_rows_are_faithful_and_new():
@@ -115,7 +115,7 @@ GOOD |= {"trtr": 0.9, "tstr": 0.88, "trts": 0.9}
         (
             Interval(0.004, -0.002, 0.010, 0.002),
             "not shown",
-            "+0.4 +- 0.6 points of macro-F1 beside the real rows, not distinguishable",
+            "+0.4 +- 0.6 points of macro-F1 beside the real samples, not distinguishable",
         ),
         (Interval(0.020, 0.010, 0.030, 0.004), "yes", "+2.0 +- 1.0 points"),
         (Interval(-0.020, -0.030, -0.010, 0.004), "no", "they do harm"),
@@ -125,7 +125,7 @@ GOOD |= {"trtr": 0.9, "tstr": 0.88, "trts": 0.9}
 )
 def test_useful(gain, answer, told):
     found = verdict(GOOD, GOOD, NONE, gain)
-    assert found.answer("useful") == answer and told in found.words[2].because
+    assert found.answer("useful") == answer and told in found.words[2].reason
     assert (found.answer("faithful"), found.answer("new")) == ("yes", "yes")
 
 
@@ -173,7 +173,7 @@ def test_numbers_are_short(value, text):
 
 
 def test_few_unseen_rows_are_not_called_unfaithful_for_chance():
-    few = FoldRows(1, make_rows(160, 20), make_rows(150, 21), make_rows(160, 22))
+    few = FoldSamples(1, make_rows(160, 20), make_rows(150, 21), make_rows(160, 22))
     ours, real = (judged_row(few, name, quick=True) for name in ("file", REAL))
     found = verdict(ours["metrics"], real["metrics"], real["deviation"], None)
     assert ours["n"] == 75 and found.answer("faithful") == "yes", found.words[0]

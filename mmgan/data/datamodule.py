@@ -18,7 +18,7 @@ class EndlessBatches:
 
     The stream is permutation 0 of `indices`, permutation 1, ..., each drawn from Philox keyed by (seed, its
     number); epoch e takes its `steps` x `batch_size` places. Yields int64 tensors (batch_size,), however few
-    the rows are; of `together` processes that train one model, the one of `rank` its equal part of each batch.
+    the samples are; of `together` processes that train one model, the one of `rank` its equal part of each batch.
     """
 
     def __init__(self, indices: np.ndarray, batch_size: int, steps: int, seed: int):
@@ -73,7 +73,7 @@ class BatchLoader:
     """Index tensors in memory by whole batches: the tuple of `tensors`, labels last, at each batch of row numbers of
     `sampler`; what is not the label as float32.
 
-    It is no torch DataLoader, which has nothing to add to rows in memory, and whose missing workers Lightning
+    It is no torch DataLoader, which has nothing to add to samples in memory, and whose missing workers Lightning
     bemoans.
     """
 
@@ -94,7 +94,7 @@ class BatchLoader:
 class FoldDataModule(L.LightningDataModule):
     """Serve one fold, counted from 1: (modality (B, *shape), ..., y (B,)) in the order of the schema.
 
-    After `setup`: `fold`, and of its training rows `fit_indices` and `monitor_indices`; with `final` all are
+    After `setup`: `fold`, and of its training samples `training_indices` and `inner_val_indices`; with `final` all are
     to fit. The arrays are shared with `dataset`, never copied. Raises MmganError where the fold or an option
     is not possible.
     """
@@ -134,11 +134,11 @@ class FoldDataModule(L.LightningDataModule):
         self._ready = False
 
     def setup(self, stage: str | None = None) -> None:
-        """Find the rows of this fold, once, however often Lightning asks."""
+        """Find the samples of this fold, once, however often Lightning asks."""
         if not self._ready:
             self._find_rows()
             self._ready = True
-        if self.trainer is not None and not len(self.monitor_indices):
+        if self.trainer is not None and not len(self.inner_val_indices):
             self.trainer.limit_val_batches = 0  # Lightning warns of a loader without batches
 
     def _find_rows(self) -> None:
@@ -148,15 +148,15 @@ class FoldDataModule(L.LightningDataModule):
         if groups is not None and np.intersect1d(groups[self.fold.train_indices], groups[self.fold.val_indices]).size:
             groups = None  # where the fold parts groups, so may the inner split
         inner_val = 0.0 if wanted["final"] else wanted["inner_val"]
-        self.fit_indices, self.monitor_indices = inner_split(
+        self.training_indices, self.inner_val_indices = inner_split(
             self.dataset.y_train, self.fold.train_indices, inner_val, self.seed, groups
         )
-        self._batches = EndlessBatches(self.fit_indices, self.batch_size, self.steps_per_epoch, self.seed)
+        self._batches = EndlessBatches(self.training_indices, self.batch_size, self.steps_per_epoch, self.seed)
         columns = [self.dataset.x_train[name] for name in self.schema.modalities] + [self.dataset.y_train]
         self._tensors = tuple(torch.from_numpy(column) for column in columns)
 
     def rows(self, indices: np.ndarray, most: int | None = None) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Return copies of these rows, ({name: (n, *shape)}, (n,)); of more than `most`, a fixed random choice."""
+        """Return copies of these samples, ({name: (n, *shape)}, (n,)); of more than `most`, a fixed random choice."""
         if most is not None and len(indices) > most:
             indices = np.random.default_rng(0).permutation(indices)[:most]
         return self.dataset.rows(indices)
@@ -172,4 +172,4 @@ class FoldDataModule(L.LightningDataModule):
         return BatchLoader(self._tensors, self._batches)
 
     def val_dataloader(self) -> BatchLoader:
-        return BatchLoader(self._tensors, SequentialBatches(self.monitor_indices, self.batch_size))
+        return BatchLoader(self._tensors, SequentialBatches(self.inner_val_indices, self.batch_size))

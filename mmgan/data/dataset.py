@@ -1,4 +1,4 @@
-"""The rows of one data set in memory, as every source returns them."""
+"""The samples of one data set in memory, as every source returns them."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -32,11 +32,11 @@ class Dataset:
         return len(self.y_train)
 
     def rows(self, indices: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Return copies of these training rows, ({name: float32 (n, *shape)}, (n,))."""
+        """Return copies of these training samples, ({name: float32 (n, *shape)}, (n,))."""
         return taken(self.x_train, indices), self.y_train[indices]
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of the training rows, labels, groups and splits: names, types, shapes and bytes."""
+        """Return the SHA-256 of the training samples, labels, groups and splits: names, types, shapes and bytes."""
         digest = hashlib.sha256(repr(self.schema.labels).encode())
         arrays = [*sorted(self.x_train.items()), ("y_train", self.y_train)]
         arrays += [] if self.groups is None else [("groups", self.groups)]
@@ -49,5 +49,5 @@ class Dataset:
 
 
 def taken(x: dict[str, np.ndarray], indices: np.ndarray | slice) -> dict[str, np.ndarray]:
-    """Return these rows, {name: float32 (n, *shape)}."""
+    """Return these samples, {name: float32 (n, *shape)}."""
     return {name: array[indices].astype(np.float32, copy=False) for name, array in x.items()}

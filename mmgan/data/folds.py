@@ -1,4 +1,4 @@
-"""Which rows train and which judge: folds, and the inner split that stands in for the judge."""
+"""Which samples train and which judge: folds, and the inner split that stands in for the judge."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,17 +8,17 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from mmgan.data.dataset import Dataset
-from mmgan.data.unpickler import as_array
+from mmgan.data.pickles import as_array
 from mmgan.errors import MmganError
 
 RANDOM_STATE = 1024  # of the folds, for every seed of a training
-FEWEST_MONITOR = 10  # rows of an inner split
-FEWEST_ROWS = 60  # with fewer training rows, an inner split takes more than it tells
+FEWEST_INNER_VAL = 10  # samples of an inner split
+FEWEST_ROWS = 60  # with fewer training samples, an inner split takes more than it tells
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold, counted from 1; the indices are int64 rows of x_train, `extra_indices` those that `limit_rows` left out."""
+    """One fold, counted from 1; the indices are int64 samples of x_train, `extra_indices` those that `limit_samples` left out."""
 
     fold: int
     train_indices: np.ndarray
@@ -38,8 +38,8 @@ def make_folds(
     """Return the folds of `split`: "stratified", "group" (no group on both sides), or "file".
 
     "file" takes the file's own cv_splits, and is "stratified" where the file has none. The last two options limit
-    the training rows as `limit_rows` does. Raises MmganError for an unknown split, missing groups, a class with
-    fewer rows than folds, one without a training row in a fold, or an impossible limit.
+    the training samples as `limit_samples` does. Raises MmganError for an unknown split, missing groups, a class with
+    fewer samples than folds, one without a training row in a fold, or an impossible limit.
     """
     if split not in ("stratified", "group", "file"):
         raise MmganError(f"data.split={split} is unknown; choose stratified, group or file.")
@@ -59,21 +59,21 @@ def make_folds(
                 f"{dataset.source}: fold {fold.fold} has no training row of class "
                 f"{dataset.schema.labels[absent[0]]!r}; use other cv_splits, or data.split=stratified."
             )
-    return [limit_rows(dataset.y_train, fold, rows_per_class, imbalance_ratio) for fold in folds]
+    return [limit_samples(dataset.y_train, fold, rows_per_class, imbalance_ratio) for fold in folds]
 
 
 def configured_folds(dataset: Dataset, options: Mapping[str, Any]) -> list[Fold]:
-    """Return the folds that a data configuration describes, with the limits of its training rows; see `make_folds`."""
+    """Return the folds that a data configuration describes, with the limits of its training samples; see `make_folds`."""
     limits = {key: options.get(key) for key in ("rows_per_class", "imbalance_ratio")}  # older recipes have none
     return make_folds(dataset, options["split"], options["n_splits"], **limits)
 
 
-def limit_rows(y: np.ndarray, fold: Fold, rows_per_class: int | None, imbalance_ratio: float | None) -> Fold:
-    """Keep random training rows of each class, as the limits ask (None: no limit); the others become `extra_indices`.
+def limit_samples(y: np.ndarray, fold: Fold, rows_per_class: int | None, imbalance_ratio: float | None) -> Fold:
+    """Keep random training samples of each class, as the limits ask (None: no limit); the others become `extra_indices`.
 
-    `y` is (N,) over all rows. `rows_per_class` rows are kept of each class, or all where it has fewer. Then
+    `y` is (N,) over all samples. `rows_per_class` rows are kept of each class, or all where it has fewer. Then
     `imbalance_ratio` r keeps round(n r^(-i / (K - 1))), at least one, of the class of random rank i = 0 ... K - 1, where
-    n is the largest class's number of rows: long-tailed sizes, https://arxiv.org/abs/1901.05555. The rows of a stricter
+    n is the largest class's number of samples: long-tailed sizes, https://arxiv.org/abs/1901.05555. The samples of a stricter
     limit are among those of a laxer one. Raises MmganError for a limit that means nothing.
     """
     _check_limits(rows_per_class, imbalance_ratio)
@@ -111,7 +111,7 @@ def _check_counts(dataset: Dataset, split: str, n_splits: int) -> None:
     fewest = int(counts.argmin())
     if counts[fewest] < n_splits:
         name = dataset.schema.labels[fewest]
-        remedy = f"give data.n_splits={counts[fewest]}" if counts[fewest] > 1 else "add rows or remove the class"
+        remedy = f"give data.n_splits={counts[fewest]}" if counts[fewest] > 1 else "add samples or remove the class"
         raise MmganError(
             f"{dataset.source}: class {name!r} has {counts[fewest]} row(s), fewer than the {n_splits} folds; {remedy}."
         )
@@ -183,21 +183,21 @@ def _read_indices(indices: Any, n_rows: int, where: str) -> np.ndarray:
 def inner_split(
     y: np.ndarray, train_indices: np.ndarray, fraction: float, seed: int, groups: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Split a fold's training rows into (fit_indices, monitor_indices), stratified and deterministic in
+    """Split a fold's training samples into (training_indices, inner_val_indices), stratified and deterministic in
     `seed`.
 
-    `y` and `groups` are (N,) over all rows; with groups, none is on both sides. Every class keeps a row to
-    fit. The monitor is empty below 60 training rows. Raises MmganError unless 0 <= fraction < 1.
+    `y` and `groups` are (N,) over all samples; with groups, none is on both sides. Every class keeps a row to
+    fit. The monitor is empty below 60 training samples. Raises MmganError unless 0 <= fraction < 1.
     """
     if not 0 <= fraction < 1:
         raise MmganError(f"data.inner_val={fraction} is not possible; give a share from 0 to below 1.")
     train_indices = np.asarray(train_indices)
     if len(train_indices) < FEWEST_ROWS or fraction == 0:
         return train_indices, train_indices[:0]
-    if fraction * len(train_indices) < FEWEST_MONITOR:
-        least = FEWEST_MONITOR / len(train_indices)
+    if fraction * len(train_indices) < FEWEST_INNER_VAL:
+        least = FEWEST_INNER_VAL / len(train_indices)
         raise MmganError(
-            f"data.inner_val={fraction} leaves too few rows to score; give {least:.2f} or more, or 0 for none."
+            f"data.inner_val={fraction} leaves too few samples to score; give {least:.2f} or more, or 0 for none."
         )
     rng = np.random.default_rng(seed)
     labels = y[train_indices]

@@ -1,1 +1,1 @@
-"""Judging synthetic rows: metrics, controls and the protocol, on arrays alone."""
+"""Judging synthetic samples: metrics, baselines and the protocol, on arrays alone."""

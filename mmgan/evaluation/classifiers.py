@@ -1,4 +1,4 @@
-"""The classifiers that judge: fixed settings, standardised rows in, one thread, quiet about convergence."""
+"""The classifiers that judge: fixed settings, standardised samples in, one thread, quiet about convergence."""
 
 import math
 import warnings
@@ -17,9 +17,9 @@ from sklearn.svm import SVC
 
 
 def forest(width: int, seed: int = 0, share: float = 0.5) -> RandomForestClassifier:
-    """Return 100 trees for rows of `width` features, of which each split tries `share` of the usual sqrt(width).
+    """Return 100 trees for samples of `width` features, of which each split tries `share` of the usual sqrt(width).
 
-    A half, and between real and synthetic rows a quarter, give the same F1 and AUC (to .02) in as much less time.
+    A half, and between real and synthetic samples a quarter, give the same F1 and AUC (to .02) in as much less time.
     """
     return RandomForestClassifier(100, max_features=max(1, round(share * math.sqrt(width))), random_state=seed)
 
@@ -43,7 +43,7 @@ def fast_classifiers(seed: int = 0) -> dict[str, ClassifierMixin]:
 
 
 def two_sample_classifiers(width: int, seed: int = 0) -> dict[str, ClassifierMixin]:
-    """Return the classifiers that tell real from synthetic rows of `width` features."""
+    """Return the classifiers that tell real from synthetic samples of `width` features."""
     return {
         "logistic": LogisticRegression(C=0.1, max_iter=200),
         "forest": forest(width, seed, share=0.25),
@@ -63,7 +63,7 @@ def fast_two_sample_classifiers(seed: int = 0) -> dict[str, ClassifierMixin]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence warnings of convergence and of batches cut to few rows: the settings above are a definition, no fault."""
+    """Silence warnings of convergence and of batches cut to few samples: the settings above are a definition, no fault."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.filterwarnings("ignore", message="Got `batch_size`")
@@ -73,7 +73,7 @@ def quiet() -> Iterator[None]:
 def fit(
     classifier: ClassifierMixin, flat: np.ndarray, y: np.ndarray, weights: np.ndarray | None = None
 ) -> ClassifierMixin:
-    """Fit on (n, F) rows; rows of one class only get the constant answer that they deserve."""
+    """Fit on (n, F) samples; samples of one class only get the constant answer that they deserve."""
     if len(np.unique(y)) < 2:
         return DummyClassifier(strategy="most_frequent").fit(flat, y)
     with quiet():

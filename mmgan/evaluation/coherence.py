@@ -9,7 +9,9 @@ import numpy as np
 from sklearn.linear_model import Ridge
 from sklearn.metrics.pairwise import euclidean_distances
 
-from mmgan.evaluation.features import FeatureSpace, Rows, row_count, take
+from mmgan.data.arrays import n_samples_of, take
+from mmgan.evaluation.features import FeatureSpace
+from mmgan.schema import Arrays
 
 MAX_FITTED = 4000
 MAX_PER_CLASS = 1000
@@ -18,7 +20,7 @@ MAX_PER_CLASS = 1000
 def retrieval_rank(predicted: np.ndarray, partner: np.ndarray, y: np.ndarray) -> float:
     """Return the mean rank of each row's true partner among those of its class: 0 is best, .5 chance.
 
-    `predicted` and `partner` are (n, F), `y` is (n,); ties share their rank. NaN where no class has two rows.
+    `predicted` and `partner` are (n, F), `y` is (n,); ties share their rank. NaN where no class has two samples.
     """
     ranks = []
     for label in np.unique(y):
@@ -33,22 +35,22 @@ def retrieval_rank(predicted: np.ndarray, partner: np.ndarray, y: np.ndarray) ->
 
 
 class Retrieval:
-    """Ridge regressions between all ordered pairs of modalities, fitted on training rows; call it to rank partners.
+    """Ridge regressions between all ordered pairs of modalities, fitted on training samples; call it to rank partners.
 
     They predict the principal components of the goal, where the noise of hundreds of features drowns no distance.
     """
 
-    def __init__(self, space: FeatureSpace, train_x: Rows, seed: int = 0) -> None:
+    def __init__(self, space: FeatureSpace, train_x: Arrays, seed: int = 0) -> None:
         self._space = space
-        chosen = np.random.default_rng(seed).permutation(row_count(train_x))[:MAX_FITTED]
+        chosen = np.random.default_rng(seed).permutation(n_samples_of(train_x))[:MAX_FITTED]
         rows = take(train_x, chosen)
-        # A light penalty: a heavy one pulls predictions to the middle, which then rank rows by their own distance to it.
+        # A light penalty: a heavy one pulls predictions to the middle, which then rank samples by their own distance to it.
         self._models = {
             (source, goal): Ridge(alpha=10.0).fit(space.flat(rows, source), space.embed(rows, goal))
             for source, goal in permutations(space.names, 2)
         }
 
-    def __call__(self, x: Rows, y: np.ndarray) -> dict[str, float]:
+    def __call__(self, x: Arrays, y: np.ndarray) -> dict[str, float]:
         """Return `retrieval`, the mean over directions, and each `retrieval/<from>_to_<to>`; {} for one modality."""
         flat = {name: self._space.flat(x, name) for name in self._space.names}
         embedded = {name: self._space.embed(x, name) for name in self._space.names}

@@ -1,4 +1,4 @@
-"""Fidelity: do synthetic rows look like rows that nobody has seen?"""
+"""Fidelity: do synthetic samples look like samples that nobody has seen?"""
 
 from collections.abc import Mapping
 
@@ -43,14 +43,16 @@ def c2st(real: np.ndarray, synthetic: np.ndarray, folds: int = 5, seed: int = 0)
 def prdc(real: np.ndarray, synthetic: np.ndarray, k: int = 5) -> dict[str, float]:
     """Return precision, recall, density and coverage of `synthetic` (m, d) against `real` (n, d).
 
-    Raises MmganError where either has no more than k rows. Paper: https://arxiv.org/abs/2002.09797.
+    Raises MmganError where either has no more than k samples. Paper: https://arxiv.org/abs/2002.09797.
     """
     if min(len(real), len(synthetic)) <= k:
-        raise MmganError(f"{min(len(real), len(synthetic))} rows have no {k} nearest neighbours; give more than {k}.")
+        raise MmganError(
+            f"{min(len(real), len(synthetic))} samples have no {k} nearest neighbours; give more than {k}."
+        )
     real, synthetic = real.astype(np.float64), synthetic.astype(np.float64)
     real_radius = nearest_within(real, k)[:, -1]  # (n,)
     synthetic_radius = nearest_within(synthetic, k)[:, -1]  # (m,)
-    inside = _balls_around(real, real_radius, synthetic)  # (m,) balls of real rows that hold each synthetic row
+    inside = _balls_around(real, real_radius, synthetic)  # (m,) balls of real samples that hold each synthetic row
     covered = nearest(synthetic, real)[:, 0] <= real_radius
     return {
         "precision": float(np.mean(inside > 0)),
@@ -76,7 +78,7 @@ def expected_coverage(n_real: int, n_synthetic: int, k: int = 5) -> float:
 
 
 def median_bandwidth(rows: np.ndarray, seed: int = 0, most: int = 2000) -> float:
-    """Return the median distance between two of the rows (a random `most` of them): the kernel's width."""
+    """Return the median distance between two of the samples (a random `most` of them): the kernel's width."""
     chosen = rows[np.random.default_rng(seed).permutation(len(rows))[:most]].astype(np.float64)
     distance = euclidean_distances(chosen)[np.triu_indices(len(chosen), k=1)]
     return float(np.median(distance)) or 1.0
@@ -97,7 +99,7 @@ def mmd(real: np.ndarray, synthetic: np.ndarray, bandwidth: float) -> float:
 
 
 def mmd_null(rows: np.ndarray, size: int, bandwidth: float, permutations: int = 200, seed: int = 0) -> np.ndarray:
-    """Return the discrepancies (permutations,) of random halves of `size` real rows each: real versus real."""
+    """Return the discrepancies (permutations,) of random halves of `size` real samples each: real versus real."""
     rng = np.random.default_rng(seed)
     kernel = gaussian_kernel(rows, rows, bandwidth)
     np.fill_diagonal(kernel, 0.0)
@@ -111,16 +113,16 @@ def mmd_null(rows: np.ndarray, size: int, bandwidth: float, permutations: int = 
 
 
 def within_class_spread(embedded: np.ndarray, y: np.ndarray) -> float:
-    """Return the median squared distance of the rows (n, d) from their class mean: how varied the classes are.
+    """Return the median squared distance of the samples (n, d) from their class mean: how varied the classes are.
 
     The mean, which is the trace of the covariance within classes, is ruled by a few outliers: two halves of the same
-    real rows can differ by a quarter in it.
+    real samples can differ by a quarter in it.
     """
     centred = [embedded[y == c].astype(np.float64) - embedded[y == c].mean(axis=0) for c in np.unique(y)]
     return float(np.median((np.concatenate(centred) ** 2).sum(axis=1)))
 
 
 def class_variance(embedded: np.ndarray, y: np.ndarray) -> dict[int, float]:
-    """Return per class the trace of the covariance of its rows (n, d); classes of a single row are left out."""
+    """Return per class the trace of the covariance of its samples (n, d); classes of a single row are left out."""
     of_class = {int(c): embedded[y == c].astype(np.float64) for c in np.unique(y)}
     return {label: float(rows.var(axis=0, ddof=1).sum()) for label, rows in of_class.items() if len(rows) > 1}

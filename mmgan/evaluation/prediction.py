@@ -18,11 +18,11 @@ def scores(y_true: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
 
 
 def calibration_error(y_true: np.ndarray, probabilities: np.ndarray, bins: int = 15) -> float:
-    """Return the expected calibration error: |accuracy - confidence| in bins of equal width, weighted by their rows.
+    """Return the expected calibration error: |accuracy - confidence| in bins of equal width, weighted by their samples.
 
     Paper: Guo et al. 2017, https://arxiv.org/abs/1706.04599.
     """
     confidence, right = probabilities.max(1), probabilities.argmax(1) == y_true
     place = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = np.bincount(place, right, bins) - np.bincount(place, confidence, bins)  # rows times the gap of each bin
+    gaps = np.bincount(place, right, bins) - np.bincount(place, confidence, bins)  # samples times the gap of each bin
     return float(np.abs(gaps).sum() / len(y_true))

@@ -1,11 +1,11 @@
-"""How well rows are rebuilt from few codes."""
+"""How well samples are rebuilt from few codes."""
 
 import numpy as np
 
-from mmgan.evaluation.features import Rows
+from mmgan.schema import Arrays
 
 
-def psnr(x: Rows, rebuilt: Rows) -> float:
+def psnr(x: Arrays, rebuilt: Arrays) -> float:
     """Return the peak signal-to-noise ratio in decibels, mean over modalities; the peak is the range of the values of `x`."""
     ratios = []
     for name, true in x.items():
@@ -22,7 +22,7 @@ def perplexity(codes: np.ndarray) -> float:
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
-def scores(x: Rows, rebuilt: Rows, codes: np.ndarray, size: int) -> dict[str, float]:
+def scores(x: Arrays, rebuilt: Arrays, codes: np.ndarray, size: int) -> dict[str, float]:
     """Return `psnr` in decibels, and of the codes of a codebook of `size` the `perplexity` and the share that is `used`."""
     found = {"psnr": psnr(x, rebuilt)}
     if not size:

@@ -2,38 +2,40 @@
 
 import numpy as np
 
+from mmgan.data.arrays import all_finite, n_samples_of, take
 from mmgan.errors import MmganError
 from mmgan.evaluation import classifiers
-from mmgan.evaluation.features import FeatureSpace, Rows, all_finite, nearest, nearest_within, row_count, take
+from mmgan.evaluation.features import FeatureSpace, nearest, nearest_within
 from mmgan.evaluation.fidelity import c2st_auc
+from mmgan.schema import Arrays
 
 PARTS = ("utility", "coverage", "indistinguishability", "novelty")
 
-# Bounds of the work, so that a data set of 200 000 rows costs as little as one of 2000.
+# Bounds of the work, so that a data set of 200 000 samples costs as little as one of 2000.
 MAX_COMPARED = 400
 MAX_TRAINED = 1000
 MAX_REFERENCE = 10_000
-MIN_ROWS = 6  # two rows of either kind for each of the three folds of the C2ST
+MIN_ROWS = 6  # two samples of either kind for each of the three folds of the C2ST
 
 
 class CheapScore:
-    """Scores synthetic rows against the monitor rows of an inner split; what does not depend on them is computed once.
+    """Scores synthetic samples against the monitor samples of an inner split; what does not depend on them is computed once.
 
-    Rows are {name: (n, *shape)} in physical units, labels (n,) integers. Raises MmganError where the monitor has fewer
-    than 6 rows.
+    Arrays are {name: (n, *shape)} in physical units, labels (n,) integers. Raises MmganError where the monitor has fewer
+    than 6 samples.
     """
 
     def __init__(
-        self, train_x: Rows, train_y: np.ndarray, monitor_x: Rows, monitor_y: np.ndarray, seed: int = 0
+        self, train_x: Arrays, train_y: np.ndarray, monitor_x: Arrays, monitor_y: np.ndarray, seed: int = 0
     ) -> None:
-        if row_count(monitor_x) < MIN_ROWS or row_count(train_x) < MIN_ROWS:
+        if n_samples_of(monitor_x) < MIN_ROWS or n_samples_of(train_x) < MIN_ROWS:
             raise MmganError(
-                f"a score needs {MIN_ROWS} training and {MIN_ROWS} monitor rows; train for a fixed length."
+                f"a score needs {MIN_ROWS} training and {MIN_ROWS} monitor samples; train for a fixed length."
             )
         self.seed = seed
-        reference = self._limit(row_count(train_x), MAX_REFERENCE)
+        reference = self._limit(n_samples_of(train_x), MAX_REFERENCE)
         train_x, self._train_y = take(train_x, reference), np.asarray(train_y)[reference]
-        kept = self._limit(row_count(monitor_x), MAX_TRAINED)
+        kept = self._limit(n_samples_of(monitor_x), MAX_TRAINED)
         monitor_x, self._monitor_y = take(monitor_x, kept), np.asarray(monitor_y)[kept]
         self._space = FeatureSpace(train_x, seed=seed)
         self._train = self._space.flat(train_x)
@@ -44,9 +46,9 @@ class CheapScore:
         self._trtr = self._f1(self._train, self._train_y)
         self._real_coverage: dict[int, float] = {}
 
-    def __call__(self, synth_x: Rows, synth_y: np.ndarray) -> dict[str, float]:
-        """Return `score` and its parts; rows that are not finite, or fewer than 6, score 0 in everything."""
-        rows = row_count(synth_x)
+    def __call__(self, synth_x: Arrays, synth_y: np.ndarray) -> dict[str, float]:
+        """Return `score` and its parts; samples that are not finite, or fewer than 6, score 0 in everything."""
+        rows = n_samples_of(synth_x)
         if rows < MIN_ROWS or not all_finite(synth_x):
             return {"score": 0.0, **dict.fromkeys(PARTS, 0.0)}
         kept = self._limit(rows, min(MAX_TRAINED, len(self._train)))
@@ -63,7 +65,7 @@ class CheapScore:
         return {"score": score, **parts}
 
     def _limit(self, rows: int, most: int) -> np.ndarray:
-        """Return a random order of at most `most` of `rows` indices; the same one each time."""
+        """Return a random order of at most `most` of `samples` indices; the same one each time."""
         return np.random.default_rng(self.seed).permutation(rows)[:most]
 
     def _f1(self, flat: np.ndarray, y: np.ndarray) -> float:
@@ -77,7 +79,7 @@ class CheapScore:
         return min(1.0, self._f1(flat, y) / max(self._trtr, 1e-6))
 
     def _coverage(self, embedded: np.ndarray, size: int) -> float:
-        """Return the mean coverage of `size` monitor rows by as many other rows, over up to five disjoint draws."""
+        """Return the mean coverage of `size` monitor samples by as many other samples, over up to five disjoint draws."""
         monitor = self._monitor_embedded[:size]
         radius = nearest_within(monitor, min(5, size - 1))[:, -1]
         draws = [embedded[start : start + size] for start in range(0, len(embedded) - size + 1, size)]
@@ -97,13 +99,13 @@ class CheapScore:
     def _novelty(self, flat: np.ndarray) -> float:
         distance = float(np.median(nearest(self._train, flat)))
         if self._monitor_distance < 1e-9:
-            return 1.0  # unseen real rows are copies themselves: no distance can be asked of synthetic ones
+            return 1.0  # unseen real samples are copies themselves: no distance can be asked of synthetic ones
         return min(1.0, distance / self._monitor_distance)
 
 
 def cheap_score(
-    train_x: Rows, train_y: np.ndarray, monitor_x: Rows, monitor_y: np.ndarray,
-    synth_x: Rows, synth_y: np.ndarray, seed: int = 0,
+    train_x: Arrays, train_y: np.ndarray, monitor_x: Arrays, monitor_y: np.ndarray,
+    synth_x: Arrays, synth_y: np.ndarray, seed: int = 0,
 ) -> dict[str, float]:  # fmt: skip
-    """Return `CheapScore` of one set of synthetic rows: keys score, utility, coverage, indistinguishability, novelty."""
+    """Return `CheapScore` of one set of synthetic samples: keys score, utility, coverage, indistinguishability, novelty."""
     return CheapScore(train_x, train_y, monitor_x, monitor_y, seed)(synth_x, synth_y)

@@ -1,7 +1,7 @@
 """Signal statistics: does each channel have the mean, spread, autocorrelation and cross-correlation of real signals?
 
-The RMSE of each statistic between synthetic and held-out rows is given in units of that between two halves of the
-held-out rows. The modality's last axis is the signal's axis; a flat modality (F,) has features in place of channels,
+The RMSE of each statistic between synthetic and held-out samples is given in units of that between two halves of the
+held-out samples. The modality's last axis is the signal's axis; a flat modality (F,) has features in place of channels,
 and no autocorrelation.
 """
 
@@ -17,19 +17,19 @@ MAX_LAGS = 64
 
 
 @dataclass(frozen=True)
-class RowStatistics:
-    """One modality's statistics per row, so that those of any subset of rows are means of rows."""
+class SampleStatistics:
+    """One modality's statistics per row, so that those of any subset of samples are means of samples."""
 
-    values: np.ndarray  # (n, C * L), standardised by training rows
+    values: np.ndarray  # (n, C * L), standardised by training samples
     autocorrelation: np.ndarray  # (n, C * lags)
     cross: np.ndarray  # (n, pairs of channels)
 
-    def rows(self, index: np.ndarray) -> "RowStatistics":
-        """Return the statistics of the rows `index`."""
-        return RowStatistics(self.values[index], self.autocorrelation[index], self.cross[index])
+    def rows(self, index: np.ndarray) -> "SampleStatistics":
+        """Return the statistics of the samples `index`."""
+        return SampleStatistics(self.values[index], self.autocorrelation[index], self.cross[index])
 
     def means(self) -> dict[str, np.ndarray]:
-        """Return each statistic as a vector, over all rows."""
+        """Return each statistic as a vector, over all samples."""
         found = {"signal_mean": self.values.mean(0), "signal_spread": self.values.std(0)}
         if self.autocorrelation.shape[1]:
             found["signal_autocorrelation"] = self.autocorrelation.mean(0)
@@ -38,13 +38,13 @@ class RowStatistics:
         return found
 
 
-def row_statistics(standardised: np.ndarray, raw: np.ndarray) -> RowStatistics:
+def sample_statistics(standardised: np.ndarray, raw: np.ndarray) -> SampleStatistics:
     """Return the statistics of one modality: `standardised` (n, F) for means and spreads, `raw` (n, *shape) for shapes."""
     n = len(raw)
     if raw.ndim == 2:
         some = _evenly(standardised.shape[1])
         products = _pairs(standardised[:, some], standardised[:, some])
-        return RowStatistics(standardised, np.zeros((n, 0)), products)
+        return SampleStatistics(standardised, np.zeros((n, 0)), products)
     length = raw.shape[-1]
     lines = raw.reshape(n, -1, length).astype(np.float64)  # (n, channels [x height], L)
     lines = lines[:, _evenly(lines.shape[1])]
@@ -52,7 +52,7 @@ def row_statistics(standardised: np.ndarray, raw: np.ndarray) -> RowStatistics:
     channels = _unit(channels[:, _evenly(channels.shape[1])])
     upper = np.triu_indices(channels.shape[1], k=1)
     cross = np.einsum("nip,njp->nij", channels, channels)[:, upper[0], upper[1]]
-    return RowStatistics(standardised, _autocorrelation(lines), cross)
+    return SampleStatistics(standardised, _autocorrelation(lines), cross)
 
 
 def _evenly(count: int) -> np.ndarray:
@@ -60,7 +60,7 @@ def _evenly(count: int) -> np.ndarray:
 
 
 def _pairs(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the products (n, pairs) of standardised features: their mean over rows is a correlation."""
+    """Return the products (n, pairs) of standardised features: their mean over samples is a correlation."""
     upper = np.triu_indices(a.shape[1], k=1)
     return a[:, upper[0]] * b[:, upper[1]]
 
@@ -80,11 +80,11 @@ def _autocorrelation(lines: np.ndarray) -> np.ndarray:
     return np.fft.irfft(power)[..., 1 : lags + 1].reshape(len(lines), -1)
 
 
-SignalSet = Mapping[str, RowStatistics]
+SignalSet = Mapping[str, SampleStatistics]
 
 
 class SignalComparison:
-    """Compares two sets of rows, in units of what two random halves (`size` rows each) of the held-out rows differ by."""
+    """Compares two sets of samples, in units of what two random halves (`size` samples each) of the held-out samples differ by."""
 
     def __init__(self, heldout: SignalSet, size: int, splits: int = 40, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
@@ -105,7 +105,7 @@ class SignalComparison:
     def __call__(self, heldout: SignalSet, synthetic: SignalSet) -> dict[str, float]:
         """Return `signal_<statistic>/<modality>`, `signal_<statistic>`, the mean over modalities, and `signal_<statistic>_null`.
 
-        The last is the 99th percentile of what two halves of real rows have: of few channels it is far above 1.
+        The last is the 99th percentile of what two halves of real samples have: of few channels it is far above 1.
         """
         errors = statistic_errors(heldout, synthetic)
         result = {key: error / self._units[key] for key, error in errors.items()}
@@ -119,7 +119,7 @@ def _over_modalities(errors: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def statistic_errors(ours: SignalSet, theirs: SignalSet) -> dict[str, float]:
-    """Return the RMSE `<statistic>/<modality>` between the statistics of two sets of rows."""
+    """Return the RMSE `<statistic>/<modality>` between the statistics of two sets of samples."""
     errors = {}
     for name in ours:
         other = theirs[name].means()

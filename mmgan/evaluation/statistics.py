@@ -1,4 +1,4 @@
-"""Intervals and comparisons over folds, whose training rows overlap.
+"""Intervals and comparisons over folds, whose training samples overlap.
 
 Average seeds within a fold first: they are not independent samples.
 """

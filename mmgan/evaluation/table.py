@@ -1,4 +1,4 @@
-"""One row of one fold's table: the synthetic rows, a control, or the real row, judged alike."""
+"""One row of one fold's table: the synthetic samples, a baseline, or the real row, judged alike."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -6,70 +6,71 @@ from typing import Any
 
 import numpy as np
 
+from mmgan.baselines import BASELINES
+from mmgan.data.arrays import LabelledSamples, check_samples
 from mmgan.errors import MmganError
-from mmgan.evaluation.controls import CONTROLS
-from mmgan.evaluation.features import LabelledRows, Rows, check_rows
-from mmgan.evaluation.protocol import Judge, compared_rows
+from mmgan.evaluation.evaluator import Evaluator, n_compared
+from mmgan.schema import Arrays
 
 REAL = "real"
-CONTROL_DRAWS = 2  # of a control beside a file: it stands for comparison, and six of them take most of the time
+BASELINE_DRAWS = 2  # of a baseline beside a file: it stands for comparison, and six of them take most of the time
 Metrics = dict[str, float]
 
 
 @dataclass(frozen=True)
-class FoldRows:
-    """What one fold's table needs: the rows that its generator saw, those that judge, and the synthetic ones.
+class FoldSamples:
+    """What one fold's table needs: the samples that its generator saw, those that judge, and the synthetic ones.
 
-    Fold 0 stands for rows that no fold was asked for: the generator saw all training rows. `newcomers` are as in `Judge`.
+    Fold 0 stands for samples that no fold was asked for: the generator saw all training samples. `unseen_groups` are as in `Evaluator`.
     """
 
     fold: int
-    train: LabelledRows
-    heldout: LabelledRows
-    synthetic: LabelledRows
-    newcomers: LabelledRows | None = None
+    train: LabelledSamples
+    heldout: LabelledSamples
+    synthetic: LabelledSamples
+    unseen_groups: LabelledSamples | None = None
 
     def check(self, where: object) -> None:
-        """Raise MmganError, naming `where` and the fold, for rows that cannot be judged."""
+        """Raise MmganError, naming `where` and the fold, for samples that cannot be judged."""
         try:
-            check_rows(self.train, self.heldout, "held-out")
-            check_rows(self.train, self.synthetic, "synthetic")
-            compared_rows(len(self.heldout[1]), len(self.synthetic[1]))
+            check_samples(self.train, self.heldout, "held-out")
+            check_samples(self.train, self.synthetic, "synthetic")
+            n_compared(len(self.heldout[1]), len(self.synthetic[1]))
         except MmganError as error:
             raise MmganError(f"{where}" + (f", fold {self.fold}" if self.fold else "") + f": {error}") from None
 
-    def judge(self, draws: int = 5, seed: int = 0, quick: bool = False) -> Judge:
-        """Return the judge of every row of this fold's table: the number of compared rows is the synthetic rows' at most."""
-        return Judge(self.train, self.heldout, len(self.synthetic[1]), draws, seed, quick, self.newcomers)
+    def judge(self, draws: int = 5, seed: int = 0, quick: bool = False) -> Evaluator:
+        """Return the judge of every row of this fold's table: the number of compared samples is the synthetic samples' at most."""
+        return Evaluator(self.train, self.heldout, len(self.synthetic[1]), draws, seed, quick, self.unseen_groups)
 
 
-def control_rows(train: LabelledRows, name: str, labels: np.ndarray, seed: int | list[int]) -> Rows:
-    """Return rows of a control for these class indices; raises MmganError for an unknown control."""
-    if name not in CONTROLS:
-        raise MmganError(f"no control is called '{name}'; known are {', '.join(CONTROLS)}.")
-    function, options = CONTROLS[name]
+def baseline_samples(train: LabelledSamples, name: str, labels: np.ndarray, seed: int | list[int]) -> Arrays:
+    """Return samples of a baseline for these class indices; raises MmganError for an unknown baseline."""
+    if name not in BASELINES:
+        raise MmganError(f"no baseline is called '{name}'; known are {', '.join(BASELINES)}.")
+    function, options = BASELINES[name]
     return function(train[0], np.asarray(train[1]), labels, np.random.default_rng(seed), **options)
 
 
-def judged_row(rows: FoldRows, name: str, **options: Any) -> dict[str, Any]:
-    """Return what `Judge` says of the row called `name`: `real`, a control's name, or any other for the synthetic rows.
+def judged_row(rows: FoldSamples, name: str, **options: Any) -> dict[str, Any]:
+    """Return what `Evaluator` says of the row called `name`: `real`, a baseline's name, or any other for the synthetic samples.
 
-    `options` are those of `FoldRows.judge`.
+    `options` are those of `FoldSamples.judge`.
     """
     judge = rows.judge(**options)
     if name == REAL:
         return judge.real()
-    if name in CONTROLS:
-        judge.draws = min(judge.draws, CONTROL_DRAWS)
+    if name in BASELINES:
+        judge.draws = min(judge.draws, BASELINE_DRAWS)
         seed, y = [options.get("seed", 0), rows.fold], rows.train[1]
-        # As many of each class as the training rows have, and at least as many rows as are compared.
+        # As many of each class as the training samples have, and at least as many samples as are compared.
         labels = np.resize(np.random.default_rng(seed).permutation(y), max(len(rows.synthetic[1]), len(y)))
-        return judge((control_rows(rows.train, name, labels, seed), labels))
+        return judge((baseline_samples(rows.train, name, labels, seed), labels))
     return judge(rows.synthetic)
 
 
 def derived(metrics: Mapping[str, float], real: Mapping[str, float]) -> Metrics:
-    """Return a row's metrics with those that set it against the training rows or against the same fold's real row."""
+    """Return a row's metrics with those that set it against the training samples or against the same fold's real row."""
     ratios = {
         "tstr_ratio": metrics["tstr"] / max(metrics["trtr"], 1e-12),
         "coverage_ratio": metrics["coverage"] / max(real["coverage"], 1e-12),

@@ -1,4 +1,4 @@
-"""Utility: what are synthetic rows worth to classifiers that are judged on rows nobody has seen?"""
+"""Utility: what are synthetic samples worth to classifiers that are judged on samples nobody has seen?"""
 
 from dataclasses import dataclass
 
@@ -11,17 +11,17 @@ from mmgan.evaluation.classifiers import fit, macro_f1, task_classifiers
 
 @dataclass(frozen=True)
 class Panel:
-    """The four classifiers of `task_classifiers`, fitted on one set of rows."""
+    """The four classifiers of `task_classifiers`, fitted on one set of samples."""
 
     members: dict[str, ClassifierMixin]
 
     def predict(self, flat: np.ndarray) -> np.ndarray:
-        """Return the labels (4, n) that each member gives to the rows (n, F)."""
+        """Return the labels (4, n) that each member gives to the samples (n, F)."""
         return np.stack([member.predict(flat) for member in self.members.values()])
 
 
 def fit_panel(flat: np.ndarray, y: np.ndarray, seed: int = 0, balanced: bool = False) -> Panel:
-    """Fit the panel on rows (n, F) with labels (n,); `balanced` weighs classes inversely to their size."""
+    """Fit the panel on samples (n, F) with labels (n,); `balanced` weighs classes inversely to their size."""
     weights = compute_sample_weight("balanced", y) if balanced else None
     return Panel(
         {name: fit(member, flat, y, weights) for name, member in task_classifiers(flat.shape[1], seed).items()}
@@ -34,7 +34,7 @@ def panel_f1(y_true: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def class_recall(y_true: np.ndarray, predicted: np.ndarray) -> dict[int, float]:
-    """Return per class of `y_true` the share of its rows found, as the mean over the members' predictions (4, n)."""
+    """Return per class of `y_true` the share of its samples found, as the mean over the members' predictions (4, n)."""
     return {int(c): float(np.mean(predicted[:, y_true == c] == c)) for c in np.unique(y_true)}
 
 
@@ -61,11 +61,11 @@ def utility_gain(
     test: tuple[np.ndarray, np.ndarray],
     seed: int = 0,
 ) -> float:
-    """Return F1(real + extra) - F1(real) on `test`; each argument is flat rows (n, F) and labels (n,)."""
+    """Return F1(real + extra) - F1(real) on `test`; each argument is flat samples (n, F) and labels (n,)."""
     both = np.concatenate([real[0], extra[0]]), np.concatenate([real[1], extra[1]])
     return train_and_test(*both, *test, seed=seed) - train_and_test(*real, *test, seed=seed)
 
 
 def captured(gain: float, real_gain: float, real_gain_error: float) -> float | None:
-    """Return the share of the gain of as many extra real rows; None where that gain is within 2 standard errors of 0."""
+    """Return the share of the gain of as many extra real samples; None where that gain is within 2 standard errors of 0."""
     return gain / real_gain if real_gain > 2 * real_gain_error else None

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mmgan.batch_noise import uniform
 from mmgan.errors import MmganError
 
 Critic = Callable[[dict[str, Tensor]], Tensor]
@@ -14,7 +13,7 @@ Critic = Callable[[dict[str, Tensor]], Tensor]
 
 def mix(real: dict[str, Tensor], fake: dict[str, Tensor], epsilon: Tensor) -> dict[str, Tensor]:
     """Return epsilon * real + (1 - epsilon) * fake with one epsilon, (B,), per pair of samples, over all modalities."""
-    # Under autocast the generated rows, and numbers like a score, are bfloat16 beside float32 real rows.
+    # Under autocast the generated samples, and numbers like a score, are bfloat16 beside float32 real samples.
     weights = {name: epsilon.view(-1, *[1] * (x.dim() - 1)) for name, x in real.items()}  # (B, 1, ...)
     return {name: torch.lerp(fake[name].to(x.dtype), x, weights[name].to(x.dtype)) for name, x in real.items()}
 
@@ -38,9 +37,9 @@ def gradient_penalty(critic: Critic, x: dict[str, Tensor]) -> Tensor:
 
 
 class CrossEntropy:
-    """The first game, in its non-saturating form (Goodfellow et al. 2014, arXiv:1406.2661): D tells real rows from generated ones.
+    """The first game, in its non-saturating form (Goodfellow et al. 2014, arXiv:1406.2661): D tells real samples from generated ones.
 
-    Real rows count as real by 1 - `smoothing` (one-sided label smoothing, Salimans et al. 2016, arXiv:1606.03498). Raises
+    Real samples count as real by 1 - `smoothing` (one-sided label smoothing, Salimans et al. 2016, arXiv:1606.03498). Raises
     MmganError for smoothing outside 0 to .5.
     """
 
@@ -54,25 +53,25 @@ class CrossEntropy:
         return {"adversarial": self.critic_loss(critic(real), critic(fake))}
 
     def critic_loss(self, on_real: Tensor, on_fake: Tensor) -> Tensor:
-        """Return the mean binary cross-entropy of logits (B,) of real and of generated rows."""
+        """Return the mean binary cross-entropy of logits (B,) of real and of generated samples."""
         kept = 1 - self.smoothing
         of_real = kept * functional.softplus(-on_real) + self.smoothing * functional.softplus(on_real)
         return 0.5 * (of_real.mean() + functional.softplus(on_fake).mean())
 
     def generator_term(self, on_real: Tensor, on_fake: Tensor) -> Tensor:
-        """Return the cross-entropy of generated rows with the label of real ones."""
+        """Return the cross-entropy of generated samples with the label of real ones."""
         return functional.softplus(-on_fake).mean()
 
 
 class Hinge:
-    """The hinge game (Lim & Ye 2017, arXiv:1705.02894): rows that D scores beyond 1 on their own side no longer count."""
+    """The hinge game (Lim & Ye 2017, arXiv:1705.02894): samples that D scores beyond 1 on their own side no longer count."""
 
     def critic_terms(self, critic: Critic, real: dict[str, Tensor], fake: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the term `adversarial`."""
         return {"adversarial": self.critic_loss(critic(real), critic(fake))}
 
     def critic_loss(self, on_real: Tensor, on_fake: Tensor) -> Tensor:
-        """Return the mean hinge losses of scores (B,) of real and of generated rows, added."""
+        """Return the mean hinge losses of scores (B,) of real and of generated samples, added."""
         return functional.relu(1 - on_real).mean() + functional.relu(1 + on_fake).mean()
 
     def generator_term(self, on_real: Tensor, on_fake: Tensor) -> Tensor:
@@ -87,7 +86,7 @@ class WassersteinGP:
         """Return the terms `adversarial` (minus the Wasserstein estimate) and `gradient_penalty`."""
         both = {name: torch.cat([real[name], fake[name]]) for name in real}
         on_real, on_fake = critic(both).chunk(2)
-        epsilon = uniform((len(on_real),), on_real)
+        epsilon = torch.rand(len(on_real), device=on_real.device)
         return {
             "adversarial": self.critic_loss(on_real, on_fake),
             "gradient_penalty": gradient_penalty(critic, mix(real, fake, epsilon)),
@@ -106,7 +105,7 @@ class RelativisticR1R2:
     """Relativistic pairing game with zero-centred penalties on both sides (R3GAN, Huang et al. 2024, arXiv:2501.05441)."""
 
     def critic_terms(self, critic: Critic, real: dict[str, Tensor], fake: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the terms `adversarial`, and `r1` and `r2`: half the mean squared gradient of the score at real, at fake rows."""
+        """Return the terms `adversarial`, and `r1` and `r2`: half the mean squared gradient of the score at real, at fake samples."""
         both = {name: torch.cat([real[name], fake[name].to(real[name].dtype)]) for name in real}
         on_real, on_fake = critic(both).chunk(2)
         at_real, at_fake = (0.5 * norm.square().mean() for norm in input_gradient_norm(critic, both).chunk(2))

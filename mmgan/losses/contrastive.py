@@ -1,4 +1,4 @@
-"""Representations of the modalities of one row are drawn together, those of different rows apart."""
+"""Representations of the modalities of one row are drawn together, those of different samples apart."""
 
 import itertools
 
@@ -10,10 +10,10 @@ from torch.nn import functional
 def info_nce(
     first: Tensor, second: Tensor, temperature: float = 0.1, labels: Tensor | None = None, rows: Tensor | None = None
 ) -> Tensor:
-    """Return the symmetric InfoNCE of two views (B, d) of the same rows, a scalar.
+    """Return the symmetric InfoNCE of two views (B, d) of the same samples, a scalar.
 
-    With `labels` (B,), other rows of a row's class are no negatives: in a batch of 64 with 10 classes each row would have 6 false
-    ones. With `rows` (B,) bool, the others are left out altogether. Paper: van den Oord et al. 2018 (arXiv:1807.03748).
+    With `labels` (B,), other samples of a row's class are no negatives: in a batch of 64 with 10 classes each row would have 6 false
+    ones. With `samples` (B,) bool, the others are left out altogether. Paper: van den Oord et al. 2018 (arXiv:1807.03748).
     """
     if rows is not None:
         first, second = first[rows], second[rows]

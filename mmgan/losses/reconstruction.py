@@ -1,4 +1,4 @@
-"""How far rows are from what they are rebuilt as: by themselves, and in the features of a network."""
+"""How far samples are from what they are rebuilt as: by themselves, and in the features of a network."""
 
 import torch
 from torch import Tensor
@@ -6,7 +6,7 @@ from torch.nn import functional
 
 
 def l1(x: dict[str, Tensor], y: dict[str, Tensor]) -> Tensor:
-    """Return the mean absolute difference of rows, mean over modalities; a scalar."""
+    """Return the mean absolute difference of samples, mean over modalities; a scalar."""
     return torch.stack([(x[name] - y[name]).abs().mean() for name in x]).mean()
 
 

@@ -32,7 +32,7 @@ def gaussian_nll(x: dict[str, Tensor], mean: dict[str, Tensor], log_std: dict[st
 
 
 class GaussianLikelihood:
-    """Rows lie around their mean as N(mean, exp(log_std)^2), value by value."""
+    """Arrays lie around their mean as N(mean, exp(log_std)^2), value by value."""
 
     def nll(self, x: dict[str, Tensor], mean: dict[str, Tensor], log_std: dict[str, Tensor]) -> Tensor:
         """Return `gaussian_nll`."""
@@ -44,7 +44,7 @@ class GaussianLikelihood:
 
 
 class LaplaceLikelihood:
-    """Rows lie around their mean as Laplace distributions of standard deviation exp(log_std): less is made of what lies far off."""
+    """Arrays lie around their mean as Laplace distributions of standard deviation exp(log_std): less is made of what lies far off."""
 
     def nll(self, x: dict[str, Tensor], mean: dict[str, Tensor], log_std: dict[str, Tensor]) -> Tensor:
         """Return minus the log-likelihood per value, up to its constant; mean over modalities. All {name: (B, *shape)}."""

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmgan.models.phased import Batch
+from mmgan.models.module import Batch
 
 
 class Duel:
-    """A critic D against generated rows, in one of the games of `mmgan.losses.adversarial`; both see rows augmented alike."""
+    """A critic D against generated samples, in one of the games of `mmgan.losses.adversarial`; both see samples augmented alike."""
 
     def __init__(self, critic: nn.Module, game: Any, augmentation: Callable[[Batch, Batch], tuple[Batch, Batch]]):
         self.critic = critic
@@ -34,12 +34,12 @@ class Duel:
         return term, F.mse_loss(features, real_features)
 
     def held_out(self, x: Batch, fake: Batch, labels: Tensor) -> Tensor:
-        """Return the critic's loss on rows it does not train on: how far it is above the training rows' shows overfitting."""
+        """Return the critic's loss on samples it does not train on: how far it is above the training samples' shows overfitting."""
         on_real, on_fake = map(self._scorer(labels), self.augmentation(x, fake))
         return self.game.critic_loss(on_real, on_fake)
 
     def _scorer(self, labels: Tensor) -> Callable[[Batch], Tensor]:
-        """D as a function of rows alone; rows come in whole multiples of the batch, real ones before generated ones."""
+        """D as a function of samples alone; samples come in whole multiples of the batch, real ones before generated ones."""
 
         def score(x: Batch) -> Tensor:
             n = len(next(iter(x.values())))
@@ -49,13 +49,13 @@ class Duel:
 
 
 class Adversarial:
-    """What a model with a critic shares, whatever else it is: it sets `duel`, and says in `fake` which rows its critic judges."""
+    """What a model with a critic shares, whatever else it is: it sets `duel`, and says in `fake` which samples its critic judges."""
 
     duel: Duel
 
     @abstractmethod
     def fake(self, x: Batch, labels: Tensor) -> Batch:
-        """Return generated scaled rows for the scaled rows `x` of classes `labels` (B,)."""
+        """Return generated scaled samples for the scaled samples `x` of classes `labels` (B,)."""
 
     def critic_terms(self, x: Batch, labels: Tensor) -> dict[str, Tensor]:
         """Terms that D minimises."""
@@ -64,7 +64,7 @@ class Adversarial:
         return self.duel.critic_terms(x, fake, labels)
 
     def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
-        """Log the critic's loss on held-out rows."""
+        """Log the critic's loss on held-out samples."""
         x, labels = self.rows(batch)
         loss = self.duel.held_out(x, self.fake(x, labels), labels)
         self.log("critic/adversarial_held_out", loss, batch_size=len(labels), sync_dist=True)

@@ -7,12 +7,12 @@ they play, is for the networks and the game that the configuration gives.
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from mmgan.batch_noise import normal
 from mmgan.models.duel import Adversarial, Duel
 from mmgan.models.latent import LatentSynthesizer
-from mmgan.models.phased import Batch, Phase
+from mmgan.models.module import Batch, Phase
 from mmgan.schema import DataSchema
 
 
@@ -50,5 +50,5 @@ class GAN(Adversarial, LatentSynthesizer):
         return {"adversarial": self.duel.generator_side(x, self.fake(x, labels), labels)[0]}
 
     def fake(self, x: Batch, labels: Tensor) -> Batch:
-        """Return generated rows of these labels, from latents of N(0, I)."""
-        return self._generated(normal((len(labels), self.latent_dim), labels), labels).rows
+        """Return generated samples of these labels, from latents of N(0, I)."""
+        return self._generated(torch.randn(len(labels), self.latent_dim, device=labels.device), labels).rows

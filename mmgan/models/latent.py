@@ -1,4 +1,4 @@
-"""What generators share that make a row from a latent z: drawn from N(0, I), or from where an encoder puts training rows."""
+"""What generators share that make a row from a latent z: drawn from N(0, I), or from where an encoder puts training samples."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,15 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmgan.batch_noise import normal, normal_like
 from mmgan.losses.variational import log_likelihood, reparameterize
-from mmgan.models.base import Rows
+from mmgan.models.memory import AggregatePosterior, exemplars
+from mmgan.models.module import Batch, moving_average
 from mmgan.models.neural import NeuralSynthesizer
 from mmgan.models.noise import BlockNoise
-from mmgan.models.phased import Batch, moving_average
-from mmgan.nets.density import PosteriorDensity, exemplars
-from mmgan.nets.multimodal import Generated
-from mmgan.schema import DataSchema
+from mmgan.nets.networks import Generated
+from mmgan.schema import Arrays, DataSchema
 
 CANDIDATE_BLOCKS = 32  # of 64 latents each, among which a modality that is given chooses
 TEMPER = 0.05
@@ -36,9 +34,9 @@ class LatentSynthesizer(NeuralSynthesizer):
         weights: Mapping[str, Mapping[str, float]],
         optimizer: Mapping[str, Any],
         scaler: Callable[..., nn.Module],
-        calibration_rows: int = 0,
+        n_calibration_samples: int = 0,
     ):
-        super().__init__(schema, scaler, weights, optimizer, calibration_rows)
+        super().__init__(schema, scaler, weights, optimizer, n_calibration_samples)
         self.latent_dim = latent_dim
         self.generator = generator
         self.average = moving_average(generator, training["ema_decay"])
@@ -57,11 +55,11 @@ class LatentSynthesizer(NeuralSynthesizer):
         return self.average(z, labels, self.shaped(self.tensor(noise.normal((self.generator.noise_dim,))))).rows
 
     def shaped(self, white: Tensor) -> Tensor:
-        """Return the noise that G takes when rows are sampled, of normal noise (B, noise_dim)."""
+        """Return the noise that G takes when samples are sampled, of normal noise (B, noise_dim)."""
         return white
 
     def _generated(self, z: Tensor, labels: Tensor) -> Generated:
-        return self.generator(z, labels, normal((len(z), self.generator.noise_dim), z))
+        return self.generator(z, labels, torch.randn(len(z), self.generator.noise_dim, device=z.device, dtype=z.dtype))
 
 
 class VariationalSynthesizer(LatentSynthesizer):
@@ -69,7 +67,7 @@ class VariationalSynthesizer(LatentSynthesizer):
 
     `sampling` is where `sample` takes z from: `posterior`, that of a random training row of the class; `density`, the Gaussian
     with the moments of all those; `prior`, N(0, I). For the first two a checkpoint holds the posteriors of up to 10 000
-    training rows: with G they give rows near those. `training.kl_warmup` are the batches until the KL term has its full weight.
+    training samples: with G they give samples near those. `training.kl_warmup` are the batches until the KL term has its full weight.
     """
 
     samplings = ("prior", "density", "posterior")
@@ -88,10 +86,10 @@ class VariationalSynthesizer(LatentSynthesizer):
         self.kl_warmup = int(training["kl_warmup"])
         self.use_sampling(sampling)
         self.encoder = encoder
-        self.density = PosteriorDensity(self.latent_dim)
+        self.density = AggregatePosterior(self.latent_dim)
 
-    def fit_rows(self, x: Rows, y: np.ndarray) -> None:
-        super().fit_rows(x, y)
+    def fit_data(self, x: Arrays, y: np.ndarray) -> None:
+        super().fit_data(x, y)
         kept = exemplars(y)
         self._exemplars = {name: torch.from_numpy(value) for name, value in x.items()}, kept, torch.from_numpy(y[kept])
 
@@ -110,7 +108,7 @@ class VariationalSynthesizer(LatentSynthesizer):
         self._accumulate({"latent/active_units": torch.tensor(float(self.active_units()))})
         super().after_epoch()  # which samples
 
-    def _reconstruct(self, x: Rows, label: int, noise: BlockNoise) -> Rows:
+    def _reconstruct(self, x: Arrays, label: int, noise: BlockNoise) -> Arrays:
         given = {name: self.tensor(value) for name, value in x.items()}
 
         def mean_of_mean(labels: Tensor) -> Batch:
@@ -118,8 +116,8 @@ class VariationalSynthesizer(LatentSynthesizer):
 
         return self.rows_of(label, mean_of_mean, calibrated=False)
 
-    def traverse(self, label: int, values: np.ndarray, dimensions: int) -> tuple[list[int], list[Rows]]:
-        """Return the latent dimensions that vary most over the training rows, and for each the rows along it, from G.
+    def traverse(self, label: int, values: np.ndarray, dimensions: int) -> tuple[list[int], list[Arrays]]:
+        """Return the latent dimensions that vary most over the training samples, and for each the samples along it, from G.
 
         They begin at the mean of the class with index `label` and go `values` standard deviations of that dimension from it; each item
         of the list holds {name: (len(values), *shape)}. Before the first epoch has ended there is no mean: no dimensions.
@@ -141,7 +139,7 @@ class VariationalSynthesizer(LatentSynthesizer):
         return chosen, drawn
 
     def active_units(self) -> int:
-        """Return how many latent dimensions tell rows apart: the variance of their posterior means exceeds .01.
+        """Return how many latent dimensions tell samples apart: the variance of their posterior means exceeds .01.
 
         Paper: Burda et al. 2016, arXiv:1509.00519, section 5.2.
         """
@@ -168,13 +166,13 @@ class VariationalSynthesizer(LatentSynthesizer):
     def _latents(self, label: int, noise: BlockNoise) -> Tensor:
         z = super()._latents(label, noise)
         if self.sampling == "posterior":
-            return self.density.from_mixture(label, z, self.tensor(noise.uniform()))
-        return self.density.from_gaussian(label, z) if self.sampling == "density" else z
+            return self.density.sample_mixture(label, z, self.tensor(noise.uniform()))
+        return self.density.sample_gaussian(label, z) if self.sampling == "density" else z
 
     def _means(self, z: Tensor, labels: Tensor) -> Batch:
         return self.average(z, labels, z.new_zeros(len(z), self.generator.noise_dim)).mean
 
     def _latent(self, x: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Return z (B, latent_dim), drawn from the posteriors of the rows, and their mu and logvar."""
+        """Return z (B, latent_dim), drawn from the posteriors of the samples, and their mu and logvar."""
         mu, logvar = self.encoder(x)
-        return reparameterize(mu, logvar, normal_like(mu)), mu, logvar
+        return reparameterize(mu, logvar, torch.randn(mu.shape, device=mu.device, dtype=mu.dtype)), mu, logvar

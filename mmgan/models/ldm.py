@@ -8,21 +8,20 @@ import torch
 from torch import Tensor
 
 from mmgan.errors import MmganError
-from mmgan.models.base import Rows
 from mmgan.models.diffusion import ENCODED_ROWS, Diffusion
+from mmgan.models.memory import Residuals
+from mmgan.models.module import Batch
 from mmgan.models.noise import BlockNoise
-from mmgan.models.phased import Batch
 from mmgan.models.vqgan import VQGAN
-from mmgan.nets.density import Residuals
 from mmgan.nets.scaling import IdentityScaler
-from mmgan.schema import DataSchema
+from mmgan.schema import Arrays, DataSchema
 
 
 class LatentDiffusion(Diffusion):
     """Latent diffusion model (Rombach et al. 2022, arXiv:2112.10752) over a set of modalities.
 
     `first_stage` is schema -> a first stage, whose weights `adopt` takes; it is frozen, and part of the checkpoint. Latents are those before
-    quantisation, with mean 0 and deviation 1 in each channel over the training rows. What the first stage drops of training rows is added to those that are
+    quantisation, with mean 0 and deviation 1 in each channel over the training samples. What the first stage drops of training samples is added to those that are
     drawn, `residual` times, as Gaussian noise with the mean and covariance that it has in their class.
     """
 
@@ -58,7 +57,7 @@ class LatentDiffusion(Diffusion):
         return self
 
     def fit_scaler(self, x: Batch) -> None:
-        """Measure the latents; the scaler of the rows is the first stage's, and stays."""
+        """Measure the latents; the scaler of the samples is the first stage's, and stays."""
         with self.evaluating():
             parts = [
                 self.first_stage.to_latents(self.scaler(dict(zip(x, values, strict=True))))["latent"]
@@ -68,24 +67,24 @@ class LatentDiffusion(Diffusion):
         self.shift.copy_(latents.mean(1))
         self.spread.copy_(latents.std(1, correction=0).clamp_min(1e-6))
 
-    def fit_rows(self, x: Rows, y: np.ndarray) -> None:
-        super().fit_rows(x, y)
+    def fit_data(self, x: Arrays, y: np.ndarray) -> None:
+        super().fit_data(x, y)
         if not self.residual:
             return
         kept = self.residuals.chosen(y)
         with self.evaluating():
             pairs = [(part, self._rebuilt(self.to_latents(part))) for part in self.scaled(x, kept)]
         parts = [{name: part[name] - rebuilt[name] for name in part} for part, rebuilt in pairs]
-        self.residuals.fit_rows(parts, torch.from_numpy(y[kept]))
+        self.residuals.fit_data(parts, torch.from_numpy(y[kept]))
 
     def to_latents(self, x: Batch) -> Batch:
-        """Return the standardised latents of scaled rows."""
+        """Return the standardised latents of scaled samples."""
         with torch.no_grad():
             latents = self.first_stage.to_latents(x)
         return {name: (z - self._of(self.shift, z)) / self._of(self.spread, z) for name, z in latents.items()}
 
     def from_latents(self, z: Batch, labels: Tensor, noise: BlockNoise) -> Batch:
-        """Return scaled rows: what the first stage makes of standardised latents, and noise like what it drops."""
+        """Return scaled samples: what the first stage makes of standardised latents, and noise like what it drops."""
         rows = self._rebuilt(z)
         if not self.residual:
             return rows

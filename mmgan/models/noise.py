@@ -2,11 +2,11 @@
 
 import numpy as np
 
-BLOCK_ROWS = 64  # rows that go through a network together, always this many
+BLOCK_SIZE = 64  # samples that go through a network together, always this many
 
 
 class BlockNoise:
-    """The noise of one block of 64 rows of one class, from a counter-based generator (Philox; Salmon et al. 2011)."""
+    """The noise of one block of 64 samples of one class, from a counter-based generator (Philox; Salmon et al. 2011)."""
 
     def __init__(self, seed: int, label: int, block: int):
         self.seed, self.label, self.block = seed, label, block
@@ -14,16 +14,16 @@ class BlockNoise:
 
     def normal(self, shape: tuple[int, ...] = ()) -> np.ndarray:
         """Draw standard normal values, float32 (64, *shape); every call draws afresh."""
-        return self.rng.standard_normal((BLOCK_ROWS, *shape), dtype=np.float32)
+        return self.rng.standard_normal((BLOCK_SIZE, *shape), dtype=np.float32)
 
     def uniform(self, shape: tuple[int, ...] = ()) -> np.ndarray:
         """Draw uniform values in [0, 1), float32 (64, *shape); every call draws afresh."""
-        return self.rng.random((BLOCK_ROWS, *shape), dtype=np.float32)
+        return self.rng.random((BLOCK_SIZE, *shape), dtype=np.float32)
 
-    def turns(self, n: int) -> np.ndarray:
-        """Return for each row which of n things it takes, (64,): in the order of the rows each thing once, by chance, before any has its next turn."""
-        rank = self.block * BLOCK_ROWS + np.arange(BLOCK_ROWS)
-        taken = np.empty(BLOCK_ROWS, np.int64)
+    def permuted_indices(self, n: int) -> np.ndarray:
+        """Return for each row which of n things it takes, (64,): in the order of the samples each thing once, by chance, before any has its next turn."""
+        rank = self.block * BLOCK_SIZE + np.arange(BLOCK_SIZE)
+        taken = np.empty(BLOCK_SIZE, np.int64)
         for turn in np.unique(rank // n):
             order = np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, self.label, int(turn), n])))
             here = rank // n == turn

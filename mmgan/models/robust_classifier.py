@@ -11,19 +11,18 @@ from mmgan.errors import MmganError
 from mmgan.losses.classification import focal_cross_entropy
 from mmgan.losses.contrastive import CrossModalContrast
 from mmgan.losses.variational import kl_standard_normal
-from mmgan.models.base import Rows
 from mmgan.models.classifier import RowClassifier
-from mmgan.models.phased import Batch, Phase, moving_average
+from mmgan.models.module import Batch, Phase, moving_average
 from mmgan.nets.corruption import Corruption, mixed
-from mmgan.nets.multimodal import RobustNetwork, RobustOutput
-from mmgan.schema import DataSchema
+from mmgan.nets.networks import RobustNetwork, RobustOutput
+from mmgan.schema import Arrays, DataSchema
 
 
 class RobustClassifier(RowClassifier):
     """Per-modality variational encoders, uncertainty-aware fusion, class logits; with decoders and a contrastive term beside it.
 
-    `members` such networks, which start and see the rows differently, answer together (Lakshminarayanan et al. 2017, arXiv:1612.01474).
-    Synthetic rows that `fit_synthetic` takes add a term of their own to each batch. Over `fade` batches the weight of that
+    `members` such networks, which start and see the samples differently, answer together (Lakshminarayanan et al. 2017, arXiv:1612.01474).
+    Synthetic samples that `fit_synthetic` takes add a term of their own to each batch. Over `fade` batches the weight of that
     term falls to zero; 0 keeps it. Raises MmganError for options outside their range.
     """
 
@@ -68,21 +67,21 @@ class RobustClassifier(RowClassifier):
         self.register_buffer("class_weights", torch.ones(schema.n_classes))
         self._synthetic: tuple[Batch, Tensor] | None = None
 
-    def fit_rows(self, x: Rows, y: np.ndarray) -> None:
-        super().fit_rows(x, y)
+    def fit_data(self, x: Arrays, y: np.ndarray) -> None:
+        super().fit_data(x, y)
         if self.balance:
             counts = torch.from_numpy(self._class_counts).float()
             self.class_weights.copy_(counts.sum() / counts.clamp_min(1) / (counts > 0).sum())
 
-    def fit_synthetic(self, x: Rows, y: np.ndarray) -> None:
-        """Take synthetic rows in physical units with class indices (n,), to train on beside the real ones."""
+    def fit_synthetic(self, x: Arrays, y: np.ndarray) -> None:
+        """Take synthetic samples in physical units with class indices (n,), to train on beside the real ones."""
         self._synthetic = {name: torch.from_numpy(value) for name, value in x.items()}, torch.from_numpy(y)
 
     def phases(self) -> list[Phase]:
         return [Phase("classifier", (self.networks, self.contrasts), self.terms)]
 
     def terms(self, x: Batch, labels: Tensor) -> dict[str, Tensor]:
-        """Terms of the one phase, means over the members, each of which sees the rows mixed and corrupted in its own way."""
+        """Terms of the one phase, means over the members, each of which sees the samples mixed and corrupted in its own way."""
         synthetic = self._drawn(len(labels)) if self.weight("classifier", "synthetic") > 0 else None
         terms: dict[str, list[Tensor]] = {}
         for network, contrast in zip(self.networks, self.contrasts, strict=True):
@@ -105,7 +104,7 @@ class RobustClassifier(RowClassifier):
         }
 
     def _drawn(self, count: int) -> tuple[Batch, Tensor] | None:
-        """Return random synthetic rows, scaled, with labels; None where none were given."""
+        """Return random synthetic samples, scaled, with labels; None where none were given."""
         if self._synthetic is None:
             return None
         rows, y = self._synthetic
@@ -114,7 +113,7 @@ class RobustClassifier(RowClassifier):
         return scaled, y[chosen].to(self.device)
 
     def _classified(self, network: nn.Module, x: Batch, labels: Tensor) -> tuple[Batch, Tensor, RobustOutput, Tensor]:
-        """Mix and corrupt rows; return them mixed, what is present, what a member says, and how wrong it is."""
+        """Mix and corrupt samples; return them mixed, what is present, what a member says, and how wrong it is."""
         clean, partner, share = mixed(x, self.mixup)
         seen, present = self.corruption(clean)
         out = network(seen, present)
@@ -127,7 +126,7 @@ class RobustClassifier(RowClassifier):
         return focal_cross_entropy(logits, labels, alpha=self.class_weights if self.balance else None, **self.loss)
 
     def weight(self, phase: str, term: str) -> float:
-        """The KL weight grows to its value over `kl_warmup` batches; that of synthetic rows falls over `fade` batches."""
+        """The KL weight grows to its value over `kl_warmup` batches; that of synthetic samples falls over `fade` batches."""
         weight = super().weight(phase, term)
         if term == "kl":
             return weight * self.progress(self.kl_warmup)
@@ -137,7 +136,7 @@ class RobustClassifier(RowClassifier):
         self.average.update_parameters(self.networks)
 
     def answer(self, x: Batch, names: list[str] | None = None) -> Tensor:
-        """Return the averaged members' mean probabilities (B, K) of scaled rows, of which only the modalities `names` are looked at."""
+        """Return the averaged members' mean probabilities (B, K) of scaled samples, of which only the modalities `names` are looked at."""
         there = [names is None or name in names for name in self.schema.modalities]
         present = torch.tensor(there, device=self.device).expand(len(next(iter(x.values()))), -1)
         logits = torch.stack([member(x, present).logits for member in self.average.module])

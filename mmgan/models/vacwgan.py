@@ -9,16 +9,16 @@ from torch.nn import functional as F
 from mmgan.losses.variational import gaussian_nll, kl_standard_normal
 from mmgan.models.duel import Adversarial, Duel
 from mmgan.models.latent import VariationalSynthesizer
-from mmgan.models.phased import Batch, Phase
+from mmgan.models.module import Batch, Phase
 from mmgan.nets.fusion import ConcatFusion
-from mmgan.nets.multimodal import Classifier, Critic, Encoder, Generator
+from mmgan.nets.networks import Classifier, Critic, Encoder, Generator
 from mmgan.schema import DataSchema
 
 
 class VACWGAN(Adversarial, VariationalSynthesizer):
     """Variational auxiliary-classifier Wasserstein GAN over a set of modalities.
 
-    Generated rows of a batch come from the posteriors q(z|x) of its real rows, so that the critic judges what the likelihood
+    Generated samples of a batch come from the posteriors q(z|x) of its real samples, so that the critic judges what the likelihood
     asks to reconstruct, and what is sampled later.
     """
 
@@ -50,7 +50,7 @@ class VACWGAN(Adversarial, VariationalSynthesizer):
         ]
 
     def classifier_terms(self, x: Batch, labels: Tensor) -> dict[str, Tensor]:
-        """Terms that C minimises: real rows alone, so that it cannot agree with the generator's mistakes."""
+        """Terms that C minimises: real samples alone, so that it cannot agree with the generator's mistakes."""
         return {"classification": F.cross_entropy(self.classifier(x), labels)}
 
     def generator_terms(self, x: Batch, labels: Tensor) -> dict[str, Tensor]:
@@ -67,5 +67,5 @@ class VACWGAN(Adversarial, VariationalSynthesizer):
         }
 
     def fake(self, x: Batch, labels: Tensor) -> Batch:
-        """Return generated rows of these labels, from latents of the posteriors of the rows `x`."""
+        """Return generated samples of these labels, from latents of the posteriors of the samples `x`."""
         return self._generated(self._latent(x)[0], labels).rows

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from mmgan.errors import MmganError
 from mmgan.losses.variational import kl_standard_normal
 from mmgan.models.latent import VariationalSynthesizer
-from mmgan.models.phased import Batch, Phase
+from mmgan.models.module import Batch, Phase
 from mmgan.nets.fusion import ConcatFusion
-from mmgan.nets.multimodal import Encoder, Generator
+from mmgan.nets.networks import Encoder, Generator
 from mmgan.schema import DataSchema
 
 
@@ -52,7 +52,7 @@ class VAE(VariationalSynthesizer):
         }
 
     def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
-        """Log the terms of held-out rows."""
+        """Log the terms of held-out samples."""
         x, labels = self.rows(batch)
         terms = self.terms(x, labels)
         self.log_dict({f"vae/{name}_held_out": term for name, term in terms.items()}, batch_size=len(labels))

@@ -1,4 +1,4 @@
-"""A vector-quantised autoencoder with a critic: the first stage of a two-stage model, which turns rows into few tokens and back."""
+"""A vector-quantised autoencoder with a critic: the first stage of a two-stage model, which turns samples into few tokens and back."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,13 +10,12 @@ from torch.nn import functional as F
 
 from mmgan.evaluation.reconstruction import perplexity
 from mmgan.losses.reconstruction import feature_distance, l1
-from mmgan.models.base import Rows
 from mmgan.models.duel import Adversarial, Duel
-from mmgan.models.phased import Batch, Phase, PhasedModel
+from mmgan.models.module import Batch, Phase, PhasedModel
 from mmgan.nets.coder import modality_coder
 from mmgan.nets.pyramid import FeatureClassifier, PatchCritic
 from mmgan.nets.quantize import Quantized, TokenQuantizers
-from mmgan.schema import DataSchema
+from mmgan.schema import Arrays, DataSchema
 
 LARGEST_ADAPTIVE_WEIGHT = 1e4
 REBUILT_ROWS = 64  # that go through the networks together
@@ -31,7 +30,7 @@ class VQGAN(Adversarial, PhasedModel):
 
     monitor = "val/reconstruction"
     mode = "min"
-    scored = "rows of val_indices, rebuilt"
+    scored = "samples of val_indices, rebuilt"
 
     def __init__(
         self,
@@ -69,7 +68,7 @@ class VQGAN(Adversarial, PhasedModel):
         ]
 
     def classifier_terms(self, x: Batch, labels: Tensor) -> dict[str, Tensor]:
-        """Terms that C minimises, whose features the perceptual term compares rows in."""
+        """Terms that C minimises, whose features the perceptual term compares samples in."""
         return {"classification": F.cross_entropy(self.classifier(x), labels)}
 
     def autoencoder_terms(self, x: Batch, labels: Tensor) -> dict[str, Tensor]:
@@ -90,7 +89,7 @@ class VQGAN(Adversarial, PhasedModel):
         return terms | {"adversarial": adversarial * self._adaptive_weight(terms, adversarial)}
 
     def fake(self, x: Batch, labels: Tensor) -> Batch:
-        """Return the rows x as they are rebuilt."""
+        """Return the samples x as they are rebuilt."""
         return self._rows(self.quantizers(self._tokens(x)))
 
     def after_epoch(self) -> None:
@@ -102,7 +101,7 @@ class VQGAN(Adversarial, PhasedModel):
         self._used.clear()
 
     def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
-        """Take the mean absolute error of held-out rows, in scaled units."""
+        """Take the mean absolute error of held-out samples, in scaled units."""
         x, labels = self.rows(batch)
         self.held_out(l1(x, self.fake(x, labels)), len(labels))
 
@@ -121,7 +120,7 @@ class VQGAN(Adversarial, PhasedModel):
         ]
         return (lengths[0] / (lengths[1] + 1e-4)).clamp(max=LARGEST_ADAPTIVE_WEIGHT).detach()
 
-    # -- rows to latents and back ---------------------------------------------------------------------------------
+    # -- samples to latents and back ---------------------------------------------------------------------------------
     def latent_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return {"latent": (channels, tokens)}, all modalities' one after another, or of images alone (channels, h, w)."""
         grids = [coder.grid for coder in self.coders]
@@ -129,18 +128,18 @@ class VQGAN(Adversarial, PhasedModel):
         return {"latent": (self.latent_channels, *grid)}
 
     def to_latents(self, x: Batch) -> Batch:
-        """Return the tokens of scaled rows before they are quantised, in the shape of `latent_shapes`."""
+        """Return the tokens of scaled samples before they are quantised, in the shape of `latent_shapes`."""
         joint = torch.cat(list(self._tokens(x).values()), dim=1).transpose(1, 2)  # (B, channels, tokens)
         return {name: joint.reshape(len(joint), *shape) for name, shape in self.latent_shapes().items()}
 
     def from_latents(self, z: Batch) -> Batch:
-        """Return the scaled rows of such tokens, which are quantised first."""
+        """Return the scaled samples of such tokens, which are quantised first."""
         joint = z["latent"].flatten(2).transpose(1, 2)
         parts = joint.split([int(np.prod(coder.grid)) for coder in self.coders], dim=1)
         return self._rows(self.quantizers(dict(zip(self.names, parts, strict=True))))
 
-    def reconstruct(self, x: Rows) -> tuple[Rows, np.ndarray]:
-        """Return rows {name: (n, *shape)} rebuilt, in physical units, and the codes of each (n, tokens)."""
+    def reconstruct(self, x: Arrays) -> tuple[Arrays, np.ndarray]:
+        """Return samples {name: (n, *shape)} rebuilt, in physical units, and the codes of each (n, tokens)."""
         rebuilt, codes = [], []
         with self.evaluating():
             for start in range(0, len(next(iter(x.values()))), REBUILT_ROWS):

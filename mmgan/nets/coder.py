@@ -11,13 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmgan.errors import MmganError
-from mmgan.extras import require
+from mmgan.errors import MmganError, require
 from mmgan.nets.tokens import Patches, TransformerBlock
 
 
 class PatchCoder(nn.Module):
-    """Rows (B, ..., L) <-> tokens (B, n, dim), one for each patch of `patch` places."""
+    """Arrays (B, ..., L) <-> tokens (B, n, dim), one for each patch of `patch` places."""
 
     def __init__(
         self, shape: tuple[int, ...], dim: int, *, patch: int = 4, width: int = 96, depth: int = 2, heads: int = 4

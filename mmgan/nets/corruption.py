@@ -1,4 +1,4 @@
-"""What a robust classifier's training rows go through: mixed pairs, noise, and modalities that are missing."""
+"""What a robust classifier's training samples go through: mixed pairs, noise, and modalities that are missing."""
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from mmgan.errors import MmganError
 def mixed(x: dict[str, Tensor], alpha: float) -> tuple[dict[str, Tensor], Tensor, float]:
     """Return share * x + (1 - share) * x[partner], the partners (B,), and the share, from Beta(alpha, alpha) and at least .5.
 
-    With alpha 0 the rows as they are, and share 1. Paper: Zhang et al. 2018 (arXiv:1710.09412).
+    With alpha 0 the samples as they are, and share 1. Paper: Zhang et al. 2018 (arXiv:1710.09412).
     """
     first = next(iter(x.values()))
     partner = torch.randperm(len(first), device=first.device)
@@ -21,7 +21,7 @@ def mixed(x: dict[str, Tensor], alpha: float) -> tuple[dict[str, Tensor], Tensor
 
 
 class Corruption(nn.Module):
-    """Noise and missing modalities, of scaled rows {name: (B, *shape)} -> noisy rows, and which are present, (B, M) bool.
+    """Noise and missing modalities, of scaled samples {name: (B, *shape)} -> noisy samples, and which are present, (B, M) bool.
 
     A modality gets white noise with probability one half, of a deviation drawn from 0 to `noise` for each row and modality. With
     probability `drop` a row loses one modality, a random one; never its last. Raises MmganError for other values.

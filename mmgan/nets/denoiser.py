@@ -1,4 +1,4 @@
-"""Networks that see noisy rows, the time and the class, and predict what a diffusion process asks for.
+"""Networks that see noisy samples, the time and the class, and predict what a diffusion process asks for.
 
 All take x {name: (B, *shape)}, times (B,) from 0 to 1 and labels (B,), where the label `n_classes` says nothing of the class, and
 return {name: (B, *shape)}.
@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmgan.errors import MmganError
-from mmgan.extras import require
+from mmgan.errors import MmganError, require
 from mmgan.nets.blocks import ConditionalLayerNorm
 from mmgan.nets.modality import ModalityDecoder, ModalityEncoder
 from mmgan.nets.tokens import Attention, Patches, feedforward

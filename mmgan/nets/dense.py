@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmgan.errors import MmganError
-from mmgan.nets.multimodal import Generated
+from mmgan.nets.networks import Generated
 from mmgan.schema import DataSchema
 
 

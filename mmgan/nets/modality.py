@@ -2,7 +2,7 @@
 
 (F,) takes dense layers; (C, L) convolutions over L with C as channels, or over both axes with `dims=2`;
 (C, H, W) 2-D convolutions. Every convolutional branch is residual to a dense map, as long as that map is small:
-in a few hundred rows each position of a spectrum has a meaning of its own, which weight sharing alone cannot express.
+in a few hundred samples each position of a spectrum has a meaning of its own, which weight sharing alone cannot express.
 With `stages=0` the dense map is all there is, but where it would be large.
 """
 

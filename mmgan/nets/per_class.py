@@ -13,7 +13,7 @@ from torch.func import functional_call, stack_module_state
 from torch.nn import functional
 from torch.utils._pytree import tree_map
 
-from mmgan.nets.multimodal import Critic, Generated, Generator
+from mmgan.nets.networks import Critic, Generated, Generator
 from mmgan.schema import DataSchema
 
 
@@ -34,17 +34,17 @@ class PerClass(nn.Module):
             setattr(self.player.get_submodule(owner), own, nn.Parameter(values))
 
     def each(self, labels: Tensor, call: Callable[..., Any], *rows: Any) -> Any:
-        """Return `call`(player, labels of its lone class, *rows) of each class on its own rows; tensors (B, ...), or trees of them."""
+        """Return `call`(player, labels of its lone class, *rows) of each class on its own samples; tensors (B, ...), or trees of them."""
         present, own = torch.unique(labels, return_inverse=True)
         parameters = {f"player.{name}": _plain(value) for name, value in self.player.named_parameters()}
         if len(present) < self.n_classes:
             parameters = {name: value[present] for name, value in parameters.items()}
         of_class = functional.one_hot(own, len(present))
-        place = (of_class.cumsum(0) * of_class).sum(1) - 1  # among the rows of its class
+        place = (of_class.cumsum(0) * of_class).sum(1) - 1  # among the samples of its class
         most = int(place.max()) + 1
 
         def apart(values: Tensor) -> Tensor:
-            """(B, ...) -> (classes, most, ...), with zeros where a class has fewer rows."""
+            """(B, ...) -> (classes, most, ...), with zeros where a class has fewer samples."""
             return values.new_zeros(len(present), most, *values.shape[1:]).index_put((own, place), values)
 
         def of_one(its_parameters: dict[str, Tensor], *its_rows: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mmgan.extras import require
+from mmgan.errors import require
 
 
 class Quantized(NamedTuple):

@@ -1,11 +1,9 @@
-"""Invertible scalings of one modality, fitted on training rows and kept as buffers of the model."""
+"""Invertible scalings of one modality, fitted on training samples and kept as buffers of the model."""
 
 import math
 
 import torch
 from torch import Tensor, nn
-
-from mmgan.batch_noise import uniform_like
 
 MAX_KNOTS = 256
 MAX_FIT_ROWS = 20_000
@@ -39,7 +37,7 @@ class Scaler(nn.Module):
 
     @torch.no_grad()
     def fit(self, x: Tensor) -> "Scaler":
-        """Fit on training rows `x`, (n, *shape); of more than 20 000 rows, or 2^26 values, on a fixed random choice."""
+        """Fit on training samples `x`, (n, *shape); of more than 20 000 samples, or 2^26 values, on a fixed random choice."""
         is_image = len(self.shape) == 3
         if x.min() >= 0 or is_image:
             self.lower_bound.copy_(x.min() if is_image else torch.zeros(()))
@@ -54,11 +52,11 @@ class Scaler(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        """Scale rows, (n, *shape) -> (n, *shape)."""
+        """Scale samples, (n, *shape) -> (n, *shape)."""
         return self._rows(self._scale(self._columns(x)), len(x))
 
     def inverse(self, z: Tensor) -> Tensor:
-        """Return rows in physical units, (n, *shape) -> (n, *shape)."""
+        """Return samples in physical units, (n, *shape) -> (n, *shape)."""
         columns = self._unscale(self._columns(z))
         columns = torch.where(self.whole, columns.round(), columns)
         return self._rows(columns, len(z)).clamp(self.lower_bound, self.upper_bound)
@@ -96,7 +94,7 @@ class StandardScaler(AffineScaler):
 
 
 class IdentityScaler(AffineScaler):
-    """Rows as they are, for data that are in fit units already."""
+    """Arrays as they are, for data that are in fit units already."""
 
     def _fit(self, columns: Tensor) -> None:
         pass
@@ -160,7 +158,11 @@ class QuantileScaler(Scaler):
     def _spread_ties(self, columns: Tensor, left: Tensor, z: Tensor) -> Tensor:
         """Return z with the values that meet several equal knots, from knot `left` on, spread over those."""
         right = torch.searchsorted(self.values, columns, right=True)  # first knot > x
-        u = uniform_like(columns, dim=1) if self.training else torch.full_like(columns, 0.5)
+        u = (
+            torch.rand(columns.shape, device=columns.device, dtype=columns.dtype)
+            if self.training
+            else torch.full_like(columns, 0.5)
+        )
         # From the first tied knot to the last: all that lies between them goes back to the tied value.
         spread = torch.special.ndtri((left + 0.5 + u * (right - left - 1)) / self.n_knots)
         return torch.where(right - left > 1, spread, z)
@@ -199,14 +201,14 @@ class ModalityScaler(nn.Module):
         return len(shape) < 3 and math.prod(shape) > MAX_TABLE_FEATURES
 
     def fit(self, x: dict[str, Tensor]) -> None:
-        """Fit every modality on training rows."""
+        """Fit every modality on training samples."""
         for name, scaler in zip(self.names, self.scalers, strict=True):
             scaler.fit(x[name])
 
     def forward(self, x: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Scale rows of every modality that `x` has."""
+        """Scale samples of every modality that `x` has."""
         return {name: scaler(x[name]) for name, scaler in zip(self.names, self.scalers, strict=True) if name in x}
 
     def inverse(self, z: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return rows of every modality in physical units."""
+        """Return samples of every modality in physical units."""
         return {name: scaler.inverse(z[name]) for name, scaler in zip(self.names, self.scalers, strict=True)}

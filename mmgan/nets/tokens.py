@@ -1,4 +1,4 @@
-"""Rows as sequences of tokens, and a transformer's layers."""
+"""Arrays as sequences of tokens, and a transformer's layers."""
 
 import math
 
@@ -9,7 +9,7 @@ from mmgan.errors import MmganError
 
 
 class Patches:
-    """Cuts rows (B, ..., L) into tokens (B, n, size): `patch` places of the last axis each, with all channels of them."""
+    """Cuts samples (B, ..., L) into tokens (B, n, size): `patch` places of the last axis each, with all channels of them."""
 
     def __init__(self, shape: tuple[int, ...], patch: int):
         self.shape = tuple(shape)
@@ -18,13 +18,13 @@ class Patches:
         self.size = math.prod(shape[:-1]) * patch
 
     def cut(self, x: Tensor) -> Tensor:
-        """Return the tokens of rows; the last one is filled up with zeros."""
+        """Return the tokens of samples; the last one is filled up with zeros."""
         flat = x.reshape(len(x), -1, self.shape[-1])
         flat = F.pad(flat, (0, self.n * self.patch - self.shape[-1]))
         return flat.unflatten(2, (self.n, self.patch)).transpose(1, 2).flatten(2)
 
     def join(self, tokens: Tensor) -> Tensor:
-        """Return the rows of tokens: the inverse of `cut`."""
+        """Return the samples of tokens: the inverse of `cut`."""
         flat = tokens.unflatten(2, (-1, self.patch)).transpose(1, 2).flatten(2)
         return flat[..., : self.shape[-1]].reshape(len(tokens), *self.shape)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from mmgan.evaluation.verdict import Word
+from mmgan.evaluation.verdict import Criterion
 
 NUMBER = re.compile("[-+\N{MINUS SIGN}]?(\\.?\\d.*|inf)|nan|[-\N{EN DASH}\N{EM DASH}]?")
 
@@ -45,7 +45,7 @@ class Report:
     """
 
     title: str
-    verdict: list[Word]
+    verdict: list[Criterion]
     findings: list[str]
     facts: dict[str, str]
     tables: list[Table]

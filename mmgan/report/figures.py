@@ -1,4 +1,4 @@
-"""Rows, distances and confusions to the pictures of a report."""
+"""Arrays, distances and confusions to the pictures of a report."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,13 +7,14 @@ import numpy as np
 from matplotlib import rc_context
 from sklearn.neighbors import NearestNeighbors
 
-from mmgan.evaluation.features import JOINT, FeatureSpace, LabelledRows, row_count, take
-from mmgan.plots import REAL, SYNTHETIC
-from mmgan.report import drawings
+from mmgan.data.arrays import LabelledSamples, n_samples_of, take
+from mmgan.evaluation.features import JOINT, FeatureSpace
+from mmgan.plots import drawings
+from mmgan.plots.samples import REAL, SYNTHETIC
 from mmgan.report.content import Picture
 
 MOST_CLASSES, MOST_CHANNELS, MOST_POINTS, SAMPLES = 12, 8, 800, 3
-REAL_ROWS = "real rows"  # the entry of a curve that is no model
+REAL_ROWS = "real samples"  # the entry of a curve that is no model
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,12 @@ class Shown:
     """What the pictures show; every set is ({name: (n, *shape)} in physical units, class indices (n,)).
 
     `distances` are, by set ("real" and others) and then jointly or by modality, those to the nearest training row (n,);
-    `confusions` are, by what was trained on, matrices (K, K) whose rows sum to 1.
+    `confusions` are, by what was trained on, matrices (K, K) whose samples sum to 1.
     """
 
-    train: LabelledRows
-    heldout: LabelledRows
-    synthetic: LabelledRows
+    train: LabelledSamples
+    heldout: LabelledSamples
+    synthetic: LabelledSamples
     class_names: tuple[str, ...]
     distances: dict[str, dict[str, np.ndarray]]
     confusions: dict[str, np.ndarray]
@@ -48,8 +49,8 @@ def pictures(shown: Shown, ours: str) -> list[Picture]:
 def curve_picture(curve: dict[str, dict[str, tuple[float, float, float]]]) -> Picture:
     """Return the picture of {model: {rows of a class: (mean, low, high)}}; `REAL_ROWS` is the line to compare with."""
     about = (
-        "What synthetic rows add to the macro-F1 of classifiers on real held-out rows, by the number of real rows that"
-        " they are trained on; dashed: what as many more real rows add."
+        "What synthetic samples add to the macro-F1 of classifiers on real held-out samples, by the number of real samples that"
+        " they are trained on; dashed: what as many more real samples add."
     )
     with rc_context(drawings.STYLE):
         return Picture("Curve", "gain in macro-F1, with intervals", drawings.gains(curve, REAL_ROWS), about)
@@ -67,13 +68,13 @@ def _samples(shown: Shown, space: FeatureSpace) -> Iterator[Picture]:
     search = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(space.flat(shown.train[0]).astype(np.float64))
     usual = float(np.median(shown.distances["real"][JOINT]))
     about = (
-        "Real held-out rows, synthetic rows, and the training row nearest to each synthetic row, in all modalities at"
-        f" once. Above it its distance, in medians of the held-out rows' ones: near 0 is a copy.{note}"
+        "Real held-out samples, synthetic samples, and the training row nearest to each synthetic row, in all modalities at"
+        f" once. Above it its distance, in medians of the held-out samples' ones: near 0 is a copy.{note}"
     )
     for k in classes:
         real, synthetic = (_some(rows, k, SAMPLES) for rows in (shown.heldout, shown.synthetic))
-        # Without rows scikit-learn refuses to search.
-        found = search.kneighbors(space.flat(synthetic).astype(np.float64)) if row_count(synthetic) else ([], [])
+        # Without samples scikit-learn refuses to search.
+        found = search.kneighbors(space.flat(synthetic).astype(np.float64)) if n_samples_of(synthetic) else ([], [])
         distance, index = np.reshape(found[0], -1), np.reshape(found[1], -1).astype(int)
         nearest = take(shown.train[0], index)
         for name in space.names:
@@ -83,15 +84,15 @@ def _samples(shown: Shown, space: FeatureSpace) -> Iterator[Picture]:
             yield Picture("Samples", f"{shown.class_names[k]}: {name}", figure, about)
 
 
-def _some(rows: LabelledRows, k: int, most: int) -> dict[str, np.ndarray]:
-    """Return at most so many rows of a class, from all over them."""
+def _some(rows: LabelledSamples, k: int, most: int) -> dict[str, np.ndarray]:
+    """Return at most so many samples of a class, from all over them."""
     x, y = rows
     members = np.flatnonzero(y == k)
     return take(x, members[np.linspace(0, len(members) - 1, min(len(members), most)).round().astype(int)])
 
 
 def _scale(shown: Shown, name: str, k: int) -> tuple[float, float]:
-    """Return the colour scale of a class: the training rows', or of a class without any, all rows'."""
+    """Return the colour scale of a class: the training samples', or of a class without any, all samples'."""
     x, y = shown.train
     values = x[name][y == k] if (y == k).any() else x[name]
     return float(values.min()), float(np.quantile(values, 0.995))
@@ -128,7 +129,7 @@ def _channels(values: np.ndarray) -> np.ndarray:
 
 def _embeddings(shown: Shown, space: FeatureSpace) -> Iterator[Picture]:
     about = (
-        "As many real held-out as synthetic rows in the first two principal components of the training rows: the two"
+        "As many real held-out as synthetic samples in the first two principal components of the training samples: the two"
         " clouds should be one. What these two components do not show may still differ."
     )
     count = min(len(shown.heldout[1]), len(shown.synthetic[1]), MOST_POINTS)
@@ -154,8 +155,8 @@ def _two(embedded: np.ndarray) -> np.ndarray:
 
 def _distances(shown: Shown, ours: str) -> Iterator[Picture]:
     about = (
-        "How far rows are from their nearest training row. A line left of the real one is of copies or of rows without"
-        " variety, a line right of it of rows that real ones never resemble."
+        "How far samples are from their nearest training row. A line left of the real one is of copies or of samples without"
+        " variety, a line right of it of samples that real ones never resemble."
     )
     for name in _views(tuple(shown.train[0])):
         usual = float(np.median(shown.distances["real"][name]))
@@ -165,7 +166,7 @@ def _distances(shown: Shown, ours: str) -> Iterator[Picture]:
 
 
 def _confusions(shown: Shown) -> Iterator[Picture]:
-    about = "What a classifier makes of real held-out rows: in each line the shares, in percent, of one true class."
+    about = "What a classifier makes of real held-out samples: in each line the shares, in percent, of one true class."
     for name, matrix in shown.confusions.items():
         figure = drawings.confusion(np.asarray(matrix, dtype=float), shown.class_names)
         yield Picture("Confusion", name, figure, about)

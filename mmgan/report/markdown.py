@@ -10,7 +10,9 @@ def written(report: Report, sections: dict[str, dict[str, Any]]) -> str:
     """Return the report; `sections` are, by heading, an `about` and the `caption` and `path` of all pictures `shown`."""
     parts = [
         f"# {_text(report.title)}",
-        "\n\n".join(f"**{_text(word.asks)}: {_text(word.answer)}** ({_text(word.because)})" for word in report.verdict),
+        "\n\n".join(
+            f"**{_text(word.question)}: {_text(word.answer)}** ({_text(word.reason)})" for word in report.verdict
+        ),
         _items("Findings", report.findings),
         *(table_text(table) for table in report.tables),
         *(_section(heading, section) for heading, section in sections.items()),

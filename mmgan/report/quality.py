@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from mmgan.baselines import BASELINES
 from mmgan.errors import MmganError
-from mmgan.evaluation.controls import CONTROLS
 from mmgan.evaluation.statistics import Interval
 from mmgan.evaluation.table import REAL, mean_over
 from mmgan.evaluation.utility import captured
@@ -18,7 +18,7 @@ from mmgan.report.tables import Correction, comparison_table, metric_tables, poi
 
 FULL = "full"
 CELL = ("data", "draw", "rows", "model", "fold", "seed")  # what a line tells of
-WITHOUT_ROWS = ("class_weights", "mixup")  # what classifiers may do with the rows they have
+WITHOUT_ROWS = ("class_weights", "mixup")  # what classifiers may do with the samples they have
 
 Line = Mapping[str, Any]
 Curve = dict[str, dict[str, Interval]]  # model -> setting -> gain in macro-F1
@@ -59,8 +59,8 @@ def read_lines(path: str | Path) -> list[dict[str, Any]]:
 
 
 def _place(line: Line) -> tuple:
-    """Return the place of a line in a table: real rows, controls, what makes no rows, models; few rows before many."""
-    known = [REAL, *CONTROLS, *WITHOUT_ROWS]
+    """Return the place of a line in a table: real samples, baselines, what makes no samples, models; few samples before many."""
+    known = [REAL, *BASELINES, *WITHOUT_ROWS]
     model = known.index(line["model"]) if line["model"] in known else len(known)
     few = (0, int(line["rows"])) if line["rows"].isdecimal() else (1 if line["rows"] == FULL else 2, 0)
     return model, line["model"], *few, line["rows"], line["fold"], line["seed"]
@@ -75,7 +75,7 @@ def by_fold(lines: Sequence[Line], key: str | None = None) -> dict[str, dict[int
 
 
 def correction_of(lines: Sequence[Line]) -> Correction:
-    """Return the sizes that correct intervals; those of the whole fold, since limited training rows overlap the less."""
+    """Return the sizes that correct intervals; those of the whole fold, since limited training samples overlap the less."""
     return Correction(lines[0]["n_fold"], lines[0]["n_val"])
 
 
@@ -92,7 +92,7 @@ def full_tables(lines: Sequence[Line]) -> list[Table]:
 
 
 def curve_of(lines: Sequence[Line]) -> Curve:
-    """Return the gain of every model at every number of rows, beside that of as many more real rows (`real`)."""
+    """Return the gain of every model at every number of samples, beside that of as many more real samples (`real`)."""
     curve: Curve = {}
     for rows in dict.fromkeys(line["rows"] for line in lines):
         own = [line for line in lines if line["rows"] == rows and "gain" in line["metrics"]]
@@ -103,7 +103,7 @@ def curve_of(lines: Sequence[Line]) -> Curve:
 
 
 def curve_tables(lines: Sequence[Line]) -> list[Table]:
-    """Return the gain of every model at every number of rows, and the share of the real rows' gain that it is."""
+    """Return the gain of every model at every number of samples, and the share of the real samples' gain that it is."""
     settings = list(dict.fromkeys(line["rows"] for line in lines))
     curve = curve_of(lines)
     if REAL not in curve or settings == [FULL]:
@@ -115,11 +115,11 @@ def curve_tables(lines: Sequence[Line]) -> list[Table]:
     cells = [["none: macro-F1", *[three(float(np.mean(baseline[rows]))) for rows in settings]]]
     cells += [[model, *[_gain(curve, model, rows) for rows in settings]] for model in curve]
     note = (
-        "Points of macro-F1 that the rows add to the training rows, +- half of the 95 % interval over folds; in brackets the share"
-        " of what as many more real rows add (row real), where that is more than 2 standard errors. Few rows and long-tailed classes"
-        " are judged on all test rows, the generators of the column full on random halves of them."
+        "Points of macro-F1 that the samples add to the training samples, +- half of the 95 % interval over folds; in brackets the share"
+        " of what as many more real samples add (row real), where that is more than 2 standard errors. Few samples and long-tailed classes"
+        " are judged on all test samples, the generators of the column full on random halves of them."
     )
-    return [Table("Utility: gain by training rows per class", ["training rows", *settings], cells, note)]
+    return [Table("Utility: gain by training samples per class", ["training samples", *settings], cells, note)]
 
 
 def _gain(curve: Curve, model: str, rows: str) -> str:

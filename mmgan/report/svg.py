@@ -10,8 +10,8 @@ from xml.etree.ElementTree import Element
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from mmgan.plots import MUTED, REAL, SYNTHETIC
-from mmgan.report.drawings import STYLE
+from mmgan.plots.drawings import STYLE
+from mmgan.plots.samples import MUTED, REAL, SYNTHETIC
 
 SVG = "http://www.w3.org/2000/svg"
 # The page's variables are its own light and dark values of the figures' colours.

@@ -1,11 +1,11 @@
-"""Rows of metrics over folds as tables: a mean and its interval in every cell."""
+"""Arrays of metrics over folds as tables: a mean and its interval in every cell."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from mmgan.evaluation.registry import metric_of
+from mmgan.evaluation.metrics import metric_of
 from mmgan.evaluation.statistics import Interval, compare, interval
 from mmgan.evaluation.table import REAL, derived, mean_over
 from mmgan.evaluation.verdict import number
@@ -50,8 +50,8 @@ SHORT = {
 }
 OF_CLASS = {"class_recall": "recall", "class_spread": "spread"}
 OF_CLASS_NOTE = (
-    "By the place of the class among the class names: the share of its real rows that classifiers trained on the row's rows"
-    " find, and the variance within the class (trace of the covariance of principal components) over that of the real rows."
+    "By the place of the class among the class names: the share of its real samples that classifiers trained on the row's samples"
+    " find, and the variance within the class (trace of the covariance of principal components) over that of the real samples."
 )
 MAX_CLASSES = 12  # more make no table that anyone reads
 COMPARED = {"TSTR": "tstr", "coverage": "coverage", "C2ST": "c2st", "gain, points": "gain"}
@@ -59,7 +59,7 @@ COMPARED = {"TSTR": "tstr", "coverage": "coverage", "C2ST": "c2st", "gain, point
 
 @dataclass(frozen=True)
 class Correction:
-    """The sizes of a fold's training and validation rows, which correct an interval over folds for their overlap."""
+    """The sizes of a fold's training and validation samples, which correct an interval over folds for their overlap."""
 
     n_train: int
     n_test: int
@@ -70,7 +70,7 @@ class Correction:
 
 
 def with_derived(rows: Mapping[str, Folds]) -> dict[str, dict[int, dict[str, float]]]:
-    """Return the rows of a table with their ratios to the real row of the same fold; folds that it lacks are left out."""
+    """Return the samples of a table with their ratios to the real row of the same fold; folds that it lacks are left out."""
     return {
         name: {fold: derived(found, rows[REAL][fold]) for fold, found in folds.items() if fold in rows[REAL]}
         for name, folds in rows.items()
@@ -78,9 +78,9 @@ def with_derived(rows: Mapping[str, Folds]) -> dict[str, dict[int, dict[str, flo
 
 
 def metric_tables(rows: Mapping[str, Folds], correction: Correction, marked: str | None = None) -> list[Table]:
-    """Return the tables of a set of rows, {name: {fold: metrics}}: the main columns, the others, single modalities."""
+    """Return the tables of a set of samples, {name: {fold: metrics}}: the main columns, the others, single modalities."""
     rows = with_derived(rows)
-    note = "Mean over folds +- half of its 95 % interval, corrected for the overlap of the folds' training rows (Nadeau & Bengio 2003)."
+    note = "Mean over folds +- half of its 95 % interval, corrected for the overlap of the folds' training samples (Nadeau & Bengio 2003)."
     if all(len(folds) == 1 for folds in rows.values()):
         note = "One fold: no interval."
     keys = dict.fromkeys(key for folds in rows.values() for found in folds.values() for key in found)

@@ -76,19 +76,19 @@ def bearing(n_train: int = 860, n_test: int = 1140, imbalance: float = 1.0, draw
 
 
 def class_counts(n: int, imbalance: float) -> np.ndarray:
-    """Return rows per class, (10,), of sum n, falling geometrically from the first class to the last."""
+    """Return samples per class, (10,), of sum n, falling geometrically from the first class to the last."""
     share = imbalance ** -np.linspace(0, 1, len(CLASS_NAMES))
     exact = n * share / share.sum()
     counts = np.floor(exact).astype(int)
     counts[np.argsort(counts - exact, kind="stable")[: n - counts.sum()]] += 1
-    while n >= len(counts) and (counts == 0).any():  # a class without rows would be no class
+    while n >= len(counts) and (counts == 0).any():  # a class without samples would be no class
         counts[counts.argmin()] += 1
         counts[counts.argmax()] -= 1
     return counts
 
 
 def _plan(y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Deal the rows of each class to recordings, so that a recording's windows fall on both sides."""
+    """Deal the samples of each class to recordings, so that a recording's windows fall on both sides."""
     parts = []
     for label in range(len(CLASS_NAMES)):
         rows = rng.permutation(np.flatnonzero(y == label))

@@ -77,7 +77,7 @@ def spectrogram(signal: np.ndarray, size: int) -> np.ndarray:
     frames = signal[starts[:, None] + np.arange(WINDOW)]
     # What does not move, the walls, is taken out as radars do it, by the mean over time.
     frames = (frames - signal.mean()) * window
-    merged = -(-WINDOW // size)  # bins of a row, where there are more than rows
+    merged = -(-WINDOW // size)  # bins of a row, where there are more than samples
     spectra = np.fft.fftshift(np.fft.fft(frames, merged * size), axes=1)
     power = (np.abs(spectra) ** 2).reshape(size, size, merged).mean(2)
     floor = 2 * 0.05**2 * (window**2).sum()

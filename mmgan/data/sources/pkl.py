@@ -4,14 +4,14 @@ from typing import Any
 
 import numpy as np
 
-from mmgan.data.archive import read_archive
 from mmgan.data.dataset import Dataset
+from mmgan.data.files import read_archive
 from mmgan.data.folds import read_splits
-from mmgan.data.unpickler import as_array
+from mmgan.data.pickles import as_array
 from mmgan.errors import MmganError
 from mmgan.schema import DataSchema
 
-_CHUNK = 8192  # rows looked at together, so that checks need little memory of their own
+_CHUNK = 8192  # samples looked at together, so that checks need little memory of their own
 # Keys with a meaning here; the others are passed on as they are. `folds` and `meta` are of an earlier export.
 _READ = ("x_train", "y_train", "x_test", "cv_splits", "class_names", "folds", "meta")
 
@@ -19,7 +19,7 @@ _READ = ("x_train", "y_train", "x_test", "cv_splits", "class_names", "folds", "m
 def pkl(path: str | None = None, labelled: bool = True) -> Dataset:
     """Return the data of a file with x_train ({name: (N, *shape)} or one array) and y_train (N,).
 
-    Without `labelled` no y_train is needed, nor looked at: all rows are of one class, 0. Optional keys are x_test,
+    Without `labelled` no y_train is needed, nor looked at: all samples are of one class, 0. Optional keys are x_test,
     cv_splits, groups and class_names; a file that synthesize.py wrote is read too.
     Labels of any integers from 0 on, or strings, are mapped to 0..K-1; the schema's labels map them back. Raises MmganError with the file, the key and the remedy for whatever cannot be used.
     """
@@ -34,7 +34,7 @@ def pkl(path: str | None = None, labelled: bool = True) -> Dataset:
         if data.get(key) is None:
             raise MmganError(
                 f"{path} has no key '{key}'; it needs {' and '.join(needed)}, and has {sorted(map(str, data))}."
-                + (" For rows without labels give data.labelled=false." if key == "y_train" else "")
+                + (" For samples without labels give data.labelled=false." if key == "y_train" else "")
             )
     x_train = _read_modalities(data["x_train"], "x_train", path)
     if not labelled:
@@ -64,7 +64,7 @@ def _read_modalities(value: Any, key: str, path: str) -> dict[str, np.ndarray]:
     if isinstance(value, np.ndarray):
         value = {"x": value}
     if not isinstance(value, dict) or not value:
-        raise MmganError(f"{path}: {key} is no dict of arrays; give {{name: array of shape (rows, ...)}}.")
+        raise MmganError(f"{path}: {key} is no dict of arrays; give {{name: array of shape (samples, ...)}}.")
     for name in value:
         if not isinstance(name, str) or not name or set("./:") & set(name) or name == "joint":
             raise MmganError(
@@ -81,7 +81,7 @@ def _read_rows(rows: Any, where: str) -> np.ndarray:
     if not 2 <= rows.ndim <= 4:
         raise MmganError(
             f"{where} has shape {rows.shape}; "
-            "give (rows, F), (rows, C, L) or (rows, C, H, W), such as by array[:, None]."
+            "give (samples, F), (samples, C, L) or (samples, C, H, W), such as by array[:, None]."
         )
     if 0 in rows.shape:
         raise MmganError(f"{where} is empty, of shape {rows.shape}; give at least one row and one value a row.")
@@ -94,7 +94,7 @@ def _read_rows(rows: Any, where: str) -> np.ndarray:
         bad = np.concatenate([~np.isfinite(part).reshape(len(part), -1).all(1) for part in _chunks(array)])
         if bad.any():
             raise MmganError(
-                f"{where} has {fault} in {bad.sum()} of {len(bad)} rows, the first in row {bad.argmax()}; {remedy}."
+                f"{where} has {fault} in {bad.sum()} of {len(bad)} samples, the first in row {bad.argmax()}; {remedy}."
             )
     return converted
 
@@ -108,7 +108,7 @@ def _same_length(columns: dict[str, np.ndarray], what: str, path: str) -> None:
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise MmganError(
-            f"{path}: {what} differ in their number of rows ({listed}); give each row once in all of them."
+            f"{path}: {what} differ in their number of samples ({listed}); give each row once in all of them."
         )
 
 
@@ -117,7 +117,7 @@ def _read_labels(value: Any, path: str) -> tuple[np.ndarray, tuple[int | str, ..
     where = f"{path}: y_train"
     labels = as_array(value, where)
     if labels.ndim != 1 or labels.size == 0:
-        raise MmganError(f"{where} has shape {labels.shape}; give one label a row, (rows,), such as by .argmax(1).")
+        raise MmganError(f"{where} has shape {labels.shape}; give one label a row, (samples,), such as by .argmax(1).")
     if labels.dtype.kind == "f":
         raise MmganError(f"{where} holds floats; give integers with .astype(int), or strings.")
     if labels.dtype.kind not in "iubU":
@@ -125,7 +125,7 @@ def _read_labels(value: Any, path: str) -> tuple[np.ndarray, tuple[int | str, ..
     if labels.dtype.kind == "i" and labels.min() < 0:
         raise MmganError(
             f"{where} has {(labels < 0).sum()} negative label(s), such as {labels.min()}; "
-            "give labels from 0 on, and leave unlabelled rows to x_test."
+            "give labels from 0 on, and leave unlabelled samples to x_test."
         )
     if labels.dtype.kind != "U":
         labels = labels.astype(np.int64)

@@ -8,7 +8,7 @@ from scipy.signal import hilbert
 from sklearn.model_selection import StratifiedShuffleSplit
 
 from mmgan.data.dataset import Dataset
-from mmgan.data.unpickler import read_npy_dict
+from mmgan.data.pickles import read_npy_dict
 from mmgan.errors import MmganError
 from mmgan.schema import DataSchema
 

@@ -1,0 +1,199 @@
+"""The baselines: classical generators that anyone can run in seconds, and that a model has to beat.
+
+Each is a function (x, y, labels, rng) -> rows: training samples {name: (n, *shape)} in physical units with their labels (n,),
+the wanted labels (m,), and a numpy Generator; it returns {name: (m, *shape)}. All raise MmganError for a wanted class
+without training samples.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from imblearn.over_sampling import SMOTE
+from sklearn.covariance import ledoit_wolf_shrinkage
+from sklearn.preprocessing import QuantileTransformer
+
+from mmgan.data.arrays import flatten, take, unflatten
+from mmgan.errors import MmganError
+from mmgan.schema import Arrays
+
+MAX_QUANTILES = 256
+MAX_QUANTILE_FEATURES = 4096
+
+
+def duplicate(x: Arrays, y: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Return copies of training samples of the wanted classes, each row once before any is used again."""
+    return take(x, _partners(y, labels, rng, replace=False))
+
+
+def jitter(
+    x: Arrays, y: np.ndarray, labels: np.ndarray, rng: np.random.Generator, scale: float = 0.3
+) -> dict[str, np.ndarray]:
+    """Return copies of training samples with Gaussian noise of `scale` standard deviations of each feature."""
+    flat, chosen = flatten(x), _partners(y, labels, rng)
+    noise = rng.standard_normal((len(chosen), flat.shape[1]))
+    return unflatten(flat[chosen] + scale * flat.std(axis=0) * noise, x)
+
+
+def smote(
+    x: Arrays, y: np.ndarray, labels: np.ndarray, rng: np.random.Generator, neighbours: int = 5
+) -> dict[str, np.ndarray]:
+    """Return points on the lines between training samples and their nearest neighbours of the same class.
+
+    A class of no more than `neighbours` samples uses those that it has; a single row is copied. Paper:
+    https://arxiv.org/abs/1106.1813.
+    """
+    _check_classes(y, labels)
+    flat = flatten(x).astype(np.float64)
+    out = np.empty((len(labels), flat.shape[1]))
+    for label in np.unique(labels):
+        rows, wanted = flat[y == label], np.flatnonzero(labels == label)
+        if len(rows) == 1:
+            out[wanted] = rows
+            continue
+        # imbalanced-learn wants two classes; it interpolates within the resampled one only, so the other is a stand-in.
+        sampler = SMOTE(
+            sampling_strategy={1: len(rows) + len(wanted)},
+            k_neighbors=min(neighbours, len(rows) - 1),
+            random_state=int(rng.integers(2**31)),
+        )
+        resampled, _ = sampler.fit_resample(np.concatenate([rows, rows[:1]]), np.repeat([1, 0], [len(rows), 1]))
+        out[wanted] = rng.permutation(resampled[len(rows) + 1 :])
+    return unflatten(out, x)
+
+
+def copula(x: Arrays, y: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Return draws from a shrunk Gaussian per class, fitted after a quantile-to-normal transform of each feature."""
+    return smoothed_bootstrap(x, y, labels, rng, h=1.0)
+
+
+def smoothed_bootstrap(
+    x: Arrays, y: np.ndarray, labels: np.ndarray, rng: np.random.Generator, h: float = 0.5
+) -> dict[str, np.ndarray]:
+    """Return class mean + sqrt(1 - h^2) (row - mean) + h (shrunk within-class noise), in quantile-normal space.
+
+    The mixture keeps each class's mean and covariance for every h in [0, 1]: 0 copies samples, 1 is `copula`. Raises
+    MmganError for another h. Paper: Silverman & Young 1987, https://doi.org/10.1093/biomet/74.3.469.
+    """
+    if not 0 <= h <= 1:
+        raise MmganError(f"h={h} is no smoothing width; choose one from 0 to 1.")
+    space = NormalSpace(x, rng)
+    normal, chosen = space.forward(x), _partners(y, labels, rng)
+    out = np.empty((len(labels), normal.shape[1]))
+    for label in np.unique(labels):
+        wanted = np.flatnonzero(labels == label)
+        rows = normal[y == label]
+        mean = rows.mean(axis=0)
+        # A lone row has no spread of its own: it borrows that of all samples around their class means.
+        centred = rows - mean if len(rows) > 1 else _centred(normal, y)
+        out[wanted] = mean + np.sqrt(1 - h**2) * (normal[chosen[wanted]] - mean)
+        out[wanted] += h * _shrunk_noise(centred, len(wanted), rng)
+    return space.backward(out, x)
+
+
+class NormalSpace:
+    """Arrays as (n, F) with every feature made normal by its quantiles; wide modalities are only standardised."""
+
+    def __init__(self, x: Arrays, rng: np.random.Generator) -> None:
+        self._transforms, self._names = {}, tuple(x)
+        for name, values in x.items():
+            flat = flatten(x, (name,))
+            if flat.shape[1] > MAX_QUANTILE_FEATURES:
+                mean, std = flat.mean(axis=0, dtype=np.float64), flat.std(axis=0, dtype=np.float64)
+                self._transforms[name] = (mean, np.where(std > 1e-12, std, 1.0))
+                continue
+            transform = QuantileTransformer(
+                n_quantiles=min(MAX_QUANTILES, len(values)),
+                output_distribution="normal",
+                random_state=int(rng.integers(2**31)),
+            )
+            self._transforms[name] = transform.fit(flat.astype(np.float64))
+
+    def forward(self, x: Arrays) -> np.ndarray:
+        """Return (n, F) in normal space."""
+        parts = []
+        for name in self._names:
+            flat, transform = flatten(x, (name,)).astype(np.float64), self._transforms[name]
+            known = isinstance(transform, QuantileTransformer)
+            parts.append(transform.transform(flat) if known else (flat - transform[0]) / transform[1])
+        return np.concatenate(parts, axis=1)
+
+    def backward(self, normal: np.ndarray, like: Arrays) -> dict[str, np.ndarray]:
+        """Return samples {name: (n, *shape)} of physical units from (n, F)."""
+        parts, start = [], 0
+        for name in self._names:
+            transform = self._transforms[name]
+            width = int(np.prod(like[name].shape[1:]))
+            part = normal[:, start : start + width]
+            known = isinstance(transform, QuantileTransformer)
+            parts.append(transform.inverse_transform(part) if known else part * transform[1] + transform[0])
+            start += width
+        return unflatten(np.concatenate(parts, axis=1), like)
+
+
+def _centred(rows: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.concatenate([rows[y == label] - rows[y == label].mean(axis=0) for label in np.unique(y)])
+
+
+def _shrunk_noise(centred: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Return draws (count, F) of N(0, (1 - s) S + s (tr S / F) I), S the covariance of `centred` (n, F).
+
+    Drawn from the samples themselves, so that a wide modality's F x F covariance never exists. Shrinkage s by Ledoit & Wolf
+    2004, https://doi.org/10.1016/S0047-259X(03)00096-4.
+    """
+    n, width = centred.shape
+    shrinkage = ledoit_wolf_shrinkage(centred, assume_centered=True)
+    from_rows = rng.standard_normal((count, n)) @ centred / np.sqrt(n)
+    variance = float((centred**2).mean())
+    white = rng.standard_normal((count, width)) * np.sqrt(variance)
+    return np.sqrt(1 - shrinkage) * from_rows + np.sqrt(shrinkage) * white
+
+
+def _check_classes(y: np.ndarray, labels: np.ndarray) -> None:
+    missing = np.setdiff1d(labels, y)
+    if len(missing):
+        raise MmganError(f"class {missing[0]} has no training samples to start from; ask for other labels.")
+
+
+def _partners(y: np.ndarray, labels: np.ndarray, rng: np.random.Generator, replace: bool = True) -> np.ndarray:
+    """Return for each wanted label the index of a training row of that class.
+
+    Drawn with replacement, as a bootstrap is; otherwise every row of a class once before any repeats.
+    """
+    _check_classes(y, labels)
+    chosen = np.empty(len(labels), dtype=np.int64)
+    for label in np.unique(labels):
+        members, wanted = np.flatnonzero(y == label), np.flatnonzero(labels == label)
+        if replace:
+            chosen[wanted] = rng.choice(members, len(wanted))
+            continue
+        rounds = -(-len(wanted) // len(members))
+        chosen[wanted] = np.concatenate([rng.permutation(members) for _ in range(rounds)])[: len(wanted)]
+    return chosen
+
+
+def mixup(
+    x: Arrays, y: np.ndarray, count: int, rng: np.random.Generator, alpha: float = 0.2
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Return `count` convex mixtures of two training samples of any classes, and the label of the heavier one.
+
+    The weight is Beta(alpha, alpha). Hard labels, since not every classifier of the panel takes soft ones: a row only to
+    train on, never a synthetic sample of a class. Paper: https://arxiv.org/abs/1710.09412.
+    """
+    first, second = rng.integers(len(y), size=(2, count))
+    weight = rng.beta(alpha, alpha, size=count)
+    flat = flatten(x)
+    mixed = weight[:, None] * flat[first] + (1 - weight[:, None]) * flat[second]
+    return unflatten(mixed, x), np.where(weight >= 0.5, y[first], y[second])
+
+
+Baseline = Callable[..., dict[str, np.ndarray]]
+
+# The samples of every table, beside the real one: name -> (function, options).
+BASELINES: dict[str, tuple[Baseline, dict[str, float]]] = {
+    "duplicate": (duplicate, {}),
+    "jitter": (jitter, {"scale": 0.3}),
+    "smote": (smote, {}),
+    "copula": (copula, {}),
+    "smoothed_bootstrap_5": (smoothed_bootstrap, {"h": 0.5}),
+    "smoothed_bootstrap_8": (smoothed_bootstrap, {"h": 0.8}),
+}

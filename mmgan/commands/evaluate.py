@@ -1,0 +1,250 @@
+"""The job of evaluate.py: a file of synthetic samples, judged beside the real row and the baselines, and its report."""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table as ConsoleTable
+
+from mmgan.baselines import BASELINES
+from mmgan.data.arrays import take
+from mmgan.data.files import check_writable
+from mmgan.errors import MmganError
+from mmgan.evaluation.files import VAL, SyntheticFile, read_synthetic
+from mmgan.evaluation.metrics import METRICS
+from mmgan.evaluation.table import BASELINE_DRAWS, REAL, FoldSamples, baseline_samples, judged_row, mean_over
+from mmgan.evaluation.verdict import Verdict, verdict
+from mmgan.report.content import Picture, Report, Table
+from mmgan.report.figures import Shown, curve_picture, pictures
+from mmgan.report.page import write_report
+from mmgan.report.quality import curve_of, curve_tables, data_of, read_lines
+from mmgan.report.tables import Correction, comparison_table, metric_tables, short_table
+
+QUICK_ROWS = (REAL, "smote")
+MOST_SHOWN = 600  # samples of each set in a picture
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Every row of the table, {name: {fold: result of Evaluator}}, and `ours`, the name of the file's."""
+
+    rows: dict[str, dict[int, dict[str, Any]]]
+    ours: str
+
+    def metrics(self) -> dict[str, dict[int, dict[str, float]]]:
+        """Return {row: {fold: metrics}}."""
+        return {name: {fold: found["metrics"] for fold, found in folds.items()} for name, folds in self.rows.items()}
+
+    def deviation(self) -> dict[str, float]:
+        """Return the standard deviation of the real row's metrics from one pair of halves to another, pooled over folds."""
+        found = [fold["deviation"] for fold in self.rows[REAL].values()]
+        shared = [key for key in found[0] if all(key in each for each in found)]
+        return {key: float(np.sqrt(np.mean([each[key] ** 2 for each in found]))) for key in shared}
+
+    def missing_classes(self) -> list[int]:
+        """Return the classes that have no synthetic row in some fold."""
+        return sorted({label for found in self.rows[self.ours].values() for label in found["missing_classes"]})
+
+    def verdict(self, correction: Correction, class_names: tuple[str, ...]) -> Verdict:
+        """Return the verdict on the file."""
+        metrics = self.metrics()
+        ours, real = (mean_over(metrics[name].values()) for name in (self.ours, REAL))
+        gains = [found["gain"] for found in metrics[self.ours].values() if "gain" in found]
+        missing = [class_names[k] for k in self.missing_classes()]
+        return verdict(ours, real, self.deviation(), correction.interval(gains) if gains else None, missing)
+
+
+def judge_file(cfg: DictConfig) -> Path:
+    """Judge the file that `cfg.synthetic` names, write the report, and return its folder; raises MmganError for bad input."""
+    if OmegaConf.is_missing(cfg, "synthetic") or cfg.synthetic is None:
+        raise MmganError("give synthetic=FILE: a file that synthesize.py wrote, or a dict with x_synth and y_synth.")
+    file = read_synthetic(cfg.synthetic, cfg.data, cfg.fold)
+    folder = Path(cfg.out_dir) if cfg.out_dir else file.path.with_name(f"{file.path.stem}-report")
+    curve = _curve_lines(cfg.curve, file.data_name) if cfg.curve else []
+    for rows in file.folds:
+        rows.check(file.path)
+    check_writable(folder / "report.html")
+    judged = Judged(_judge_all(file, cfg), file.name)
+    first = file.folds[0]
+    sizes = Correction(file.n_fold, file.n_val)
+    found = judged.verdict(sizes, file.dataset.schema.class_names)
+    tables = _tables(judged, sizes)
+    report = Report(
+        title=f"{file.path.name}: {file.name} on {file.data_name}",
+        verdict=list(found.words),
+        findings=list(found.findings),
+        facts=_facts(file, judged, cfg),
+        tables=[*tables, *curve_tables(curve)],
+        pictures=[*pictures(_shown(file, first, cfg), file.name), *_curve_pictures(curve)],
+        notes=_notes(file),
+        appendix=[_glossary()],
+        data={"verdict": asdict(found), "rows": judged.rows, "facts": _facts(file, judged, cfg)},
+    )
+    write_report(report, folder)
+    _print(found, short_table(judged.metrics(), judged.ours), folder)
+    return folder
+
+
+def _judge_all(file: SyntheticFile, cfg: DictConfig) -> dict[str, dict[int, dict[str, Any]]]:
+    """Judge every row of every fold's table, in `workers` processes behind one bar."""
+    names = QUICK_ROWS if cfg.quick else (REAL, *BASELINES)
+    jobs = [(rows, name) for rows in file.folds for name in (*names, file.name)]
+    workers = cfg.workers or len(os.sched_getaffinity(0))
+    options = {"draws": cfg.draws, "seed": cfg.seed, "quick": cfg.quick}
+    run = Parallel(n_jobs=min(workers, len(jobs)), return_as="generator_unordered")
+    results: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in (*names, file.name)}
+    for name, fold, found in _with_bar(run(delayed(_judged)(rows, name, options) for rows, name in jobs), len(jobs)):
+        results[name][fold] = found
+    return {name: dict(sorted(folds.items())) for name, folds in results.items()}
+
+
+def _judged(rows: FoldSamples, name: str, options: Mapping[str, Any]) -> tuple[str, int, dict[str, Any]]:
+    return name, rows.fold, judged_row(rows, name, **options)
+
+
+def _with_bar(results: Iterator[Any], total: int) -> Iterator[Any]:
+    columns = (TextColumn("judging"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"))
+    with Progress(*columns, TimeRemainingColumn(elapsed_when_finished=False)) as progress:
+        task = progress.add_task("judging", total=total)
+        for result in results:
+            progress.advance(task)
+            yield result
+
+
+def _tables(judged: Judged, sizes: Correction) -> list[Table]:
+    metrics = judged.metrics()
+    compared = comparison_table(metrics, judged.ours, sizes)
+    first, *others = metric_tables(metrics, sizes, marked=judged.ours)
+    return [first, *([compared] if compared else []), *others]
+
+
+def _shown(file: SyntheticFile, rows: FoldSamples, cfg: DictConfig) -> Shown:
+    """Return what the pictures show: one fold, equal numbers of held-out and synthetic samples."""
+    judge = rows.judge(seed=cfg.seed)
+    rng = np.random.default_rng(cfg.seed)
+    most = min(MOST_SHOWN, len(rows.synthetic[1]), len(rows.heldout[1]))
+    sets = {}
+    for kind, (x, y) in (("heldout", rows.heldout), ("synthetic", rows.synthetic)):
+        chosen = np.sort(rng.permutation(len(y))[:most])
+        sets[kind] = take(x, chosen), np.asarray(y)[chosen]
+    distances = {REAL: judge.distances(sets["heldout"][0])}
+    for name in QUICK_ROWS[1:] if cfg.quick else BASELINES:
+        labels = rng.permutation(rows.train[1])[:most]
+        distances[name] = judge.distances(baseline_samples(rows.train, name, labels, [cfg.seed, rows.fold]))
+    return Shown(
+        train=rows.train,
+        **sets,
+        class_names=file.dataset.schema.class_names,
+        distances={**distances, file.name: judge.distances(sets["synthetic"][0])},
+        confusions={
+            "trained on real samples": judge.confusion(),
+            "trained on synthetic samples": judge.confusion(rows.synthetic),
+        },
+    )
+
+
+def _curve_lines(path: str, data_name: str) -> list[dict[str, Any]]:
+    lines = [line for line in read_lines(path) if data_of(line) == data_name]
+    if not lines:
+        raise MmganError(f"{path} has no lines of {data_name}; give a result of the data that the file was made from.")
+    return lines
+
+
+def _curve_pictures(lines: list[dict[str, Any]]) -> list[Picture]:
+    if not lines:
+        return []
+    curve = curve_of(lines)
+    named = {("real samples" if model == REAL else model): found for model, found in curve.items()}
+    return [
+        curve_picture(
+            {model: {rows: (i.mean, i.low, i.high) for rows, i in found.items()} for model, found in named.items()}
+        )
+    ]
+
+
+def _facts(file: SyntheticFile, judged: Judged, cfg: DictConfig) -> dict[str, str]:
+    results = judged.rows[file.name]
+    counts = [len(rows.synthetic[1]) for rows in file.folds]
+    return {
+        "file": str(file.path),
+        "data": file.data_name,
+        "folds": ", ".join(str(rows.fold) for rows in file.folds) if file.has_folds else "none: all training samples",
+        "training samples": ", ".join(str(len(rows.train[1])) for rows in file.folds),
+        "held-out samples": f"{file.heldout}, {', '.join(str(len(rows.heldout[1])) for rows in file.folds)}",
+        "synthetic samples": ", ".join(map(str, counts)),
+        "samples compared": ", ".join(str(found["n"]) for found in results.values())
+        + " of either kind, in every row of the table",
+        "draws": "1 random choice of the compared samples (quick)"
+        if cfg.quick
+        else f"{cfg.draws} random choices of the compared samples, of baselines at most {BASELINE_DRAWS}",
+        "seed": str(cfg.seed),
+        "pictures": f"of fold {file.folds[0].fold}" if file.has_folds else "of all samples",
+    }
+
+
+def _notes(file: SyntheticFile) -> list[str]:
+    notes = [
+        "The row `real` puts real samples that nobody has seen in the place of the synthetic ones: no generator can be asked for more.",
+        "Faithful needs: C2ST at most .10 above the real row's; coverage, precision and recall at least 95 % of it; density within 5 %, "
+        "spread within .10 and retrieval rank within .05 of it; MMD inside the null of real against real; signal statistics at most 1.2 "
+        "times what two halves of real samples differ by. New needs: novelty from .85 to 1.2 at the three quantiles, close at most .03. "
+        "Where real samples differ by more from one another by chance, that much is allowed. Useful needs: a gain whose 95 % interval lies above 0.",
+        "The gain is that of adding as many synthetic samples to the training samples as are compared, not the whole file.",
+        "Near-copies are memorisation; that there are none says nothing of privacy.",
+    ]
+    if any(_share_difference(rows) > 0.1 for rows in file.folds):
+        notes.append(
+            "The synthetic samples have other class shares than the training samples. That counts against them: to judge the generator, draw "
+            "as many samples of each class as there are training samples (ratio=1)."
+        )
+    if file.folds[0].unseen_groups is not None:
+        notes.append(
+            "The folds keep groups apart: utility is judged on samples of groups that the generator never saw, all else on unseen samples of "
+            "the groups that it was trained on."
+        )
+    elif file.grouped and file.heldout == VAL:
+        notes.append(
+            "The folds keep groups apart, and the only unseen samples are of groups that the generator never saw: even a perfect generator "
+            "of the training groups is far from those. Judge fidelity and novelty on a stratified split."
+        )
+    return notes
+
+
+def _share_difference(rows: FoldSamples) -> float:
+    """Return the total variation between the class shares of training and synthetic samples."""
+    classes = np.unique(rows.train[1])
+    train, synthetic = ([np.mean(np.asarray(y) == k) for k in classes] for y in (rows.train[1], rows.synthetic[1]))
+    return float(np.abs(np.subtract(train, synthetic)).sum() / 2)
+
+
+def _glossary() -> Table:
+    kinds = {"max": "high", "min": "low", "target": "neither"}
+    rows = [
+        [m.name, m.family, kinds[m.direction], m.good, m.paper]
+        for m in METRICS.values()
+        if not m.name.startswith("signal") or not m.name.endswith("null")
+    ]
+    return Table("What the metrics are", ["metric", "family", "better", "good is", "source"], rows)
+
+
+def _print(found: Verdict, table: Table, folder: Path) -> None:
+    console = Console()
+    shown = ConsoleTable(title=table.title)
+    for column in table.columns:
+        shown.add_column(column, justify="right" if column else "left")
+    for row in table.rows:
+        shown.add_row(*map(escape, row), style="bold" if row[0] == table.marked else None)
+    console.print(shown)
+    for word in found.words:
+        console.print(f"[bold]{word.question}: {word.answer}[/]  {word.reason}", highlight=False)
+    for sentence in found.findings:
+        console.print(f"- {sentence}", highlight=False, markup=False)
+    console.print(f"report: {folder / 'report.html'}", highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,199 @@
+"""Checkpoints to one file of synthetic labelled samples that plain numpy reads."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from mmgan.data.dataset import Dataset
+from mmgan.data.files import check_writable, write_npz, write_pickle
+from mmgan.data.folds import RANDOM_STATE, Fold, configured_folds, make_folds, select_fold
+from mmgan.errors import MmganError
+from mmgan.models.synthesizer import Synthesizer
+from mmgan.training.checkpoint import load
+from mmgan.training.folder import fold_folders
+
+SPLIT_KEYS = ("n_splits", "random_state", "stratified")  # what a file says of its own cv_splits
+
+
+def synthesize(cfg: DictConfig) -> Path:
+    """Write the samples that `cfg` asks for and return the file; raises MmganError for anything the user can mend."""
+    torch.set_num_threads(cfg.threads)
+    if OmegaConf.is_missing(cfg, "ckpt") or cfg.ckpt is None:
+        raise MmganError("give ckpt=... on the command line: a best.ckpt, or a folder that train.py or tune.py wrote.")
+    checkpoints = find_checkpoints(cfg.ckpt)
+    if not checkpoints:
+        raise MmganError("ckpt=[] names no checkpoint; give a best.ckpt, or a folder of trained folds.")
+    out = Path(cfg.out) if cfg.out else _default_out(cfg.ckpt, checkpoints)
+    if out.suffix not in (".pkl", ".npz"):
+        raise MmganError(f"out={out}: the name must end with .pkl or .npz.")
+    check_writable(out)
+    found = [(load(path), path) for path in checkpoints]
+    if other := [path for model, path in found if not isinstance(model, Synthesizer)]:
+        raise MmganError(f"{other[0]}: this model makes no samples; give the checkpoint of a generator.")
+    found.sort(key=lambda pair: pair[0].recipe["fold"])
+    models, checkpoints = [model for model, _ in found], [path for _, path in found]
+    folds = [model.recipe["fold"] for model in models]
+    if len(set(folds)) < len(folds):
+        raise MmganError(f"ckpt: two of the checkpoints are of one fold ({folds}); give one per fold.")
+    dataset = common_data(models, checkpoints, cfg.data_path)
+    entries = [_fold_entry(model, path, dataset, cfg) for model, path in found]
+    content = _file_content(dataset, entries, models[0].recipe)
+    (write_npz if out.suffix == ".npz" else write_pickle)(out, content)
+    _report(out, entries)
+    return out
+
+
+def find_checkpoints(where: Any) -> list[Path]:
+    """Return the checkpoint files of a file, a run's folder, a folder of folds, or a list of these."""
+    if isinstance(where, Sequence) and not isinstance(where, str):
+        return [path for item in where for path in find_checkpoints(item)]
+    path = Path(str(where))
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise MmganError(
+            f"ckpt={path}: there is no such file or folder; give a best.ckpt, or a folder of trained folds."
+        )
+    if (path / "best.ckpt").exists():
+        return [path / "best.ckpt"]
+    found = [folder / "best.ckpt" for folder in fold_folders(path) if (folder / "best.ckpt").exists()]
+    if not found:
+        raise MmganError(f"ckpt={path}: no best.ckpt there, nor in a fold<k>/ under it; train first (python train.py).")
+    return found
+
+
+def wanted_labels(y: np.ndarray, n_classes: int, cfg: DictConfig) -> np.ndarray:
+    """Return the class indices to draw, sorted, int64: as `ratio`, `n_per_class` or `balance` ask, given training labels."""
+    counts = np.bincount(y, minlength=n_classes)
+    if cfg.n_per_class is not None:
+        wanted = np.full(n_classes, cfg.n_per_class)
+    elif cfg.balance:
+        wanted = counts.max() - counts
+    else:
+        wanted = np.rint(cfg.ratio * counts).astype(int)
+    if (wanted < 0).any() or not wanted.any():
+        raise MmganError(
+            f"ratio={cfg.ratio}, n_per_class={cfg.n_per_class}, balance={cfg.balance} ask for no samples;"
+            " give a positive ratio or n_per_class (balanced classes need no filling up)."
+        )
+    return np.repeat(np.arange(n_classes), wanted)
+
+
+def _default_out(where: Any, checkpoints: list[Path]) -> Path:
+    if isinstance(where, str) and len(checkpoints) == 1:
+        return checkpoints[0].parent / "synthetic.pkl"
+    return (Path(where) if isinstance(where, str) else checkpoints[0].parent.parent) / "synthetic.pkl"
+
+
+def common_data(models: list[Synthesizer], checkpoints: list[Path], moved_to: str | None = None) -> Dataset:
+    """Load the data that all the checkpoints were trained on; raises MmganError if theirs differ, or the data changed."""
+    first = models[0].recipe
+    for model, path in zip(models, checkpoints, strict=True):
+        if model.recipe["fingerprint"] != first["fingerprint"]:
+            raise MmganError(
+                f"{path}: this checkpoint was trained on other data than {checkpoints[0]}; export them apart."
+            )
+    source = dict(first["data"]["source"])
+    if moved_to is not None:
+        if "path" not in source:
+            raise MmganError(f"data_path={moved_to}: these checkpoints' data come from no file; leave the option out.")
+        source["path"] = moved_to
+    dataset = instantiate(source, _convert_="all")
+    if dataset.fingerprint() != first["fingerprint"]:
+        raise MmganError(
+            f"{dataset.source}: {checkpoints[0]} was trained on other data; give the file it was trained on (data_path=)."
+        )
+    return dataset
+
+
+def fold_of(model: Synthesizer, dataset: Dataset) -> Fold:
+    """Return the fold that a model was trained on, with the training samples that it saw."""
+    return select_fold(configured_folds(dataset, model.recipe["data"]), model.recipe["fold"])
+
+
+def _fold_entry(model: Synthesizer, path: Path, dataset: Dataset, cfg: DictConfig) -> dict[str, Any]:
+    fold = fold_of(model, dataset)
+    labels = wanted_labels(dataset.y_train[fold.train_indices], dataset.schema.n_classes, cfg)
+    if cfg.sampling is not None:
+        model.use_sampling(cfg.sampling)
+    metrics = path.parent / "metrics.json"
+    extra: dict[str, Any] = {"extra_indices": fold.extra_indices} if len(fold.extra_indices) else {}
+    if cfg.given is not None:
+        extra["given"] = given_names(cfg)  # these values are of training samples
+    return {
+        "fold": fold.fold,
+        "train_indices": fold.train_indices,
+        "val_indices": fold.val_indices,
+        **extra,
+        "x_synth": _rows(model, fold, dataset, labels, cfg),
+        "y_synth": np.array(dataset.schema.decode(labels)),
+        "best_params": model.recipe.get("best_params", {}),
+        "scores": json.loads(metrics.read_text())["scores"] if metrics.exists() else {},
+        "model": model.recipe["model"]["name"],
+        "seed": cfg.seed,
+    }
+
+
+def given_names(cfg: DictConfig) -> list[str]:
+    """Return the modalities that `given=` names, one or a list."""
+    several = isinstance(cfg.given, Sequence) and not isinstance(cfg.given, str)
+    return [str(name) for name in cfg.given] if several else [str(cfg.given)]
+
+
+def _rows(model: Synthesizer, fold: Fold, dataset: Dataset, labels: np.ndarray, cfg: DictConfig) -> dict[str, Any]:
+    """Return a synthetic row for each class index, with `given=` the named modalities of training samples, in turn."""
+    wanted = dataset.schema.decode(labels)
+    if cfg.given is None:
+        return model.sample(wanted, seed=cfg.seed)
+    chosen = np.empty(len(labels), np.int64)
+    for k in np.unique(labels):
+        own = fold.train_indices[dataset.y_train[fold.train_indices] == k]
+        if not len(own):
+            raise MmganError(f"given={cfg.given}: class {dataset.schema.labels[k]} has no training row to be given.")
+        chosen[labels == k] = np.resize(own, (labels == k).sum())
+    names = given_names(cfg)
+    if unknown := [name for name in names if name not in dataset.x_train]:
+        raise MmganError(f"given={unknown[0]}: the data have {', '.join(dataset.x_train)}.")
+    return model.complete({name: dataset.x_train[name][chosen] for name in names}, wanted, seed=cfg.seed)
+
+
+def _file_content(dataset: Dataset, entries: list[dict[str, Any]], recipe: dict[str, Any]) -> dict[str, Any]:
+    options = recipe["data"]
+    theirs = dataset.splits if options["split"] == "file" else None
+    folds = make_folds(dataset, options["split"], options["n_splits"])  # without limits, for the file's next reader
+    splits = theirs or [{key: getattr(fold, key) for key in ("fold", "train_indices", "val_indices")} for fold in folds]
+    content = {"x_train": dataset.x_train, "y_train": np.array(dataset.schema.decode(dataset.y_train))}
+    if dataset.x_test is not None:
+        content["x_test"] = dataset.x_test
+    if dataset.groups is not None:
+        content["groups"] = dataset.groups
+    content["class_names"] = list(dataset.schema.class_names)
+    content |= {"cv_splits": splits, "n_splits": len(splits), "random_state": RANDOM_STATE}
+    content |= {"stratified": options["split"] != "group"}
+    content |= {key: value for key, value in dataset.passthrough.items() if theirs or key not in SPLIT_KEYS}
+    # No time stamp: equal input gives equal bytes.
+    shared = {key: value for key, value in recipe.items() if key not in ("fold", "versions", "best_params")}
+    return content | {"folds": entries, "meta": {"format": 1, "recipe": shared, "versions": recipe["versions"]}}
+
+
+def _report(out: Path, entries: list[dict[str, Any]]) -> None:
+    table = Table(title="synthetic samples")
+    for column in ("fold", "model", "rows", "classes"):
+        table.add_column(column, justify="right")
+    for entry in entries:
+        labels = entry["y_synth"]
+        table.add_row(str(entry["fold"]), entry["model"], str(len(labels)), str(len(np.unique(labels))))
+    console = Console()
+    console.print(table)
+    console.print(f"file:   {out}", highlight=False, soft_wrap=True)
+    console.print(
+        f"next:   mmgan.load_augmented('{out}', fold={entries[0]['fold']}) in Python", highlight=False, soft_wrap=True
+    )

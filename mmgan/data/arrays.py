@@ -1,0 +1,64 @@
+"""Samples as arrays by the name of their modality: {name: (n, *shape)}."""
+
+import numpy as np
+
+from mmgan.errors import MmganError
+from mmgan.schema import Arrays
+
+LabelledSamples = tuple[Arrays, np.ndarray]
+
+
+def n_samples_of(x: Arrays) -> int:
+    """Return the number of samples of {name: (n, *shape)}."""
+    return len(next(iter(x.values())))
+
+
+def take(x: Arrays, index: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the samples `index` of every modality."""
+    return {name: values[index] for name, values in x.items()}
+
+
+def flatten(x: Arrays, names: tuple[str, ...] | None = None) -> np.ndarray:
+    """Return the samples as one matrix (n, F): the modalities `names` (default: all) side by side."""
+    return np.concatenate([np.asarray(x[name]).reshape(len(x[name]), -1) for name in names or tuple(x)], axis=1)
+
+
+def unflatten(flat: np.ndarray, like: Arrays) -> dict[str, np.ndarray]:
+    """Undo `flatten`: cut (n, F) into modalities with the names, shapes and dtypes of `like`."""
+    out, start = {}, 0
+    for name, values in like.items():
+        width = int(np.prod(values.shape[1:]))
+        part = flat[:, start : start + width]  # (n, width)
+        out[name] = part.reshape(len(flat), *values.shape[1:]).astype(values.dtype)
+        start += width
+    return out
+
+
+def all_finite(x: Arrays) -> bool:
+    """Say whether no modality holds a NaN or an infinite value."""
+    return all(bool(np.isfinite(values).all()) for values in x.values())
+
+
+def check_samples(train: LabelledSamples, rows: LabelledSamples, kind: str) -> None:
+    """Raise MmganError unless `samples` are finite, with the modalities, shapes and classes of `train`."""
+    x, y = rows
+    if set(x) != set(train[0]):
+        raise MmganError(f"the {kind} samples have modalities {sorted(x)}, expected {sorted(train[0])}.")
+    for name, values in train[0].items():
+        if np.shape(x[name])[1:] != np.shape(values)[1:]:
+            raise MmganError(
+                f"the {kind} samples of '{name}' have shape {np.shape(x[name])[1:]}, expected {np.shape(values)[1:]}."
+            )
+        if len(x[name]) != len(y):
+            raise MmganError(f"the {kind} samples have {len(x[name])} of '{name}' but {len(y)} labels; give one each.")
+    if not len(y):
+        raise MmganError(f"there are no {kind} samples; give some.")
+    for name, values in x.items():
+        if not all_finite({name: values}):
+            broken = int((~np.isfinite(np.asarray(values).reshape(len(y), -1)).all(axis=1)).sum())
+            raise MmganError(
+                f"{broken} {kind} samples of '{name}' hold NaN or infinite values; leave those samples out."
+            )
+    unknown = np.setdiff1d(y, train[1])
+    if len(unknown):
+        raise MmganError(f"the {kind} samples have class {unknown[0]}, which the training samples lack; leave it out.")

@@ -1,0 +1,188 @@
+"""Data files: read without running anything in them, written whole or not at all, as pickle or npz."""
+
+import csv
+import hashlib
+import io
+import itertools
+import json
+import os
+import pickle
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from mmgan.data.pickles import opened, refuse_objects, unpickle
+from mmgan.errors import MmganError
+
+_JSON = ":json"  # ends the npz key of what is no array: None, and containers without arrays
+
+
+def read_archive(path: str | os.PathLike) -> dict[str, Any]:
+    """Return the dict in a .pkl (whose code is never run) or .npz file; raise MmganError if it is not one."""
+    path = Path(path)
+    with opened(path) as stream:
+        is_zip = stream.read(4) == b"PK\x03\x04"
+        stream.seek(0)
+        content = _read_npz(stream, path) if is_zip else unpickle(stream, path)
+    if not isinstance(content, dict):
+        raise MmganError(f"{path} holds a {type(content).__name__}, not a dict; save a dict with x_train and y_train.")
+    refuse_objects(content, path)
+    return content
+
+
+def _read_npz(stream: BinaryIO, path: Path) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    try:
+        with np.load(stream, allow_pickle=False) as members:
+            for key in members.files:
+                *parents, leaf = key.split("/")
+                node = tree
+                for parent in parents:
+                    node = node.setdefault(parent, {})
+                value = members[key] if members[key].shape else members[key].item()
+                node[leaf.removesuffix(_JSON)] = json.loads(value) if leaf.endswith(_JSON) else value
+    except (
+        ValueError,
+        EOFError,
+        OSError,
+        AttributeError,
+        TypeError,
+        zlib.error,
+        zipfile.BadZipFile,
+    ) as error:
+        if "Object arrays" in str(error):
+            raise MmganError(f"{path}: {key} is an object array; save it with .astype(str) or as numbers.") from None
+        raise MmganError(f"{path} is truncated or not a .npz of arrays; copy it or write it again.") from None
+    return _lists(tree)
+
+
+def _lists(node: Any) -> Any:
+    """Turn {'0': a, '1': b} back into [a, b]."""
+    if not isinstance(node, dict):
+        return node
+    if node and set(node) == {str(index) for index in range(len(node))}:
+        return [_lists(node[str(index)]) for index in range(len(node))]
+    return {key: _lists(value) for key, value in node.items()}
+
+
+def _plain(value: Any, trail: str = "the file") -> Any:
+    """Return `value` as arrays and plain Python, readable without mmgan; raise TypeError if it is not."""
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        return np.asarray(value)
+    if isinstance(value, Mapping):
+        return {_plain(key, f"a key of {trail}"): _plain(item, f"{trail}/{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{trail}/{index}") for index, item in enumerate(value)]
+    raise TypeError(f"{trail} is a {type(value).__name__}; only numpy arrays and plain Python can be written")
+
+
+def _has_array(value: Any) -> bool:
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return isinstance(value, np.ndarray) or any(map(_has_array, items))
+
+
+def _flat(value: Any, key: str) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield ("folds/0/x_synth/spec", array) for each array, number and text, and the rest as JSON."""
+    if isinstance(value, np.ndarray | bool | int | float | str):
+        yield key, np.asarray(value)
+    elif not _has_array(value):
+        yield key + _JSON, np.array(json.dumps(value))
+    else:
+        for name, item in value.items() if isinstance(value, dict) else enumerate(value):
+            if isinstance(value, dict) and (str(name).isdigit() or "/" in str(name)):
+                raise MmganError(f"a .npz cannot hold the key {name!r} of {key}; write a .pkl instead.")
+            yield from _flat(item, f"{key}/{name}")
+
+
+def file_digest(path: str | os.PathLike) -> str:
+    """Return the SHA-256 of a file; raise MmganError if it cannot be read."""
+    with opened(Path(path)) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def check_writable(path: str | os.PathLike) -> None:
+    """Raise MmganError if a file cannot be written at `path`; nothing is left behind."""
+    path = Path(path)
+    if path.is_dir():
+        raise MmganError(f"{path} cannot be written: it is a folder; name a file in it.")
+    folder = path.absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise MmganError(f"{path} cannot be written: {folder}: {error.strerror}; choose another place.") from None
+
+
+@contextmanager
+def _replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """Open a file beside `path` that takes its place when all is written, and vanishes if anything fails."""
+    path = Path(path)
+    check_writable(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise MmganError(f"{path} cannot be written: {error.strerror or error}; choose another place.") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_pickle(path: str | os.PathLike, content: Mapping[str, Any]) -> None:
+    """Write arrays and plain Python as a pickle that needs only numpy; all of it or nothing."""
+    plain = _plain(content)
+    with _replacing(path) as stream:
+        pickle.dump(plain, stream, protocol=4)
+
+
+def write_csv(path: str | os.PathLike, rows: Iterable[Sequence[Any]]) -> None:
+    """Write rows of cells as comma-separated values; all of them or nothing."""
+    with _replacing(path) as stream:
+        text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        text.detach()  # and flushes; the stream is closed by whoever opened it
+
+
+def write_npz(path: str | os.PathLike, content: Mapping[str, Any]) -> None:
+    """Write the same as `write_pickle` under flattened keys: "folds/0/x_synth/spec", "meta:json"."""
+    members = itertools.chain.from_iterable(_flat(value, key) for key, value in _plain(content).items())
+    members = list(members)  # all that can be refused is refused before a file is opened
+    with _replacing(path) as stream, zipfile.ZipFile(stream, "w") as archive:
+        for key, array in members:
+            buffer = io.BytesIO()
+            np.lib.format.write_array(buffer, array, allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{key}.npy"), buffer.getbuffer())  # no date: same data, same bytes
+
+
+def load_augmented(path: str | os.PathLike, fold: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """Return x, y, is_synthetic: a fold's training samples, then its synthetic samples, with the file's own labels.
+
+    x is {name: (n, *shape)}, y and is_synthetic are (n,); raises MmganError if the file has no such fold.
+    """
+    data = read_archive(path)
+    if not data.get("folds"):
+        raise MmganError(f"{path} has no synthetic samples (no key 'folds'); give a file that synthesize.py wrote.")
+    folds = {entry["fold"]: entry for entry in data["folds"]}
+    if fold not in folds:
+        raise MmganError(f"{path} has no fold {fold}; it holds {', '.join(map(str, sorted(folds)))}.")
+    entry = folds[fold]
+    kept = entry["train_indices"]
+    x = {name: np.concatenate([rows[kept], entry["x_synth"][name]]) for name, rows in data["x_train"].items()}
+    y = np.concatenate([data["y_train"][kept], entry["y_synth"]])
+    return x, y, np.arange(len(y)) >= len(kept)

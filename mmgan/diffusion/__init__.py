@@ -1,0 +1,1 @@
+"""Diffusion processes, their solver, and guidance."""

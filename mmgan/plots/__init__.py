@@ -1,0 +1,1 @@
+"""Arrays to matplotlib figures; no state, no files."""

@@ -1,0 +1,1 @@
+"""A model trained into the folder of a run."""

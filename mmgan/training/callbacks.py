@@ -1,0 +1,84 @@
+"""While a model trains: score its samples on the monitored samples, and keep its best moment."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import lightning as L
+import numpy as np
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import WandbLogger
+
+from mmgan.data.datamodule import FoldDataModule
+from mmgan.evaluation.score import MAX_REFERENCE, MAX_TRAINED, CheapScore
+from mmgan.models.synthesizer import Synthesizer
+
+
+def draw_like(model: Synthesizer, y: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
+    """Draw one synthetic row for each class index of `y`."""
+    return model.sample(model.schema.decode(y), seed=seed)
+
+
+def fold_judge(data: FoldDataModule, heldout: np.ndarray, seed: int) -> Callable[[Synthesizer], dict[str, float]]:
+    """Return a function that scores a model's samples against the samples numbered `heldout`, as `CheapScore` does."""
+    reference = data.rows(data.training_indices, most=MAX_REFERENCE)
+    judge = CheapScore(*reference, *data.rows(heldout, most=MAX_REFERENCE), seed=seed)
+    _, labels = data.rows(data.training_indices, most=MAX_TRAINED)
+    return lambda model: judge(draw_like(model, labels), labels)
+
+
+class SampleCallback(L.Callback):
+    """A callback that looks at samples: left out where the model that trains makes none."""
+
+
+class ScoreSamples(SampleCallback):
+    """Log `val/score` after every validation: the mean of the last `window` scores of samples, and the parts of the last.
+
+    The samples are compared with the monitored samples of the datamodule (see `mmgan.evaluation.score`).
+    """
+
+    def __init__(self, window: int = 3):
+        self.window = window
+        self.recent: list[float] = []
+        self._judge: Callable[[Synthesizer], dict[str, float]] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"recent": self.recent}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.recent = list(state_dict["recent"])
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self._judge is None:
+            data = trainer.datamodule
+            self._judge = fold_judge(data, data.inner_val_indices, pl_module.seed)
+        parts = self._judge(pl_module)
+        self.recent = [*self.recent, parts["score"]][-self.window :]
+        pl_module.log("val/score", math.fsum(self.recent) / len(self.recent), prog_bar=True, sync_dist=True)
+        pl_module.log("val/score_now", parts.pop("score"), sync_dist=True)
+        pl_module.log_dict({f"val/{name}": value for name, value in parts.items()}, sync_dist=True)
+
+
+class FolderCheckpoint(ModelCheckpoint):
+    """A ModelCheckpoint that still knows its best after its folder was renamed or moved; several differ by their file's name."""
+
+    @property
+    def state_key(self) -> str:
+        return f"{type(self).__name__}({self.filename})"
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        old, new = state_dict["dirpath"], str(self.dirpath)
+        moved = {key: value.replace(old, new, 1) for key, value in state_dict.items() if isinstance(value, str)}
+        scores = {path.replace(old, new, 1): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict(state_dict | moved | {"best_k_models": scores})
+
+
+@contextmanager
+def logged(trainer: L.Trainer) -> Iterator[None]:
+    """End the logger's run with the block, also where a trial is pruned: wandb would go on with it in the next one."""
+    try:
+        yield
+    finally:
+        if isinstance(trainer.logger, WandbLogger):
+            trainer.logger.experiment.finish()

@@ -1,0 +1,86 @@
+"""Checkpoints: a recipe (plain containers: configuration, schema, fold, versions) plus tensors."""
+
+import os
+import pickle
+import warnings
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+
+from mmgan.errors import MmganError
+from mmgan.models.synthesizer import Synthesizer
+from mmgan.schema import DataSchema
+
+OF_RUN = ("name", "epochs")  # what a model's configuration says of its runs
+
+
+def build_model(config: Mapping[str, Any], schema: DataSchema) -> Synthesizer:
+    """Instantiate a model's configuration for the shapes and classes of `schema`."""
+    return instantiate(_of_model(config), _convert_="all")(schema)
+
+
+def _of_model(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a model's configuration, and that of its first stage, without what is said of runs."""
+    own = {key: value for key, value in config.items() if key not in OF_RUN}
+    return own | {"first_stage": _of_model(own["first_stage"])} if isinstance(own.get("first_stage"), Mapping) else own
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Return {"recipe", "state_dict", ...} of `best.ckpt` or `best.pth`; raises MmganError if it is neither."""
+    path = Path(path)
+    if not path.is_file():
+        raise MmganError(
+            f"{path}: there is no such file; give a checkpoint that train.py or tune.py wrote (best.ckpt)."
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's of pickles that are none of its own, which are refused below
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
+        raise MmganError(f"{path}: this is not a checkpoint of mmgan; give a best.ckpt or best.pth.") from error
+    recipe = content.get("recipe") if isinstance(content, dict) else None
+    if not isinstance(recipe, dict) or not {"model", "data", "schema", "fold"} <= recipe.keys():
+        raise MmganError(f"{path}: this checkpoint has no recipe; give a best.ckpt or best.pth that mmgan wrote.")
+    return content
+
+
+def write_light_checkpoint(source: str | Path, target: str | Path) -> None:
+    """Write `target`, recipe and state dict alone, from the full checkpoint `source`."""
+    content = read_checkpoint(source)
+    _save({"recipe": content["recipe"], "state_dict": content["state_dict"]}, target)
+
+
+def write_checkpoint(target: str | Path, model: Synthesizer) -> None:
+    """Write the recipe and tensors of a model that no trainer has written."""
+    _save({"recipe": model.recipe, "state_dict": model.state_dict()}, target)
+
+
+def _save(content: dict[str, Any], target: str | Path) -> None:
+    temporary, buffer = Path(f"{target}.part"), BytesIO()
+    torch.save(content, buffer)  # into a file it tells of a full disk by an error that could be anything
+    temporary.write_bytes(buffer.getbuffer())
+    os.replace(temporary, target)
+
+
+def load(path: str | Path) -> Any:
+    """Return the trained model of a checkpoint, on the CPU: a `Synthesizer` ready to `sample`, or a classifier.
+
+    Raises MmganError if the file is missing, is no checkpoint of mmgan, or does not fit its own recipe.
+    """
+    content = read_checkpoint(path)
+    recipe = content["recipe"]
+    model = build_model(recipe["model"], DataSchema.from_dict(recipe["schema"]))
+    try:
+        model.load_state_dict(content["state_dict"])
+    except (RuntimeError, KeyError) as error:
+        raise MmganError(
+            f"{path}: its tensors do not fit its recipe; it was changed, or another version wrote it."
+        ) from error
+    model.recipe = recipe
+    if isinstance(model, torch.nn.Module):
+        model.eval()
+    return model

@@ -1,0 +1,56 @@
+"""The trained first stage that a two-stage model asks for: found, and refused where it has seen other samples."""
+
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import get_class
+from omegaconf import DictConfig
+
+from mmgan.data.dataset import Dataset
+from mmgan.errors import MmganError
+from mmgan.models.vqgan import VQGAN
+from mmgan.training.checkpoint import read_checkpoint
+from mmgan.training.folder import RunFolder
+
+
+def first_stage_file(path: str | Path, fold: int) -> Path:
+    """Return the checkpoint that `path` means: itself, that of a run's folder, or of the fold's folder in it."""
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    return next((f.best for f in (RunFolder(path / f"fold{fold}"), RunFolder(path)) if f.best.exists()), path)
+
+
+def read_first_stage(cfg: DictConfig, dataset: Dataset, fold: int, *, final: bool) -> dict[str, Any]:
+    """Return {"recipe", "state_dict"} of the first stage `cfg.first_stage`.
+
+    Raises MmganError if it is none, or was trained on other data, another fold, or samples that this run keeps back.
+    """
+    path = first_stage_file(cfg.first_stage, fold)
+    content = read_checkpoint(path)
+    recipe = content["recipe"]
+    if not issubclass(get_class(recipe["model"]["_target_"]), VQGAN):
+        raise MmganError(f"first_stage={path}: this is a model={recipe['model']['name']}; give a run of model=vqgan.")
+    if recipe["fingerprint"] != dataset.fingerprint():
+        raise MmganError(
+            f"first_stage={path}: it was trained on other data than {dataset.source}; train one on these, with model=vqgan"
+            " and the same data= options."
+        )
+    if recipe["fold"] != fold:
+        raise MmganError(
+            f"first_stage={path}: it was trained on fold {recipe['fold']}, this is fold {fold}; give the one of this fold, or"
+            " the folder that holds the folds'."
+        )
+    # A final run keeps nothing back. Others keep samples of the inner split back, which the first stage must have kept back too.
+    keys = ["split", "n_splits", "rows_per_class", "imbalance_ratio"] + ([] if final else ["inner_val"])
+    theirs, ours = ({key: data[key] for key in keys} for data in (recipe["data"], cfg.data))
+    if not final:
+        theirs |= {"final": recipe["final"], "seed": recipe["seed"]}
+        ours |= {"final": False, "seed": cfg.seed}
+    if differing := [key for key in ours if ours[key] != theirs[key]]:
+        key = differing[0]
+        raise MmganError(
+            f"first_stage={path}: it was trained with {key}={theirs[key]}, on samples that this run, with {key}={ours[key]}, keeps"
+            " back; give the same to both."
+        )
+    return content

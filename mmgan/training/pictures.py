@@ -1,0 +1,193 @@
+"""Pictures of a training, handed to the logger: samples, traversals of the latent space, samples rebuilt, a film."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+from sklearn.decomposition import PCA
+
+from mmgan.errors import MmganError
+from mmgan.models.latent import VariationalSynthesizer
+from mmgan.models.vqgan import VQGAN
+from mmgan.plots import samples as plots
+from mmgan.training.callbacks import SampleCallback, draw_like
+
+
+class DrawSamples(SampleCallback):
+    """Hand pictures of real and synthetic samples to the logger every `every_n_epochs` epochs, and after the last."""
+
+    def __init__(self, every_n_epochs: int = 5, classes: int = 12):
+        self.every_n_epochs = every_n_epochs
+        self.classes = classes
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not _is_due(trainer, self.every_n_epochs):
+            return
+        x, y = trainer.datamodule.rows(trainer.datamodule.training_indices, most=2000)  # enough for any picture
+        synthetic = draw_like(pl_module, y)
+        for tag, figure in self._figures(pl_module, x, y, synthetic):
+            _hand_over(trainer.logger, tag, figure, trainer.global_step)
+
+    def _figures(self, model: L.LightningModule, x: dict, y: np.ndarray, synthetic: dict):
+        for k in np.unique(y)[: self.classes]:
+            of_class = {name: value[y == k] for name, value in x.items()}
+            drawn = {name: value[y == k] for name, value in synthetic.items()}
+            class_name = model.schema.class_names[k]
+            for name in x:
+                yield f"samples/{name}/{class_name}", plots.real_and_synthetic(of_class, drawn, name, class_name)
+            yield f"mean_and_spread/{class_name}", plots.mean_and_spread(of_class, drawn, class_name)
+        if (plane := Plane(x)).exists:
+            yield "plane", plots.scatter(plane(x), plane(synthetic), plane.title)
+
+
+class Plane:
+    """Arrays {name: (n, *shape)} as points of a plane (n, 2): as they are where they have two values, otherwise their first two
+    principal components, fitted on `x`.
+    """
+
+    def __init__(self, x: dict[str, np.ndarray]):
+        flat = _flat(x)
+        self.exists = min(flat.shape) >= 2
+        self.is_plain = flat.shape[1] == 2
+        self.title = "the two values of a row" if self.is_plain else "first two principal components"
+        if self.exists and not self.is_plain:
+            self._pca = PCA(2, random_state=0).fit(flat)
+
+    def __call__(self, x: dict[str, np.ndarray]) -> np.ndarray:
+        return _flat(x) if self.is_plain else self._pca.transform(_flat(x))
+
+
+class DrawTraversals(SampleCallback):
+    """Every `every_n_epochs` epochs, and after the last: what the `dimensions` latent dimensions that vary most do to a row.
+
+    One picture for each modality of each of the first `classes` classes; nothing for a model without an encoder.
+    """
+
+    values = np.linspace(-2, 2, 7)
+
+    def __init__(self, every_n_epochs: int = 6, classes: int = 1, dimensions: int = 5):
+        self.every_n_epochs = every_n_epochs
+        self.classes = classes
+        self.dimensions = dimensions
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not isinstance(pl_module, VariationalSynthesizer) or not _is_due(trainer, self.every_n_epochs):
+            return
+        for label, class_name in enumerate(pl_module.schema.class_names[: self.classes]):
+            chosen, drawn = pl_module.traverse(label, self.values, self.dimensions)
+            for name in pl_module.schema.modalities if chosen else ():
+                figure = plots.traversal([rows[name] for rows in drawn], chosen, self.values, name, class_name)
+                _hand_over(trainer.logger, f"traversal/{name}/{class_name}", figure, trainer.global_step)
+
+
+class DrawReconstructions(L.Callback):
+    """Every `every_n_epochs` epochs, and after the last: held-out samples above what a first stage rebuilds of them, `samples` of each class.
+
+    Without an inner split training samples take their place; nothing for a model that rebuilds no samples.
+    """
+
+    def __init__(self, every_n_epochs: int = 5, classes: int = 12, rows: int = 3):
+        self.every_n_epochs = every_n_epochs
+        self.classes = classes
+        self.rows = rows
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not isinstance(pl_module, VQGAN) or not _is_due(trainer, self.every_n_epochs):
+            return
+        data = trainer.datamodule
+        held_out = len(data.inner_val_indices) > 0
+        x, y = data.rows(data.inner_val_indices if held_out else data.training_indices, most=2000)
+        kinds = ("held out" if held_out else "training", "rebuilt")
+        for k in np.unique(y)[: self.classes]:
+            of_class = {name: value[y == k][: self.rows] for name, value in x.items()}
+            rebuilt, _ = pl_module.reconstruct(of_class)
+            class_name = pl_module.schema.class_names[k]
+            for name in x:
+                figure = plots.real_and_synthetic(of_class, rebuilt, name, class_name, self.rows, kinds)
+                _hand_over(trainer.logger, f"rebuilt/{name}/{class_name}", figure, trainer.global_step)
+
+
+class FilmSamples(SampleCallback):
+    """After every epoch a picture of the adversarial losses so far, and of real and generated samples as points of a plane.
+
+    They go to the logger, and at the end, one after another, into `film.gif` in the run's folder. Arrays of more than two values are
+    shown by their first two principal components; `points` of either kind. Raises MmganError, before anything is trained, for
+    samples that make no plane.
+    """
+
+    def __init__(self, points: int = 500, milliseconds: int = 200):
+        self.points = points
+        self.milliseconds = milliseconds
+        self.losses: dict[str, list[float]] = {}
+        self.drawn: list[np.ndarray] = []
+        self._frames: dict[int, Image.Image] = {}  # by epoch
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"losses": self.losses, "drawn": [torch.from_numpy(points) for points in self.drawn]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.losses, self.drawn = state_dict["losses"], [points.numpy() for points in state_dict["drawn"]]
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        x, self._labels = trainer.datamodule.rows(trainer.datamodule.training_indices, most=self.points)
+        self._plane = Plane(x)
+        if not self._plane.exists:
+            raise MmganError(
+                "callbacks=film draws two or more samples of two or more values; leave callbacks=film out."
+            )
+        self._real, self._epochs = self._plane(x), trainer.max_epochs
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        for name, value in pl_module.epoch_means().items():
+            if name.endswith("/adversarial"):
+                self.losses.setdefault(name, []).append(float(value))
+        self.drawn.append(self._plane(draw_like(pl_module, self._labels)).astype(np.float32))
+        _hand_over(trainer.logger, "film", self._frame(len(self.drawn)), trainer.global_step)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        frames = [
+            self._frame(epoch) for epoch in range(1, len(self.drawn) + 1)
+        ]  # also those before the run was resumed
+        if frames:
+            path = Path(trainer.default_root_dir) / "film.gif"
+            frames[0].save(path, save_all=True, append_images=frames[1:], duration=self.milliseconds, loop=0)
+
+    def _frame(self, epoch: int) -> Image.Image:
+        if epoch not in self._frames:
+            until = {name: values[:epoch] for name, values in self.losses.items()}
+            figure = plots.game(until, self._epochs, self._real, self.drawn[epoch - 1], self._plane.title)
+            self._frames[epoch] = _image(figure)
+        return self._frames[epoch]
+
+
+def _is_due(trainer: L.Trainer, every_n_epochs: int) -> bool:
+    """Say whether this epoch, which ends, is one of every so many, or the last."""
+    epoch = trainer.current_epoch + 1
+    return epoch % every_n_epochs == 0 or epoch == trainer.max_epochs
+
+
+def _flat(x: dict[str, np.ndarray]) -> np.ndarray:
+    return np.hstack([value.reshape(len(value), -1) for value in x.values()])
+
+
+def _image(figure: Figure) -> Image.Image:
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+
+
+def _hand_over(logger: Logger | None, tag: str, picture: Figure | Image.Image, step: int) -> None:
+    """Give a picture to a logger that takes pictures; the others have no place for it."""
+    if not isinstance(logger, TensorBoardLogger | WandbLogger):
+        return
+    image = _image(picture) if isinstance(picture, Figure) else picture
+    if isinstance(logger, TensorBoardLogger):
+        logger.experiment.add_image(tag, np.asarray(image), step, dataformats="HWC")
+    else:
+        logger.log_image(tag, [image], step)

@@ -1,0 +1,293 @@
+"""The study of one fold: which trials begin, which count, and which are begun again."""
+
+import functools
+import gc
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import yaml
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
+from optuna_integration import PyTorchLightningPruningCallback
+
+from mmgan.data.dataset import Dataset
+from mmgan.errors import MmganError
+from mmgan.training.folder import RunFolder, differing_keys
+from mmgan.training.run import Run, run_name
+from mmgan.tuning.presence import is_near, may_be_alive, worker_id
+from mmgan.tuning.space import contains, default_params, suggest, with_params
+from mmgan.tuning.storage import Storage, StorageError
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+RETRY_OF = "retry_of"  # a trial's mark: it repeats the trial of that number, which was cut off
+KILLED = "killed"  # whether that was because its process was killed, and not by Ctrl-C say
+WORKER = "worker"  # the mark of the process that runs it
+WITHDRAWN = "withdrawn"  # begun while a server restarted, and not counted
+ORIGIN = "origin"  # why it was queued: default or warm_start
+MOST_RETRIES = 3  # of a trial whose process is killed each time; it then counts as failed
+
+
+# What one choice of parameters may bring about: a loss that is not finite, no memory. The sweep goes on without it.
+TRIAL_FAILS = (MmganError, RuntimeError, ValueError, ArithmeticError, MemoryError)
+
+
+class TrialFailed(Exception):
+    """A trial ended with one of TRIAL_FAILS."""
+
+
+class FoldStudy:
+    """The Optuna study of one fold, which any number of processes may have open.
+
+    `deadline` is the moment (seconds since 1970) after which no trial begins. Raises MmganError if the study there belongs to another
+    configuration or, without `create`, if there is none.
+    """
+
+    def __init__(
+        self,
+        cfg: DictConfig,
+        dataset: Dataset,
+        fold: int,
+        path: Path,
+        storage: Storage,
+        deadline: float = np.inf,
+        create: bool = True,
+    ):
+        self.cfg, self.dataset, self.fold, self.path = cfg, dataset, fold, path
+        self.storage = storage
+        self.deadline = deadline
+        self.name = f"{cfg.study or run_name(cfg)}-fold{fold}"
+        if not create and self.name not in optuna.get_all_study_names(storage):
+            raise MmganError(
+                f"{path}: there is no study {self.name} yet; begin the sweep, or give its out_dir= and study=."
+            )
+        with storage.lock(self.name):
+            self.study = optuna.create_study(
+                study_name=self.name,
+                storage=storage,
+                direction=f"{get_class(cfg.model._target_).mode}imize",
+                load_if_exists=True,
+                pruner=instantiate(cfg.pruner),
+            )
+            self._check()
+            if create:
+                self._queue_first()
+
+    def _check(self) -> None:
+        """Raise MmganError unless the study is of this configuration, which it then remembers."""
+        identity = Run(self.cfg, self.dataset, self.fold).params() | {"trial_epochs": trial_epochs(self.cfg)}
+        del identity["storage"]  # it may hold a password, and everybody with the database can read this
+        known = self.study.user_attrs.get("config")
+        if known and (differing := differing_keys(known, identity)):
+            raise MmganError(
+                f"{self.path}: the study there has another configuration ({', '.join(differing)}); give the same one to"
+                " go on, or another out_dir= (with storage=, another study=)."
+            )
+        if not known:
+            self.study.set_user_attr("config", identity)
+
+    def _queue_first(self) -> None:
+        """Queue the default and the warm start, with which a study begins."""
+        self._queue("default", default_params(self.cfg))
+        if self.cfg.warm_start and self.more():
+            self._queue(
+                f"warm_start {Path(self.cfg.warm_start).resolve()}",
+                warm_params(self.cfg.warm_start, self.cfg.search.space),
+            )
+
+    def _queue(self, origin: str, params: Mapping[str, Any]) -> None:
+        """Queue parameters, of which the sampler chooses those outside the search space, once for each origin."""
+        if not any(trial.user_attrs.get(ORIGIN) == origin for trial in self.trials()):
+            space = self.cfg.search.space
+            inside = {key: value for key, value in params.items() if contains(space[key], value)}
+            self.study.enqueue_trial(inside, user_attrs={ORIGIN: origin})
+
+    # -- what there is --------------------------------------------------------------------------------------------
+    def trials(self) -> list[FrozenTrial]:
+        """Return all trials; do not change them."""
+        return self.study.get_trials(deepcopy=False)
+
+    def counted(self) -> list[FrozenTrial]:
+        """Return the trials but those that were cut off and queued again."""
+        trials = self.trials()
+        cut_off = {trial.user_attrs.get(RETRY_OF) for trial in trials}
+        over = (TrialState.COMPLETE, TrialState.PRUNED)  # after all: by a process that was only silent
+        return [t for t in trials if (t.number not in cut_off or t.state in over) and not t.user_attrs.get(WITHDRAWN)]
+
+    def finished(self) -> list[FrozenTrial]:
+        """Return the trials that are over: complete, pruned or failed."""
+        return [trial for trial in self.counted() if trial.state in FINISHED]
+
+    def running(self) -> list[FrozenTrial]:
+        """Return the trials that some process runs, as far as the storage knows."""
+        return [trial for trial in self.trials() if trial.state == TrialState.RUNNING]
+
+    def waits(self) -> bool:
+        """Say whether a trial that runs has to be waited for: past the deadline only those of this machine."""
+        marks = [trial.user_attrs.get(WORKER, "") for trial in self.running()]
+        return bool(marks) and (time.time() < self.deadline or any(map(is_near, marks)))
+
+    def best(self) -> FrozenTrial | None:
+        """Return the best complete trial, if there is one."""
+        complete = [trial for trial in self.trials() if trial.state == TrialState.COMPLETE]
+        return self.study.best_trial if complete else None
+
+    def default(self) -> FrozenTrial | None:
+        """Return the complete trial of the default configuration, if there is one."""
+        of_default = [trial for trial in self.counted() if self._origin(trial) == "default"]
+        return next((trial for trial in of_default if trial.state == TrialState.COMPLETE), None)
+
+    def more(self) -> bool:
+        """Say whether another trial may begin: within `n_trials`, `max_epochs` and the deadline."""
+        begun = [trial for trial in self.counted() if trial.state != TrialState.WAITING]
+        epochs = sum(len(trial.intermediate_values) for trial in begun)
+        within = self.cfg.max_epochs is None or epochs < self.cfg.max_epochs
+        return len(begun) < self.cfg.n_trials and within and time.time() < self.deadline
+
+    def _origin(self, trial: FrozenTrial) -> str | None:
+        while (retried := trial.user_attrs.get(RETRY_OF)) is not None:
+            trial = self.trials()[retried]
+        return trial.user_attrs.get(ORIGIN)
+
+    # -- what happens ---------------------------------------------------------------------------------------------
+    def run_next(self) -> bool:
+        """Begin a trial and run it to its end; return False if none may begin. Whatever cuts it off queues it again."""
+        trial = self._claim()
+        if trial is None:
+            return False
+        try:
+            with self.storage.heartbeat(trial):
+                self._finish(trial)
+        except UpdateFinishedTrialError:
+            pass  # given up by others, who had no sign of life from here, and run again
+        except BaseException as error:
+            self.storage.leaving = not isinstance(error, Exception)  # Ctrl-C
+            with suppress(StorageError), self.storage.lock(self.name):  # else the next call does it
+                self.requeue([self.trials()[trial.number]], killed=False)
+            raise
+        gc.collect()  # a Trainer and its model refer to each other
+        return True
+
+    def _claim(self) -> optuna.Trial | None:
+        """Begin a trial, marked as ours, if one may begin: alone, so that no two processes begin the last one."""
+        with self.storage.lock(self.name) as still_alone:
+            self.requeue(self._lost())
+            if not self.more():
+                return None
+            RunFolder(self.path / "trials").make()
+            self.study.sampler = self._sampler(len(self.trials()))
+            trial = self.study.ask()
+            if not self.storage.file:  # first: a marked trial without a sign of life would never be missed
+                self.storage.record_heartbeat(trial._trial_id)
+            with suppress(UpdateFinishedTrialError):  # others found it unmarked while a server restarted
+                trial.set_user_attr(WORKER, worker_id())
+                if still_alone():
+                    return trial
+                self._withdraw(trial)
+        return self._claim()
+
+    def _withdraw(self, trial: optuna.Trial) -> None:
+        """Take back a trial that others may have begun as well."""
+        frozen = self.trials()[trial.number]
+        if "fixed_params" in frozen.system_attrs:
+            self.requeue([frozen], killed=False)
+        else:
+            trial.set_user_attr(WITHDRAWN, True)
+            self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+
+    def _finish(self, trial: optuna.Trial) -> None:
+        """Run a trial and tell the study what came of it."""
+        try:
+            outcome = {"values": self._run(trial)}  # NaN fails
+        except optuna.TrialPruned:
+            outcome = {"state": TrialState.PRUNED}
+        except TrialFailed:
+            outcome = {"state": TrialState.FAIL}
+        self.study.tell(trial, **outcome, skip_if_finished=True)
+
+    def requeue(self, trials: Sequence[FrozenTrial], *, killed: bool = True) -> None:
+        """Queue the parameters of trials that were cut off again; call it under the study's lock."""
+        for trial in trials:
+            now = self.trials()[trial.number]
+            if now.state == TrialState.RUNNING:  # not one that ended meanwhile
+                self._queue_again(now, killed)  # first: killed between the two, it would be lost
+                with suppress(UpdateFinishedTrialError):
+                    self.study.tell(now.number, state=TrialState.FAIL, skip_if_finished=True)
+
+    def _queue_again(self, trial: FrozenTrial, killed: bool) -> None:
+        """Queue the parameters of a trial that was cut off, unless they are, or its process was killed too often."""
+        known = self.trials()
+        kills, first = int(killed), trial
+        while (earlier := first.user_attrs.get(RETRY_OF)) is not None:
+            kills, first = kills + first.user_attrs.get(KILLED, True), known[earlier]
+        if kills <= MOST_RETRIES and not any(other.user_attrs.get(RETRY_OF) == trial.number for other in known):
+            # Those that were asked for, too: it may have been cut off before it suggested them.
+            params = trial.system_attrs.get("fixed_params", {}) | trial.params
+            self.study.enqueue_trial(params, user_attrs={RETRY_OF: trial.number, KILLED: killed})
+
+    def requeue_all(self) -> None:
+        """Queue every running trial again: for who knows that nobody is running one."""
+        with self.storage.lock(self.name):
+            self.requeue(self.running())
+
+    def requeue_lost(self, *, killed: bool) -> None:
+        """Queue the running trials of dead processes of this machine again."""
+        with self.storage.lock(self.name):
+            self.requeue(self._lost(), killed=killed)
+
+    def _lost(self) -> list[FrozenTrial]:
+        """Return running trials without a worker: unmarked ones, since we hold the lock under which they are marked, and those of dead processes."""
+        stale = self.storage.stale_trials(self.study)
+        return [t for t in self.running() if t.number in stale or not may_be_alive(t.user_attrs.get(WORKER))]
+
+    def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
+        # One seed per fold and trial: a fixed one would repeat the first trials in every process and on every resume.
+        seed = int(np.random.SeedSequence([self.cfg.seed, self.fold, number]).generate_state(1)[0])
+        return optuna.samplers.TPESampler(
+            seed=seed, n_startup_trials=self.cfg.search.n_startup, multivariate=True, constant_liar=True
+        )
+
+    def _run(self, trial: optuna.Trial) -> float:
+        """Train once with the trial's parameters for `search.epochs` and return the score on the inner split."""
+        chosen = with_params(self.cfg, suggest(trial, self.cfg.search.space))
+        folder = RunFolder(self.path / "trials" / f"trial{trial.number:03d}")
+        folder.make()
+        pruning = functools.partial(PyTorchLightningPruningCallback, trial)
+        try:
+            return Run(chosen, self.dataset, self.fold).train_trial(folder, trial_epochs(self.cfg), pruning)
+        except optuna.TrialPruned:
+            reported = self.trials()[trial.number].intermediate_values
+            if len(reported) < trial_epochs(self.cfg):
+                raise
+            return reported[max(reported)]  # at its end there is nothing left to save
+        except (StorageError, UpdateFinishedTrialError):
+            raise
+        except TRIAL_FAILS as error:
+            trial.set_user_attr("error", str(error).split("\n")[0])
+            raise TrialFailed from error
+
+
+def trial_epochs(cfg: DictConfig) -> int:
+    """Return the length of a trial: `search.epochs`, bounded by `trainer.max_epochs`."""
+    return min(int(cfg.search.epochs), int(cfg.trainer.max_epochs))
+
+
+def warm_params(path: str, space: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the best parameters of another fold's sweep, those that this space has; raises MmganError if it has none."""
+    file = Path(path) / "best_params.yaml"
+    try:
+        found = yaml.safe_load(file.read_text())
+    except (OSError, yaml.YAMLError):
+        found = None
+    shared = {key: value for key, value in found.items() if key in space} if isinstance(found, dict) else {}
+    if not shared:
+        raise MmganError(
+            f"warm_start={path}: no best parameters of this search there; give the folder of a fold that tune.py finished."
+        )
+    return shared

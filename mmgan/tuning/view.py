@@ -1,0 +1,58 @@
+"""The view of a running sweep: a line for each fold, and the time left."""
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from optuna.trial import TrialState
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from mmgan.errors import MmganError
+from mmgan.tuning.study import FoldStudy
+
+EVERY = 2.0  # seconds between two looks at the studies
+REMEMBERED = 3600  # seconds of which the time left is told
+
+
+@contextmanager
+def shown(studies: Mapping[int, FoldStudy]) -> Iterator[None]:
+    """Show how far the studies are while the block runs."""
+    columns = (
+        TextColumn("{task.description}"), BarColumn(bar_width=8), MofNCompleteColumn(), TextColumn("{task.fields[note]}"),
+        TextColumn("left"), TimeRemainingColumn(compact=True),
+    )  # fmt: skip
+    over = threading.Event()
+    with Progress(*columns, speed_estimate_period=REMEMBERED) as progress:
+        tasks = {
+            fold: progress.add_task(f"fold {fold}", total=study.cfg.n_trials, completed=len(study.finished()), note="")
+            for fold, study in studies.items()
+        }
+
+        def look() -> None:
+            for fold, study in studies.items():
+                progress.update(tasks[fold], completed=len(study.finished()), note=note(study))
+
+        def watch() -> None:
+            while not over.wait(EVERY):
+                try:
+                    look()
+                except MmganError:
+                    return  # who works says it
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield
+            look()
+        finally:
+            over.set()
+            watcher.join(EVERY)
+
+
+def note(study: FoldStudy) -> str:
+    """Return the best value so far, and how many trials were pruned, failed or are running."""
+    states = [trial.state for trial in study.counted()]
+    counts = {"pruned": TrialState.PRUNED, "failed": TrialState.FAIL, "running": TrialState.RUNNING}
+    told = [f"{states.count(state)} {name}" for name, state in counts.items()]
+    best = study.best()
+    return ", ".join([*([f"best {best.value:.3f} (#{best.number})"] if best else []), *told])

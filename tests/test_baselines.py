@@ -1,0 +1,133 @@
+"""The baselines do what their names say."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from mmgan import baselines
+from mmgan.data.arrays import flatten
+from mmgan.errors import MmganError
+from mmgan.evaluation.features import FeatureSpace, nearest
+from mmgan.evaluation.novelty import novelty
+
+
+def make_rows(n: int = 240, seed: int = 0) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    rng, weights = np.random.default_rng(seed), np.random.default_rng(99)
+    y = np.arange(n) % 3
+    hidden = rng.normal(size=(n, 4)) + 2 * y[:, None]
+    a = np.exp(hidden @ weights.normal(size=(4, 12)) / 6).reshape(n, 2, 6).astype(np.float32)
+    return {"a": a, "b": (hidden @ weights.normal(size=(4, 5))).astype(np.float32)}, y
+
+
+@pytest.mark.parametrize("name", baselines.BASELINES)
+def test_contract(name):
+    x, y = make_rows()
+    labels = np.array([2, 0, 1, 1, 2, 0, 0] * 20)
+    function, options = baselines.BASELINES[name]
+    first = function(x, y, labels, np.random.default_rng(5), **options)
+    again = function(x, y, labels, np.random.default_rng(5), **options)
+    for key in x:
+        assert first[key].shape == (140, *x[key].shape[1:]) and first[key].dtype == x[key].dtype
+        assert np.isfinite(first[key]).all() and (first[key] == again[key]).all()
+    for label in range(3):  # samples lie nearer to their own class's mean than to the others'
+        mean = np.stack([flatten(x)[y == c].mean(0) for c in range(3)])
+        own = flatten(first)[labels == label].mean(0)
+        assert np.argmin(((mean - own) ** 2).sum(1)) == label
+    with pytest.raises(MmganError, match="class 7 has no training samples"):
+        function(x, y, np.array([0, 7]), np.random.default_rng(0), **options)
+
+
+@pytest.mark.parametrize("name", baselines.BASELINES)
+def test_classes_of_one_two_and_three_rows(name):
+    x, _ = make_rows(36)
+    y = np.array([0, 1, 1, 2, 2, 2] + [3] * 30)
+    function, options = baselines.BASELINES[name]
+    rows = function(x, y, np.repeat([0, 1, 2, 3], 8), np.random.default_rng(0), **options)
+    assert all(np.isfinite(values).all() and len(values) == 32 for values in rows.values())
+
+
+def test_one_class_only():
+    x, _ = make_rows(30)
+    for function, options in baselines.BASELINES.values():
+        rows = function(x, np.zeros(30, int), np.zeros(11, int), np.random.default_rng(0), **options)
+        assert len(rows["a"]) == 11
+
+
+def test_duplicate_uses_each_row_before_any_twice():
+    x, y = make_rows(30)
+    rows = flatten(baselines.duplicate(x, y, np.zeros(25, int), np.random.default_rng(0)))
+    counts = np.array([(rows == row).all(1).sum() for row in flatten(x)[y == 0]])
+    assert sorted(set(counts)) == [2, 3] and counts.sum() == 25
+
+
+def test_jitter_has_the_noise_it_says():
+    x, _ = make_rows(240)
+    spread = flatten(x).std(0)
+    rows = flatten(baselines.jitter({"a": x["a"]}, np.zeros(240, int), np.zeros(4000, int), np.random.default_rng(0)))
+    total = rows.var(0) / spread[:12] ** 2
+    assert total == pytest.approx(np.full(12, 1 + 0.3**2), abs=0.12)
+
+
+def test_smote_rows_lie_between_two_rows_of_their_class():
+    x, y = make_rows(60)
+    flat = flatten(x).astype(float)
+    rows = flatten(baselines.smote(x, y, np.ones(20, int), np.random.default_rng(0))).astype(float)
+    own = flat[y == 1]
+    gap = np.linalg.norm(own[:, None] - own[None], axis=2)
+    for row in rows:
+        to = np.linalg.norm(own - row, axis=1)
+        # On the segment between i and j, and nowhere else, |i - row| + |row - j| = |i - j|.
+        excess = to[:, None] + to[None] - gap + 10 * np.eye(len(own))
+        assert excess.min() < 1e-5
+
+
+def test_novelty_recognises_copies_and_interpolation():
+    x, y = make_rows(300)
+    unseen, _ = make_rows(300, seed=1)
+    space = FeatureSpace(x)
+    heldout = nearest(space.flat(x), space.flat(unseen))[:, 0]
+    found = {}
+    for name in ("duplicate", "smote", "copula"):
+        rows = baselines.BASELINES[name][0](x, y, y, np.random.default_rng(0))
+        found[name] = novelty(heldout, nearest(space.flat(x), space.flat(rows))[:, 0])
+    assert found["duplicate"]["close"] == 1.0 and found["duplicate"]["novelty90"] < 1e-4
+    assert found["smote"]["novelty50"] < 0.6 and found["smote"]["close"] > 0.1
+    assert found["copula"]["novelty50"] > 0.6
+
+
+@pytest.mark.parametrize("h", [0.0, 0.5, 1.0])
+def test_smoothed_bootstrap_keeps_marginals_and_class_means(h):
+    x, y = make_rows(600)
+    rows = baselines.smoothed_bootstrap(x, y, y, np.random.default_rng(0), h=h)
+    for key in x:
+        assert rows[key].min() >= x[key].min() - 1e-4 and rows[key].max() <= x[key].max() + 1e-4
+    distance = [stats.ks_2samp(a, b).statistic for a, b in zip(flatten(rows).T, flatten(x).T, strict=True)]
+    assert np.mean(distance) < 0.08
+    if h == 0:
+        assert np.max(nearest(flatten(x), flatten(rows))) < 1e-3  # copies
+    with pytest.raises(MmganError, match=r"h=1\.5"):
+        baselines.smoothed_bootstrap(x, y, y, np.random.default_rng(0), h=1.5)
+
+
+def test_shrunk_noise_has_the_ledoit_wolf_covariance():
+    from sklearn.covariance import LedoitWolf
+
+    rng = np.random.default_rng(0)
+    centred = rng.normal(size=(30, 6)) @ rng.normal(size=(6, 6))
+    noise = baselines._shrunk_noise(centred, 200_000, rng)
+    expected = LedoitWolf(assume_centered=True).fit(centred).covariance_
+    assert np.cov(noise.T) == pytest.approx(expected, abs=0.03 * np.trace(expected))
+
+
+def test_wide_modalities_are_standardised_without_a_large_covariance():
+    rng = np.random.default_rng(0)
+    x, y = {"image": rng.normal(3, 2, size=(40, 3, 40, 40)).astype(np.float32)}, np.arange(40) % 2
+    rows = baselines.copula(x, y, y, rng)["image"]
+    assert rows.shape == (40, 3, 40, 40) and rows.mean() == pytest.approx(3, abs=0.1)
+
+
+def test_mixup_labels_are_those_of_the_heavier_row():
+    x, y = {"a": np.array([[0.0], [1.0]])}, np.array([0, 1])
+    rows, labels = baselines.mixup(x, y, 500, np.random.default_rng(0))
+    assert ((rows["a"][:, 0] >= 0) & (rows["a"][:, 0] <= 1)).all()
+    assert (labels == (rows["a"][:, 0] > 0.5)).mean() > 0.99
