@@ -93,7 +93,7 @@ def test_a_folder_of_folds_becomes_one_file(runs, data, tmp_path):
         assert entry["y_synth"].dtype == np.int64 and entry["scores"]["score"] > 0
         for name, shape in TWO.items():
             assert entry["x_synth"][name].shape == (80, *shape) and entry["x_synth"][name].dtype == np.float32
-    assert file["meta"]["format"] == 1 and {"recipe", "versions"} <= file["meta"].keys()
+    assert file["meta"]["format"] == 2 and {"recipe", "versions"} <= file["meta"].keys()
     pkl(str(tmp_path / "all.pkl"))  # a reader of the input reads it, too
 
 

@@ -230,8 +230,8 @@ def test_a_space_is_left_what_the_chosen_game_has(tiny, game, left_out):
 
 def test_parameters_override_dotted_keys_of_a_copy(tiny):
     cfg = config(tiny)
-    changed = with_params(cfg, {"model.latent_dim": 6, "model.optimizer.lr.critic": 0.5})
-    assert (changed.model.latent_dim, changed.model.optimizer.lr.critic) == (6, 0.5)
+    changed = with_params(cfg, {"model.latent_dim": 6, "model.networks.critic.width": 24})
+    assert (changed.model.latent_dim, changed.model.networks.critic.width) == (6, 24)
     assert cfg.model.latent_dim == 4
 
 

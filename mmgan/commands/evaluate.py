@@ -17,6 +17,7 @@ from rich.table import Table as ConsoleTable
 from mmgan.baselines import BASELINES
 from mmgan.data.arrays import take
 from mmgan.data.files import check_writable
+from mmgan.data.trust import trusted_names
 from mmgan.errors import MmganError
 from mmgan.evaluation.files import VAL, SyntheticFile, read_synthetic
 from mmgan.evaluation.metrics import METRICS
@@ -66,7 +67,7 @@ def judge_file(cfg: DictConfig) -> Path:
     """Judge the file that `cfg.synthetic` names, write the report, and return its folder; raises MmganError for bad input."""
     if OmegaConf.is_missing(cfg, "synthetic") or cfg.synthetic is None:
         raise MmganError("give synthetic=FILE: a file that synthesize.py wrote, or a dict with x_synth and y_synth.")
-    file = read_synthetic(cfg.synthetic, cfg.data, cfg.fold)
+    file = read_synthetic(cfg.synthetic, cfg.data, cfg.fold, trusted_names(cfg.trust))
     folder = Path(cfg.out_dir) if cfg.out_dir else file.path.with_name(f"{file.path.stem}-report")
     curve = _curve_lines(cfg.curve, file.data_name) if cfg.curve else []
     for rows in file.folds:

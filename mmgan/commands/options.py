@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mmgan.data.trust import trusted_names
 from mmgan.errors import MmganError
 
 
@@ -31,6 +32,7 @@ class TrainOptions:
     resume: bool = False
     out_dir: str | None = None
     first_stage: str | None = None
+    trust: Any = field(default_factory=list)
     data: Any = None
     model: Any = None
     trainer: Any = None
@@ -68,6 +70,7 @@ class SynthesizeOptions:
     threads: int = 1
     out: str | None = None
     data_path: str | None = None
+    trust: Any = field(default_factory=list)
 
 
 @dataclass
@@ -83,6 +86,7 @@ class EvaluateOptions:
     seed: int = 0
     threads: int = 1
     out_dir: str | None = None
+    trust: Any = field(default_factory=list)
     data: Any = None
 
 
@@ -178,6 +182,7 @@ def check_options(cfg: Any) -> None:
     known = set(OmegaConf.get_type(cfg).__dataclass_fields__) | {"experiment"}
     if added := sorted(set(cfg) - known):
         raise MmganError(f"there is no option '{added[0]}'{_closest(added[0])}; --help lists the options.")
+    trusted_names(OmegaConf.select(cfg, "trust", default=()))
     for part in PARTS:
         value = OmegaConf.select(cfg, f"model.{part}")
         if isinstance(value, str):

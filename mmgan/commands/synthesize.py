@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
@@ -15,9 +14,10 @@ from rich.table import Table
 from mmgan.data.dataset import Dataset
 from mmgan.data.files import check_writable, write_npz, write_pickle
 from mmgan.data.folds import RANDOM_STATE, Fold, configured_folds, make_folds, select_fold
+from mmgan.data.trust import build_source, trusted_names
 from mmgan.errors import MmganError
 from mmgan.models.synthesizer import Synthesizer
-from mmgan.training.checkpoint import load
+from mmgan.training.checkpoint import FORMAT, load
 from mmgan.training.folder import fold_folders
 
 SPLIT_KEYS = ("n_splits", "random_state", "stratified")  # what a file says of its own cv_splits
@@ -35,7 +35,8 @@ def synthesize(cfg: DictConfig) -> Path:
     if out.suffix not in (".pkl", ".npz"):
         raise MmganError(f"out={out}: the name must end with .pkl or .npz.")
     check_writable(out)
-    found = [(load(path), path) for path in checkpoints]
+    trust = trusted_names(cfg.trust)
+    found = [(load(path, trust=trust), path) for path in checkpoints]
     if other := [path for model, path in found if not isinstance(model, Synthesizer)]:
         raise MmganError(f"{other[0]}: this model makes no samples; give the checkpoint of a generator.")
     found.sort(key=lambda pair: pair[0].recipe["fold"])
@@ -43,7 +44,7 @@ def synthesize(cfg: DictConfig) -> Path:
     folds = [model.recipe["fold"] for model in models]
     if len(set(folds)) < len(folds):
         raise MmganError(f"ckpt: two of the checkpoints are of one fold ({folds}); give one per fold.")
-    dataset = common_data(models, checkpoints, cfg.data_path)
+    dataset = common_data(models, checkpoints, cfg.data_path, trust)
     entries = [_fold_entry(model, path, dataset, cfg) for model, path in found]
     content = _file_content(dataset, entries, models[0].recipe)
     (write_npz if out.suffix == ".npz" else write_pickle)(out, content)
@@ -93,7 +94,9 @@ def _default_out(where: Any, checkpoints: list[Path]) -> Path:
     return (Path(where) if isinstance(where, str) else checkpoints[0].parent.parent) / "synthetic.pkl"
 
 
-def common_data(models: list[Synthesizer], checkpoints: list[Path], moved_to: str | None = None) -> Dataset:
+def common_data(
+    models: list[Synthesizer], checkpoints: list[Path], moved_to: str | None = None, trust: Sequence[str] = ()
+) -> Dataset:
     """Load the data that all the checkpoints were trained on; raises MmganError if theirs differ, or the data changed."""
     first = models[0].recipe
     for model, path in zip(models, checkpoints, strict=True):
@@ -106,7 +109,7 @@ def common_data(models: list[Synthesizer], checkpoints: list[Path], moved_to: st
         if "path" not in source:
             raise MmganError(f"data_path={moved_to}: these checkpoints' data come from no file; leave the option out.")
         source["path"] = moved_to
-    dataset = instantiate(source, _convert_="all")
+    dataset = build_source(source, checkpoints[0], trust=trust)
     if dataset.fingerprint() != first["fingerprint"]:
         raise MmganError(
             f"{dataset.source}: {checkpoints[0]} was trained on other data; give the file it was trained on (data_path=)."
@@ -181,7 +184,7 @@ def _file_content(dataset: Dataset, entries: list[dict[str, Any]], recipe: dict[
     content |= {key: value for key, value in dataset.passthrough.items() if theirs or key not in SPLIT_KEYS}
     # No time stamp: equal input gives equal bytes.
     shared = {key: value for key, value in recipe.items() if key not in ("fold", "versions", "best_params")}
-    return content | {"folds": entries, "meta": {"format": 1, "recipe": shared, "versions": recipe["versions"]}}
+    return content | {"folds": entries, "meta": {"format": FORMAT, "recipe": shared, "versions": recipe["versions"]}}
 
 
 def _report(out: Path, entries: list[dict[str, Any]]) -> None:

@@ -10,7 +10,7 @@ from mmgan.models.vqgan import VQGAN
 from mmgan.training.checkpoint import load
 from mmgan.training.predictions import ensemble, write_predictions
 from mmgan.training.quiet import quiet_lightning
-from mmgan.training.run import FitResult, Run, chosen_folds, fit, fold_path, generates, load_data
+from mmgan.training.run import FitResult, Run, chosen_folds, fit, fold_path, generates, load_data, trusted
 
 
 def train_folds(cfg: DictConfig) -> list[FitResult]:
@@ -36,7 +36,9 @@ def train_folds(cfg: DictConfig) -> list[FitResult]:
             soft_wrap=True,
         )
     elif dataset.x_test is not None:
-        answers = ensemble([load(result.folder / "best.ckpt") for result in results.values()], dataset.x_test)
+        answers = ensemble(
+            [load(result.folder / "best.ckpt", trust=trusted(cfg)) for result in results.values()], dataset.x_test
+        )
         write_predictions(shown / "predictions.csv", dataset.schema, answers)
         console.print(f"x_test: {shown / 'predictions.csv'}", highlight=False, soft_wrap=True)
     return list(results.values())

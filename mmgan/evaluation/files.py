@@ -1,7 +1,6 @@
 """Files of synthetic samples, ours or another tool's, together with the real samples that judge them."""
 
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,12 @@ from mmgan.data.dataset import Dataset, taken
 from mmgan.data.files import read_archive
 from mmgan.data.folds import Fold, configured_folds, select_fold
 from mmgan.data.pickles import as_array
+from mmgan.data.trust import build_source
 from mmgan.errors import MmganError
 from mmgan.evaluation.table import REAL, FoldSamples
 
 FORMS = "give a file of synthesize.py, or a dict with x_synth ({name: array}) and y_synth, or with a list of such dicts as folds"
 TEST, VAL = "test samples whose labels were kept back", "each fold's own val_indices"
-SOURCES = re.compile(r"mmgan\.data\.sources\.(\w+)\.\1")  # all that a file may have run
 
 
 @dataclass(frozen=True)
@@ -40,17 +39,22 @@ class SyntheticFile:
     grouped: bool
 
 
-def read_synthetic(path: Any, data: DictConfig | None, fold: Any = None) -> SyntheticFile:
+def read_synthetic(path: Any, data: DictConfig | None, fold: Any = None, trust: Sequence[str] = ()) -> SyntheticFile:
     """Read a file of synthetic samples and the data set that `data` configures, by default the one the file was made from.
 
     `fold` chooses one of the file's folds, or says which fold's training samples a file without folds was made from; without
-    it, all training samples were. Raises MmganError for a file that holds no synthetic samples, or was made from other data.
+    it, all training samples were. `trust` names packages whose data sources the file may name. Raises MmganError for a file that holds no
+    synthetic samples, or was made from other data.
     """
     path = Path(str(path))
     content = read_archive(path)
     entries, recipe = _entries(content, path), _recipe(content)
-    options = _told(recipe, path) if data is None else OmegaConf.to_container(data, resolve=True)
-    dataset = instantiate(options["source"], _convert_="all", _recursive_=data is not None)
+    if data is None:
+        options = _told(recipe, path)
+        dataset = build_source(options["source"], path, trust=trust)
+    else:
+        options = OmegaConf.to_container(data, resolve=True)
+        dataset = instantiate(options["source"], _convert_="all")
     if recipe and recipe["fingerprint"] != dataset.fingerprint():
         raise MmganError(f"{path} was made from other data than {dataset.source}; give the data= it was made from.")
     folds = configured_folds(dataset, options)
@@ -99,17 +103,12 @@ def _recipe(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _told(recipe: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Return the data configuration that a file names, if the source is mmgan's own."""
-    remedy = "give data=watch, or data=pkl data.path=FILE."
-    if not recipe:
-        raise MmganError(f"{path} does not say what data it was made from; {remedy}")
-    target = recipe["data"]["source"].get("_target_")
-    if not SOURCES.fullmatch(str(target)):
-        raise MmganError(f"{path} was made from data of {target}, which is run only if you ask for it; {remedy}")
-    source = {
-        key: value for key, value in recipe["data"]["source"].items() if key != "cache"
-    }  # no file says where to write
-    return {**recipe["data"], "source": source}
+    """Return the data configuration that a file names."""
+    if not recipe or not isinstance(recipe["data"], dict) or "source" not in recipe["data"]:
+        raise MmganError(
+            f"{path} does not say what data it was made from; give data=watch, or data=pkl data.path=FILE."
+        )
+    return recipe["data"]
 
 
 def _name(entries: list[dict[str, Any]], path: Path) -> str:

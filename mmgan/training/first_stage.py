@@ -1,12 +1,13 @@
 """The trained first stage that a two-stage model asks for: found, and refused where it has seen other samples."""
 
+import pkgutil
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import get_class
 from omegaconf import DictConfig
 
 from mmgan.data.dataset import Dataset
+from mmgan.data.trust import admit
 from mmgan.errors import MmganError
 from mmgan.models.vqgan import VQGAN
 from mmgan.training.checkpoint import read_checkpoint
@@ -29,8 +30,12 @@ def read_first_stage(cfg: DictConfig, dataset: Dataset, fold: int, *, final: boo
     path = first_stage_file(cfg.first_stage, fold)
     content = read_checkpoint(path)
     recipe = content["recipe"]
-    if not issubclass(get_class(recipe["model"]["_target_"]), VQGAN):
-        raise MmganError(f"first_stage={path}: this is a model={recipe['model']['name']}; give a run of model=vqgan.")
+    admit(recipe["model"], f"first_stage={path}", trust=cfg.trust)
+    kind = pkgutil.resolve_name(recipe["model"]["_target_"])
+    if not (isinstance(kind, type) and issubclass(kind, VQGAN)):
+        raise MmganError(
+            f"first_stage={path}: this is a model={recipe['model'].get('name')}; give a run of model=vqgan."
+        )
     if recipe["fingerprint"] != dataset.fingerprint():
         raise MmganError(
             f"first_stage={path}: it was trained on other data than {dataset.source}; train one on these, with model=vqgan"

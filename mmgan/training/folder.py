@@ -16,6 +16,7 @@ from mmgan.errors import MmganError
 FREE_KEYS = (
     "out_dir", "resume", "threads", "logger", "callbacks", "trainer.max_epochs", "model.epochs",
     "data.path", "data.source.path", "n_trials", "max_epochs", "timeout", "workers", "storage", "study", "warm_start", "report",
+    "trust",
 )  # fmt: skip
 BOUND_KEYS = ("callbacks.score.",)  # of these, what does decide: how checkpoints are chosen
 
@@ -106,7 +107,13 @@ class RunFolder:
         """Return the keys in which the run there differs from these settings; none where there is no run."""
         if not self.params.exists():
             return []
-        return differing_keys(yaml.safe_load(self.params.read_text()), params)
+        try:
+            known = yaml.safe_load(self.params.read_text())
+        except (ValueError, yaml.YAMLError):  # no UTF-8, no YAML, or one that asks for objects
+            known = None
+        if not isinstance(known, dict):
+            raise MmganError(f"{self.params}: it is not the settings of a run; give another out_dir=.")
+        return differing_keys(known, params)
 
     def set_aside(self) -> None:
         """Move the files of the run, and nothing else, into `earlier.1/`, `earlier.2/`, ... of its folder."""
@@ -139,10 +146,15 @@ def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
     free = tuple(f"{key}." for key in FREE_KEYS)
     return [
-        f"{key}: {old.get(key)} -> {new.get(key)}"
+        f"{key}: {_short(old.get(key))} -> {_short(new.get(key))}"
         for key in keys
         if not f"{key}.".startswith(free) or key.startswith(BOUND_KEYS)
     ]
+
+
+def _short(value: Any) -> str:
+    """Return a value on one line: the settings of a run may be anybody's."""
+    return " ".join(str(value).split())[:80]
 
 
 def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

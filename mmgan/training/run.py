@@ -21,13 +21,21 @@ from mmgan.data.datamodule import FoldDataModule
 from mmgan.data.dataset import Dataset
 from mmgan.data.files import file_digest
 from mmgan.data.folds import make_folds
+from mmgan.data.trust import named_targets, trusted_names
 from mmgan.errors import MmganError, require
 from mmgan.evaluation.files import samples_of_fold
 from mmgan.models.module import PhasedModel
 from mmgan.models.robust_classifier import RobustClassifier
 from mmgan.models.synthesizer import Synthesizer
 from mmgan.training.callbacks import FolderCheckpoint, SampleCallback, fold_judge, logged
-from mmgan.training.checkpoint import build_model, load, read_checkpoint, write_checkpoint, write_light_checkpoint
+from mmgan.training.checkpoint import (
+    FORMAT,
+    build_model,
+    load,
+    read_checkpoint,
+    write_checkpoint,
+    write_light_checkpoint,
+)
 from mmgan.training.first_stage import first_stage_file, read_first_stage
 from mmgan.training.fold_scores import score_fold
 from mmgan.training.folder import RunFolder
@@ -223,7 +231,7 @@ class Run:
     def recipe(self, model: dict[str, Any], *, final: bool) -> dict[str, Any]:
         """Return what a checkpoint must know to sample, and a reader to trust it; plain containers only."""
         return {
-            "format": 1,
+            "format": FORMAT,
             "model": model,
             "data": plain(self.cfg.data),
             "schema": self.dataset.schema.to_dict(),
@@ -245,7 +253,9 @@ class Run:
     def score_fold(self, folder: RunFolder) -> dict[str, float]:
         """Score the saved model once against the fold's `val_indices`, and leave a picture."""
         return score_fold(
-            load(folder.best), make_datamodule(self.cfg, self.dataset, self.fold, final=True), folder.path
+            load(folder.best, trust=trusted(self.cfg)),
+            make_datamodule(self.cfg, self.dataset, self.fold, final=True),
+            folder.path,
         )
 
     def _callbacks(self, model: PhasedModel, names: Sequence[str]) -> list[L.Callback]:
@@ -267,6 +277,11 @@ class Run:
             enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
             limit_val_batches=None if validate else 0,
         )
+
+
+def trusted(cfg: DictConfig) -> list[str]:
+    """Return what the checkpoint of a run may name: what the user typed, and the packages of `trust=`."""
+    return [*named_targets(plain(cfg.model)), *trusted_names(cfg.trust)]
 
 
 def make_datamodule(cfg: DictConfig, dataset: Dataset, fold: int, *, final: bool) -> FoldDataModule:

@@ -46,6 +46,11 @@ def suggest(trial: optuna.Trial, space: Mapping[str, Any]) -> dict[str, Any]:
     return chosen
 
 
+def is_plain(value: Any) -> bool:
+    """Say whether a value is a number, a truth value or a text, and none that would refer to something else."""
+    return isinstance(value, bool | int | float) or (isinstance(value, str) and "${" not in value)
+
+
 def contains(options: Mapping[str, Any], value: Any) -> bool:
     """Say whether a value lies within one key's part of the search space."""
     if options["type"] == "categorical":
@@ -54,8 +59,13 @@ def contains(options: Mapping[str, Any], value: Any) -> bool:
 
 
 def with_params(cfg: DictConfig, params: Mapping[str, Any]) -> DictConfig:
-    """Return a copy of the configuration with these dotted keys changed."""
+    """Return a copy of the configuration with these dotted keys of the search space changed; a study or a file may hold others."""
     changed = cfg.copy()
     for key, value in params.items():
+        if key not in cfg.search.space or not is_plain(value):
+            raise MmganError(
+                f"the study holds a trial with {key}={str(value)[:100]}, which this search does not choose; it was changed:"
+                " give another out_dir= (with storage=, another study=)."
+            )
         OmegaConf.update(changed, key, value)
     return changed

@@ -19,10 +19,11 @@ from optuna_integration import PyTorchLightningPruningCallback
 
 from mmgan.data.dataset import Dataset
 from mmgan.errors import MmganError
+from mmgan.training.checkpoint import FORMAT
 from mmgan.training.folder import RunFolder, differing_keys
 from mmgan.training.run import Run, run_name
 from mmgan.tuning.presence import is_near, may_be_alive, worker_id
-from mmgan.tuning.space import contains, default_params, suggest, with_params
+from mmgan.tuning.space import contains, default_params, is_plain, suggest, with_params
 from mmgan.tuning.storage import Storage, StorageError
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
@@ -81,9 +82,17 @@ class FoldStudy:
 
     def _check(self) -> None:
         """Raise MmganError unless the study is of this configuration, which it then remembers."""
-        identity = Run(self.cfg, self.dataset, self.fold).params() | {"trial_epochs": trial_epochs(self.cfg)}
+        identity = Run(self.cfg, self.dataset, self.fold).params() | {
+            "trial_epochs": trial_epochs(self.cfg),
+            "format": FORMAT,
+        }
         del identity["storage"]  # it may hold a password, and everybody with the database can read this
         known = self.study.user_attrs.get("config")
+        if known and not (isinstance(known, dict) and known.get("format") == FORMAT):
+            raise MmganError(
+                f"{self.path}: the study there was written by mmgan 0.1 or another version, whose studies this one does not go on"
+                " with; give another out_dir= (with storage=, another study=), or use that version."
+            )
         if known and (differing := differing_keys(known, identity)):
             raise MmganError(
                 f"{self.path}: the study there has another configuration ({', '.join(differing)}); give the same one to"
@@ -283,11 +292,15 @@ def warm_params(path: str, space: Mapping[str, Any]) -> dict[str, Any]:
     file = Path(path) / "best_params.yaml"
     try:
         found = yaml.safe_load(file.read_text())
-    except (OSError, yaml.YAMLError):
+    except (OSError, ValueError, yaml.YAMLError):
         found = None
     shared = {key: value for key, value in found.items() if key in space} if isinstance(found, dict) else {}
     if not shared:
         raise MmganError(
             f"warm_start={path}: no best parameters of this search there; give the folder of a fold that tune.py finished."
+        )
+    if odd := [key for key, value in shared.items() if not is_plain(value)]:
+        raise MmganError(
+            f"warm_start={path}: {odd[0]} is neither a number nor a word there; give a folder as tune.py left it."
         )
     return shared
