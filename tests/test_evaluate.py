@@ -14,13 +14,12 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from mmgan.baselines import BASELINES
-from mmgan.commands.evaluate import judge_file
+from mmgan.commands.evaluate import judge_file, read_judged
 from mmgan.commands.synthesize import synthesize
 from mmgan.data.files import write_npz, write_pickle
 from mmgan.data.folds import make_folds
 from mmgan.data.sources.pkl import pkl
 from mmgan.errors import MmganError
-from mmgan.evaluation.files import read_synthetic
 from mmgan.training.run import fit
 
 LABELS = {
@@ -51,8 +50,7 @@ def options(path, *overrides, data=None):
 
 
 def read(path, *overrides, data=None):
-    cfg = options(path, *overrides, data=data)
-    return read_synthetic(cfg.synthetic, cfg.data, cfg.fold)
+    return read_judged(options(path, *overrides, data=data))
 
 
 def written(folder, content, name="rows.pkl"):
