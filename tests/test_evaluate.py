@@ -14,13 +14,12 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from mmgan.baselines import BASELINES
-from mmgan.commands.evaluate import judge_file
+from mmgan.commands.evaluate import judge_file, read_judged
 from mmgan.commands.synthesize import synthesize
 from mmgan.data.files import write_npz, write_pickle
 from mmgan.data.folds import make_folds
 from mmgan.data.sources.pkl import pkl
 from mmgan.errors import MmganError
-from mmgan.evaluation.files import read_synthetic
 from mmgan.training.run import fit
 
 LABELS = {
@@ -51,8 +50,7 @@ def options(path, *overrides, data=None):
 
 
 def read(path, *overrides, data=None):
-    cfg = options(path, *overrides, data=data)
-    return read_synthetic(cfg.synthetic, cfg.data, cfg.fold)
+    return read_judged(options(path, *overrides, data=data))
 
 
 def written(folder, content, name="rows.pkl"):
@@ -106,7 +104,7 @@ def test_another_tool_s_rows_are_read_with_the_labels_it_gives(kind, suffix, tmp
     theirs = LABELS["integers"] if kind == "whole floats" else LABELS[kind]
     data = written(tmp_path, content() | {"y_train": theirs[content()["y_train"]]}, "data.pkl")
     wide = {name: values.astype(np.float64) for name, values in X.items()}
-    path = written(tmp_path, entry(x_synth=wide, y_synth=LABELS[kind][Y]), f"samples.{suffix}")
+    path = written(tmp_path, entry(x_synth=wide, y_synth=LABELS[kind][Y]), f"rows.{suffix}")
     file = read(path, "fold=2", data=data)
     (rows,) = file.folds
     assert rows.fold == 2 and file.name == "rows"
@@ -172,8 +170,8 @@ def test_the_file_s_row_stands_beside_real_rows_and_controls(report):
 def test_the_report_says_its_verdict_and_who_judged(report):
     text, data = (report / "report.md").read_text(), numbers(report)
     words = data["verdict"]["words"]
-    assert [word["asks"] for word in words] == ["faithful", "new", "useful"]
-    assert all(f"**{word['asks']}: {word['answer']}**" in text for word in words)
+    assert [word["question"] for word in words] == ["faithful", "new", "useful"]
+    assert all(f"**{word['question']}: {word['answer']}**" in text for word in words)
     assert data["facts"]["folds"] == "1, 3" and data["facts"]["held-out samples"].startswith(
         "each fold's own val_indices"
     )
@@ -226,9 +224,9 @@ def folds(*entries):
 
 
 ALONE = ["fold=1"]
-FOLD = r"samples\.pkl, fold 1: "
+FOLD = r"rows\.pkl, fold 1: "
 NOT_ROWS = FOLD + "train_indices are not samples of .*; leave"
-EMPTY = r"samples\.pkl .*\(folds is no list, or empty\); give"
+EMPTY = r"rows\.pkl .*\(folds is no list, or empty\); give"
 UNKNOWN = ".*are none of the data's labels"
 REFUSED = {
     "other shapes": (changed("spec", X["spec"][:, :2]), ALONE, FOLD + r".*'spec' have shape \(2, 10\), expected"),
@@ -243,25 +241,25 @@ REFUSED = {
     "infinite": (spoilt(np.inf), ALONE, FOLD + "3 .*'env' hold NaN or infinite values; leave"),
     "beyond float32": (changed("env", np.full(X["env"].shape, 1e300)), ALONE, FOLD + "100 .*'env' hold"),
     "text": (changed("env", X["env"].astype(str)), ALONE, FOLD + r"x_synth\['env'\] holds <U.*; give"),
-    "objects": (changed("env", X["env"].astype(object)), ALONE, r"samples\.pkl: x_synth/env is an object array; save"),
+    "objects": (changed("env", X["env"].astype(object)), ALONE, r"rows\.pkl: x_synth/env is an object array; save"),
     "ragged": (changed("env", [[1.0], [1.0, 2.0]]), ALONE, FOLD + r"x_synth\['env'\] is ragged; give"),
-    "one array": (entry(x_synth=X["spec"]), ALONE, r"samples\.pkl: x_synth is no dict.*; give"),
-    "no x_synth": ({"y_synth": Y}, ALONE, r"samples\.pkl .*no key 'x_synth'\); give"),
-    "no y_synth": ({"x_synth": X}, ALONE, r"samples\.pkl .*no key 'y_synth'\); give"),
-    "fold without samples": (folds(entry(fold=1), {"fold": 2}), [], r"samples\.pkl .*no key 'x_synth'\); give"),
-    "no dict": ([X, Y], ALONE, r"samples\.pkl holds a list"),
+    "one array": (entry(x_synth=X["spec"]), ALONE, r"rows\.pkl: x_synth is no dict.*; give"),
+    "no x_synth": ({"y_synth": Y}, ALONE, r"rows\.pkl .*no key 'x_synth'\); give"),
+    "no y_synth": ({"x_synth": X}, ALONE, r"rows\.pkl .*no key 'y_synth'\); give"),
+    "fold without samples": (folds(entry(fold=1), {"fold": 2}), [], r"rows\.pkl .*no key 'x_synth'\); give"),
+    "no dict": ([X, Y], ALONE, r"rows\.pkl holds a list"),
     "no folds": (folds(), [], EMPTY),
     "folds as dict": ({"folds": {"a": entry()}}, [], EMPTY),
     "folds as array": ({"folds": np.arange(3)}, [], EMPTY),
-    "a fold twice": (folds(entry(fold=1), entry(fold=1)), [], r"samples\.pkl: .*numbers \[1, 1\]; give"),
-    "a fold twice, asked for": (folds(entry(fold=1), entry(fold=1)), ALONE, r"samples\.pkl: .*numbers \[1, 1\]; give"),
-    "folds without numbers": (folds(entry(), entry()), ALONE, r"samples\.pkl: .*numbers \[None, None\]; give"),
-    "unknown fold": (folds(entry(fold=9)), [], r"samples\.pkl: there is no fold 9; .* 1, 2, 3, 4, 5"),
-    "a list as fold": (folds(entry(fold=[1])), [], r"samples\.pkl: there is no fold \[1\]; .* 1, 2, 3, 4, 5"),
+    "a fold twice": (folds(entry(fold=1), entry(fold=1)), [], r"rows\.pkl: .*numbers \[1, 1\]; give"),
+    "a fold twice, asked for": (folds(entry(fold=1), entry(fold=1)), ALONE, r"rows\.pkl: .*numbers \[1, 1\]; give"),
+    "folds without numbers": (folds(entry(), entry()), ALONE, r"rows\.pkl: .*numbers \[None, None\]; give"),
+    "unknown fold": (folds(entry(fold=9)), [], r"rows\.pkl: there is no fold 9; .* 1, 2, 3, 4, 5"),
+    "a list as fold": (folds(entry(fold=[1])), [], r"rows\.pkl: there is no fold \[1\]; .* 1, 2, 3, 4, 5"),
     "fold=9": (entry(), ["fold=9"], "there is no fold=9; .* 1, 2, 3, 4, 5"),
     "fold=three": (entry(), ["fold=three"], "there is no fold=three; .* 1, 2, 3, 4, 5"),
-    "fold that the file lacks": (folds(entry(fold=2)), ALONE, r"samples\.pkl has no fold=1; it holds 2"),
-    "nothing to judge by": (entry(), [], r"samples\.pkl says no fold, .*; give fold="),
+    "fold that the file lacks": (folds(entry(fold=2)), ALONE, r"rows\.pkl has no fold=1; it holds 2"),
+    "nothing to judge by": (entry(), [], r"rows\.pkl says no fold, .*; give fold="),
     "too few samples": (entry(5), ALONE, FOLD + "only 5 samples .*; give more synthetic samples"),
     "zero samples": (entry(0), ALONE, FOLD + "there are no synthetic samples; give some"),
     "one label a pair": (entry(y_synth=np.c_[Y, Y]), ALONE, FOLD + r"y_synth has shape \(100, 2\); give"),
@@ -307,7 +305,7 @@ def test_other_data_than_the_file_was_made_from(ours, write_data):
 
 @pytest.mark.parametrize("meta", [None, "text", {"recipe": None}, {"recipe": {"data": {}}}])
 def test_a_file_that_does_not_say_its_data(meta, tmp_path):
-    with pytest.raises(MmganError, match=r"samples\.pkl does not say what data .*; give data=watch, or data=pkl"):
+    with pytest.raises(MmganError, match=r"rows\.pkl does not say what data .*; give data=watch, or data=pkl"):
         read(written(tmp_path, entry(fold=1, meta=meta)))
 
 

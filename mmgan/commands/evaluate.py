@@ -1,13 +1,13 @@
 """The job of evaluate.py: a file of synthetic samples, judged beside the real row and the baselines, and its report."""
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
+from hydra.utils import instantiate
+from joblib import Parallel, cpu_count, delayed
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.markup import escape
@@ -15,11 +15,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table as ConsoleTable
 
 from mmgan.baselines import BASELINES
+from mmgan.data import synthetic_file
 from mmgan.data.arrays import take
 from mmgan.data.files import check_writable
-from mmgan.data.trust import trusted_names
 from mmgan.errors import MmganError
-from mmgan.evaluation.files import VAL, SyntheticFile, read_synthetic
+from mmgan.evaluation.files import VAL, SyntheticFile, judged_file
 from mmgan.evaluation.metrics import METRICS
 from mmgan.evaluation.table import BASELINE_DRAWS, REAL, FoldSamples, baseline_samples, judged_row, mean_over
 from mmgan.evaluation.verdict import Verdict, verdict
@@ -67,7 +67,7 @@ def judge_file(cfg: DictConfig) -> Path:
     """Judge the file that `cfg.synthetic` names, write the report, and return its folder; raises MmganError for bad input."""
     if OmegaConf.is_missing(cfg, "synthetic") or cfg.synthetic is None:
         raise MmganError("give synthetic=FILE: a file that synthesize.py wrote, or a dict with x_synth and y_synth.")
-    file = read_synthetic(cfg.synthetic, cfg.data, cfg.fold, trusted_names(cfg.trust))
+    file = read_judged(cfg)
     folder = Path(cfg.out_dir) if cfg.out_dir else file.path.with_name(f"{file.path.stem}-report")
     curve = _curve_lines(cfg.curve, file.data_name) if cfg.curve else []
     for rows in file.folds:
@@ -94,11 +94,22 @@ def judge_file(cfg: DictConfig) -> Path:
     return folder
 
 
+def read_judged(cfg: DictConfig) -> SyntheticFile:
+    """Return the file that `cfg.synthetic` names with its real samples: those that `cfg.data` names, or the file itself."""
+    content = synthetic_file.read(str(cfg.synthetic))
+    if cfg.data is None:
+        dataset, options = synthetic_file.named_data(content, trusted_names(cfg.trust))
+    else:
+        options = OmegaConf.to_container(cfg.data, resolve=True)
+        dataset = instantiate(options["source"], _convert_="all")
+    return judged_file(content, dataset, options, cfg.fold)
+
+
 def _judge_all(file: SyntheticFile, cfg: DictConfig) -> dict[str, dict[int, dict[str, Any]]]:
     """Judge every row of every fold's table, in `workers` processes behind one bar."""
     names = QUICK_ROWS if cfg.quick else (REAL, *BASELINES)
     jobs = [(rows, name) for rows in file.folds for name in (*names, file.name)]
-    workers = cfg.workers or len(os.sched_getaffinity(0))
+    workers = cfg.workers or cpu_count()
     options = {"draws": cfg.draws, "seed": cfg.seed, "quick": cfg.quick}
     run = Parallel(n_jobs=min(workers, len(jobs)), return_as="generator_unordered")
     results: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in (*names, file.name)}

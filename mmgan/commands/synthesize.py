@@ -11,16 +11,15 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from mmgan.data import synthetic_file
 from mmgan.data.dataset import Dataset
-from mmgan.data.files import check_writable, write_npz, write_pickle
-from mmgan.data.folds import RANDOM_STATE, Fold, configured_folds, make_folds, select_fold
+from mmgan.data.files import check_writable
+from mmgan.data.folds import Fold, configured_folds, select_fold
 from mmgan.data.trust import build_source, trusted_names
 from mmgan.errors import MmganError
 from mmgan.models.synthesizer import Synthesizer
-from mmgan.training.checkpoint import FORMAT, load
+from mmgan.training.checkpoint import load
 from mmgan.training.folder import fold_folders
-
-SPLIT_KEYS = ("n_splits", "random_state", "stratified")  # what a file says of its own cv_splits
 
 
 def synthesize(cfg: DictConfig) -> Path:
@@ -32,8 +31,7 @@ def synthesize(cfg: DictConfig) -> Path:
     if not checkpoints:
         raise MmganError("ckpt=[] names no checkpoint; give a best.ckpt, or a folder of trained folds.")
     out = Path(cfg.out) if cfg.out else _default_out(cfg.ckpt, checkpoints)
-    if out.suffix not in (".pkl", ".npz"):
-        raise MmganError(f"out={out}: the name must end with .pkl or .npz.")
+    synthetic_file.check_name(out)
     check_writable(out)
     trust = trusted_names(cfg.trust)
     found = [(load(path, trust=trust), path) for path in checkpoints]
@@ -46,8 +44,7 @@ def synthesize(cfg: DictConfig) -> Path:
         raise MmganError(f"ckpt: two of the checkpoints are of one fold ({folds}); give one per fold.")
     dataset = common_data(models, checkpoints, cfg.data_path, trust)
     entries = [_fold_entry(model, path, dataset, cfg) for model, path in found]
-    content = _file_content(dataset, entries, models[0].recipe)
-    (write_npz if out.suffix == ".npz" else write_pickle)(out, content)
+    synthetic_file.write(out, synthetic_file.file_content(dataset, entries, models[0].recipe))
     _report(out, entries)
     return out
 
@@ -128,21 +125,14 @@ def _fold_entry(model: Synthesizer, path: Path, dataset: Dataset, cfg: DictConfi
     if cfg.sampling is not None:
         model.use_sampling(cfg.sampling)
     metrics = path.parent / "metrics.json"
-    extra: dict[str, Any] = {"extra_indices": fold.extra_indices} if len(fold.extra_indices) else {}
-    if cfg.given is not None:
-        extra["given"] = given_names(cfg)  # these values are of training samples
-    return {
-        "fold": fold.fold,
-        "train_indices": fold.train_indices,
-        "val_indices": fold.val_indices,
-        **extra,
-        "x_synth": _rows(model, fold, dataset, labels, cfg),
-        "y_synth": np.array(dataset.schema.decode(labels)),
-        "best_params": model.recipe.get("best_params", {}),
-        "scores": json.loads(metrics.read_text())["scores"] if metrics.exists() else {},
-        "model": model.recipe["model"]["name"],
-        "seed": cfg.seed,
-    }
+    return synthetic_file.fold_entry(
+        fold,
+        (_rows(model, fold, dataset, labels, cfg), np.array(dataset.schema.decode(labels))),
+        model.recipe,
+        scores=json.loads(metrics.read_text())["scores"] if metrics.exists() else {},
+        seed=cfg.seed,
+        given=None if cfg.given is None else given_names(cfg),
+    )
 
 
 def given_names(cfg: DictConfig) -> list[str]:
@@ -152,7 +142,7 @@ def given_names(cfg: DictConfig) -> list[str]:
 
 
 def _rows(model: Synthesizer, fold: Fold, dataset: Dataset, labels: np.ndarray, cfg: DictConfig) -> dict[str, Any]:
-    """Return a synthetic row for each class index, with `given=` the named modalities of training samples, in turn."""
+    """Return a synthetic sample for each class index, with `given=` the named modalities of training samples, in turn."""
     wanted = dataset.schema.decode(labels)
     if cfg.given is None:
         return model.sample(wanted, seed=cfg.seed)
@@ -166,25 +156,6 @@ def _rows(model: Synthesizer, fold: Fold, dataset: Dataset, labels: np.ndarray, 
     if unknown := [name for name in names if name not in dataset.x_train]:
         raise MmganError(f"given={unknown[0]}: the data have {', '.join(dataset.x_train)}.")
     return model.complete({name: dataset.x_train[name][chosen] for name in names}, wanted, seed=cfg.seed)
-
-
-def _file_content(dataset: Dataset, entries: list[dict[str, Any]], recipe: dict[str, Any]) -> dict[str, Any]:
-    options = recipe["data"]
-    theirs = dataset.splits if options["split"] == "file" else None
-    folds = make_folds(dataset, options["split"], options["n_splits"])  # without limits, for the file's next reader
-    splits = theirs or [{key: getattr(fold, key) for key in ("fold", "train_indices", "val_indices")} for fold in folds]
-    content = {"x_train": dataset.x_train, "y_train": np.array(dataset.schema.decode(dataset.y_train))}
-    if dataset.x_test is not None:
-        content["x_test"] = dataset.x_test
-    if dataset.groups is not None:
-        content["groups"] = dataset.groups
-    content["class_names"] = list(dataset.schema.class_names)
-    content |= {"cv_splits": splits, "n_splits": len(splits), "random_state": RANDOM_STATE}
-    content |= {"stratified": options["split"] != "group"}
-    content |= {key: value for key, value in dataset.passthrough.items() if theirs or key not in SPLIT_KEYS}
-    # No time stamp: equal input gives equal bytes.
-    shared = {key: value for key, value in recipe.items() if key not in ("fold", "versions", "best_params")}
-    return content | {"folds": entries, "meta": {"format": FORMAT, "recipe": shared, "versions": recipe["versions"]}}
 
 
 def _report(out: Path, entries: list[dict[str, Any]]) -> None:

@@ -21,9 +21,9 @@ from mmgan.data.datamodule import FoldDataModule
 from mmgan.data.dataset import Dataset
 from mmgan.data.files import file_digest
 from mmgan.data.folds import make_folds
+from mmgan.data.synthetic_file import samples_of_fold
 from mmgan.data.trust import named_targets, trusted_names
 from mmgan.errors import MmganError, require
-from mmgan.evaluation.files import samples_of_fold
 from mmgan.models.module import PhasedModel
 from mmgan.models.robust_classifier import RobustClassifier
 from mmgan.models.synthesizer import Synthesizer
