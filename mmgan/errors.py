@@ -4,7 +4,7 @@ import functools
 import inspect
 import math
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -45,34 +45,73 @@ class OptionsOf:
     function: Callable[..., Any]
 
 
+@dataclass(frozen=True)
+class EachOf:
+    """Marks a mapping, or a list, each of whose values is what the annotation `declared` says."""
+
+    declared: Any
+    empty: bool = False
+
+
 PositiveInt = Annotated[int, Range(1, MOST)]
 NonNegativeInt = Annotated[int, Range(0, MOST)]
 Width = Annotated[int, Range(1, 65_536)]  # units, channels, layers, tokens: what memory is made of
+Widths = Annotated[Sequence[int], EachOf(Width)]
+Hidden = Annotated[Sequence[int], EachOf(Width, empty=True)]
 Depth = Annotated[int, Range(0, 1000)]  # layers, blocks, halvings
 Positive = Annotated[float, Range(0, open="low")]
 NonNegative = Annotated[float, Range(0)]
 Share = Annotated[float, Range(0, 1)]
+Finite = Annotated[float, Range()]
+Weights = Annotated[Mapping[str, Mapping[str, float]], EachOf(Annotated[Mapping, EachOf(NonNegative)])]
+Rates = Annotated[Mapping[str, float], EachOf(Positive)]
 CalibrationSamples = Annotated[int, Range(100, MOST)] | Literal[0]
 ShareBelowOne = Annotated[float, Range(0, 1, open="high")]
+Betas = Annotated[Sequence[float], EachOf(ShareBelowOne)]
+Clip = Positive | None
 
 
 def check_value(name: str, value: Any, declared: Any) -> None:
     """Raise MmganError unless `value` is what the annotation `declared` says: `name=value: expected an integer >= 1.`
 
-    Annotations that declare nothing (a network, a mapping, Any) let everything pass.
+    Annotations that declare nothing (a network, Any) let everything pass. `OptionsOf` and `EachOf` look into a mapping or a list.
     """
-    if (expected := _expected(declared)) and not _fits(value, declared):
+    for mark in get_args(declared)[1:] if get_origin(declared) is Annotated else ():
+        if isinstance(mark, OptionsOf):
+            return _check_options_of(name, value, mark)
+        if isinstance(mark, EachOf):
+            return _check_each(name, value, mark, declared)
+    if (wanted := expected(declared)) and not _fits(value, declared):
         if not isinstance(value, int) or abs(value) <= MOST:
-            expected = expected.replace(f" and <= {MOST}", "")  # which only a larger number has to be told
-        raise MmganError(f"{name}={_shown(value)}: expected {expected}.")
+            wanted = wanted.replace(f" and <= {MOST}", "")  # which only a larger number has to be told
+        raise MmganError(f"{name}={_shown(value)}: expected {wanted}.")
 
 
-def check_list(name: str, values: Any, declared: Any, *, empty: bool = False) -> None:
-    """Raise MmganError unless `values` is a list of what `declared` says; an empty one only if `empty`."""
-    if isinstance(values, str) or not isinstance(values, Sequence) or not (values or empty):
-        raise MmganError(f"{name}={_shown(values)}: expected a list, each of it {_expected(declared)}.")
-    for value in values:
-        check_value(name, value, declared)
+def _check_options_of(name: str, value: Any, mark: OptionsOf) -> None:
+    if value is None:
+        return
+    parameters = inspect.signature(mark.function).parameters
+    if not isinstance(value, Mapping):
+        raise MmganError(f"{name}={_shown(value)}: expected its own keys: {', '.join(_keywords(parameters))}.")
+    for key, item in value.items():
+        if key not in parameters:
+            raise MmganError(f"there is no option '{name}.{key}'; expected one of {', '.join(_keywords(parameters))}.")
+        check_value(f"{name}.{key}", item, parameters[key].annotation)
+
+
+def _keywords(parameters: Mapping[str, inspect.Parameter]) -> list[str]:
+    return [key for key, parameter in parameters.items() if parameter.kind is inspect.Parameter.KEYWORD_ONLY]
+
+
+def _check_each(name: str, values: Any, mark: EachOf, declared: Any) -> None:
+    kind = get_args(declared)[0]
+    mapping = issubclass(get_origin(kind) or kind, Mapping)
+    fits = isinstance(values, Mapping if mapping else Sequence) and not isinstance(values, str)
+    if not fits or not (values or mark.empty):
+        form = "its own keys, the value of each" if mapping else "a list, each of it"
+        raise MmganError(f"{name}={_shown(values)}: expected {form} {expected(mark.declared) or 'a mapping'}.")
+    for key, value in values.items() if mapping else ((None, value) for value in values):
+        check_value(name if key is None else f"{name}.{key}", value, mark.declared)
 
 
 def checked(function: CallableT) -> CallableT:
@@ -100,8 +139,8 @@ def _alternatives(declared: Any) -> tuple[Any, ...]:
     return get_args(declared) if get_origin(declared) in (Union, types.UnionType) else (declared,)
 
 
-def _expected(declared: Any) -> str:
-    """Return what is expected in words; nothing where the annotation declares nothing that could be checked."""
+def expected(declared: Any) -> str:
+    """Return what an annotation expects, in words; nothing where the annotation declares nothing that could be checked."""
     words = [_expected_one(each) for each in _alternatives(declared)]
     return " or ".join(words) if all(words) else ""
 

@@ -18,6 +18,7 @@ from mmgan.baselines import BASELINES
 from mmgan.data import synthetic_file
 from mmgan.data.arrays import take
 from mmgan.data.files import check_writable
+from mmgan.data.trust import trusted_names
 from mmgan.errors import MmganError
 from mmgan.evaluation.files import VAL, SyntheticFile, judged_file
 from mmgan.evaluation.metrics import METRICS

@@ -35,14 +35,14 @@ def synthesize(cfg: DictConfig) -> Path:
     check_writable(out)
     trust = trusted_names(cfg.trust)
     found = [(load(path, trust=trust), path) for path in checkpoints]
-    if other := [path for model, path in found if not isinstance(model, Synthesizer)]:
+    if other := [path for model, path in found if not hasattr(model, "sample")]:
         raise MmganError(f"{other[0]}: this model makes no samples; give the checkpoint of a generator.")
     found.sort(key=lambda pair: pair[0].recipe["fold"])
     models, checkpoints = [model for model, _ in found], [path for _, path in found]
     folds = [model.recipe["fold"] for model in models]
     if len(set(folds)) < len(folds):
         raise MmganError(f"ckpt: two of the checkpoints are of one fold ({folds}); give one per fold.")
-    dataset = common_data(models, checkpoints, cfg.data_path, trust)
+    dataset = common_data(models, checkpoints, cfg.data.path, trust)
     entries = [_fold_entry(model, path, dataset, cfg) for model, path in found]
     synthetic_file.write(out, synthetic_file.file_content(dataset, entries, models[0].recipe))
     _report(out, entries)
@@ -104,12 +104,12 @@ def common_data(
     source = dict(first["data"]["source"])
     if moved_to is not None:
         if "path" not in source:
-            raise MmganError(f"data_path={moved_to}: these checkpoints' data come from no file; leave the option out.")
+            raise MmganError(f"data.path={moved_to}: these checkpoints' data come from no file; leave the option out.")
         source["path"] = moved_to
     dataset = build_source(source, checkpoints[0], trust=trust)
     if dataset.fingerprint() != first["fingerprint"]:
         raise MmganError(
-            f"{dataset.source}: {checkpoints[0]} was trained on other data; give the file it was trained on (data_path=)."
+            f"{dataset.source}: {checkpoints[0]} was trained on other data; give the file it was trained on (data.path=)."
         )
     return dataset
 
@@ -122,12 +122,10 @@ def fold_of(model: Synthesizer, dataset: Dataset) -> Fold:
 def _fold_entry(model: Synthesizer, path: Path, dataset: Dataset, cfg: DictConfig) -> dict[str, Any]:
     fold = fold_of(model, dataset)
     labels = wanted_labels(dataset.y_train[fold.train_indices], dataset.schema.n_classes, cfg)
-    if cfg.sampling is not None:
-        model.use_sampling(cfg.sampling)
     metrics = path.parent / "metrics.json"
     return synthetic_file.fold_entry(
         fold,
-        (_rows(model, fold, dataset, labels, cfg), np.array(dataset.schema.decode(labels))),
+        (_samples(model, fold, dataset, labels, cfg), np.array(dataset.schema.decode(labels))),
         model.recipe,
         scores=json.loads(metrics.read_text())["scores"] if metrics.exists() else {},
         seed=cfg.seed,
@@ -141,26 +139,27 @@ def given_names(cfg: DictConfig) -> list[str]:
     return [str(name) for name in cfg.given] if several else [str(cfg.given)]
 
 
-def _rows(model: Synthesizer, fold: Fold, dataset: Dataset, labels: np.ndarray, cfg: DictConfig) -> dict[str, Any]:
+def _samples(model: Synthesizer, fold: Fold, dataset: Dataset, labels: np.ndarray, cfg: DictConfig) -> dict[str, Any]:
     """Return a synthetic sample for each class index, with `given=` the named modalities of training samples, in turn."""
     wanted = dataset.schema.decode(labels)
     if cfg.given is None:
-        return model.sample(wanted, seed=cfg.seed)
+        return model.sample(wanted, seed=cfg.seed, sampling=cfg.sampling)
     chosen = np.empty(len(labels), np.int64)
     for k in np.unique(labels):
         own = fold.train_indices[dataset.y_train[fold.train_indices] == k]
         if not len(own):
-            raise MmganError(f"given={cfg.given}: class {dataset.schema.labels[k]} has no training row to be given.")
+            raise MmganError(f"given={cfg.given}: class {dataset.schema.labels[k]} has no training sample to be given.")
         chosen[labels == k] = np.resize(own, (labels == k).sum())
     names = given_names(cfg)
     if unknown := [name for name in names if name not in dataset.x_train]:
         raise MmganError(f"given={unknown[0]}: the data have {', '.join(dataset.x_train)}.")
-    return model.complete({name: dataset.x_train[name][chosen] for name in names}, wanted, seed=cfg.seed)
+    given = {name: dataset.x_train[name][chosen] for name in names}
+    return model.complete(given, wanted, seed=cfg.seed, sampling=cfg.sampling)
 
 
 def _report(out: Path, entries: list[dict[str, Any]]) -> None:
     table = Table(title="synthetic samples")
-    for column in ("fold", "model", "rows", "classes"):
+    for column in ("fold", "model", "samples", "classes"):
         table.add_column(column, justify="right")
     for entry in entries:
         labels = entry["y_synth"]

@@ -188,7 +188,7 @@ def samples_of_fold(path: Any, dataset: Dataset, fold: Fold, split: Mapping[str,
             f"{where}: its generator saw the samples that choose this model's checkpoint; give final=true, which chooses none."
         )
     samples = entry_samples(made[0], dataset, where)
-    check_samples(dataset.rows(fold.train_indices), samples, "synthetic")
+    check_samples(dataset.samples(fold.train_indices), samples, "synthetic")
     return samples
 
 

@@ -21,6 +21,7 @@ class ClassicalGenerator:
     """
 
     samplings, sampling = ("prior",), "prior"
+    needs_training = False
 
     def __init__(self, schema: DataSchema, *, baseline: Baseline):
         self.schema = schema

@@ -1,6 +1,6 @@
 """Diffusion: a network that removes noise, and samples that are drawn by removing all of it, step by step."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -11,13 +11,17 @@ from mmgan.diffusion.guidance import guided
 from mmgan.diffusion.process import LAST, Process
 from mmgan.diffusion.solver import solve
 from mmgan.errors import (
+    Betas,
     CalibrationSamples,
+    Clip,
     MmganError,
     NonNegative,
     PositiveInt,
     Range,
+    Rates,
     Share,
     ShareBelowOne,
+    Weights,
     checked,
 )
 from mmgan.models.memory import SampleMemory
@@ -89,10 +93,10 @@ class Diffusion(PhasedModel):
         ema_decay: ShareBelowOne,
         n_calibration_samples: CalibrationSamples,
         scaler: Callable[..., nn.Module] | None,
-        weights: Mapping[str, Mapping[str, float]],
-        lr: Mapping[str, float],
-        betas: Sequence[float],
-        clip: float | None,
+        weights: Weights,
+        lr: Rates,
+        betas: Betas,
+        clip: Clip,
     ):
         super().__init__(schema, scaler=scaler, weights=weights, lr=lr, betas=betas, clip=clip)
         if guidance_scale != 1 and not label_dropout:

@@ -4,12 +4,12 @@ Whether there is a pair of them for each class (`model=gan`) or one pair that is
 networks that the configuration gives.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from mmgan.errors import CalibrationSamples, PositiveInt, ShareBelowOne, Width, checked
+from mmgan.errors import Betas, CalibrationSamples, Clip, PositiveInt, Rates, ShareBelowOne, Weights, Width, checked
 from mmgan.losses.adversarial import GANLoss, of_labels
 from mmgan.models.module import Phase, PhasedModel, moving_average
 from mmgan.models.noise import BlockNoise
@@ -50,10 +50,10 @@ class GAN(PhasedModel):
         ema_decay: ShareBelowOne,
         n_calibration_samples: CalibrationSamples,
         scaler: Callable[..., nn.Module],
-        weights: Mapping[str, Mapping[str, float]],
-        lr: Mapping[str, float],
-        betas: Sequence[float],
-        clip: float | None,
+        weights: Weights,
+        lr: Rates,
+        betas: Betas,
+        clip: Clip,
     ):
         super().__init__(schema, scaler=scaler, weights=weights, lr=lr, betas=betas, clip=clip)
         self.latent_dim = latent_dim

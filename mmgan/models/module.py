@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchmetrics import MeanMetric
 
-from mmgan.errors import MmganError, Positive, ShareBelowOne, check_value
+from mmgan.errors import Betas, Clip, MmganError, Rates, Weights
 from mmgan.nets.quantile_mapping import QuantileMapping
 from mmgan.nets.scaling import ModalityScaler
 from mmgan.schema import Arrays, Batch, DataSchema
@@ -60,17 +60,17 @@ class PhasedModel(L.LightningModule):
     monitor: str  # the logged value that the best checkpoint is chosen by
     mode: str  # its direction, min or max
     phases: Sequence[Phase]
-    mapping: QuantileMapping | None = None  # of a generator: its marginals onto those of the training samples
+    needs_training = True
 
     def __init__(
         self,
         schema: DataSchema,
         *,
         scaler: Callable[..., nn.Module] | None,
-        weights: Mapping[str, Mapping[str, float]],
-        lr: Mapping[str, float],
-        betas: Sequence[float],
-        clip: float | None,
+        weights: Weights,
+        lr: Rates,
+        betas: Betas,
+        clip: Clip,
     ):
         super().__init__()
         self.automatic_optimization = False
@@ -78,13 +78,11 @@ class PhasedModel(L.LightningModule):
         if scaler is not None:
             self.scaler = ModalityScaler(schema.modalities, scaler)
         self.weights, self.lr, self.betas, self.clip = weights, lr, betas, clip
-        for phase, rate in lr.items():
-            check_value(f"model.lr.{phase}", rate, Positive)
-        for beta in betas:
-            check_value("model.betas", beta, ShareBelowOne)
-        check_value("model.clip", clip, Positive | None)
         self.seed = 0
         self.recipe: dict[str, Any] = {}
+        self.mapping: QuantileMapping | None = (
+            None  # a generator's: of its marginals onto those of the training samples
+        )
         self.held_out = MeanMetric()
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}

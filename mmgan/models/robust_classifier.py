@@ -1,13 +1,25 @@
 """A classifier of several modalities that survives when one of them is noisy or missing."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmgan.errors import MmganError, NonNegative, NonNegativeInt, Range, Share, ShareBelowOne, checked
+from mmgan.errors import (
+    Betas,
+    Clip,
+    MmganError,
+    NonNegative,
+    NonNegativeInt,
+    Range,
+    Rates,
+    Share,
+    ShareBelowOne,
+    Weights,
+    checked,
+)
 from mmgan.evaluation.prediction import scores
 from mmgan.losses.classification import focal_cross_entropy
 from mmgan.losses.variational import kl_standard_normal
@@ -59,10 +71,10 @@ class RobustClassifier(PhasedModel):
         fade: NonNegativeInt,
         ema_decay: ShareBelowOne,
         scaler: Callable[..., nn.Module],
-        weights: Mapping[str, Mapping[str, float]],
-        lr: Mapping[str, float],
-        betas: Sequence[float],
-        clip: float | None,
+        weights: Weights,
+        lr: Rates,
+        betas: Betas,
+        clip: Clip,
     ):
         super().__init__(schema, scaler=scaler, weights=weights, lr=lr, betas=betas, clip=clip)
         self.networks = nn.ModuleList(network(schema) for _ in range(members))

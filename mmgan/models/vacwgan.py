@@ -1,13 +1,24 @@
 """VACWGAN-GP for several modalities: encoder E, generator G, Wasserstein critic D with gradient penalty, classifier C."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmgan.errors import CalibrationSamples, NonNegativeInt, PositiveInt, ShareBelowOne, Width, checked
+from mmgan.errors import (
+    Betas,
+    CalibrationSamples,
+    Clip,
+    NonNegativeInt,
+    PositiveInt,
+    Rates,
+    ShareBelowOne,
+    Weights,
+    Width,
+    checked,
+)
 from mmgan.losses.adversarial import GANLoss, of_labels
 from mmgan.losses.variational import gaussian_nll, kl_standard_normal, reparameterize
 from mmgan.models.memory import AggregatePosterior
@@ -59,10 +70,10 @@ class VACWGAN(LatentGenerator, PhasedModel):
         sampling: Literal["posterior", "density", "prior"],
         n_calibration_samples: CalibrationSamples,
         scaler: Callable[..., nn.Module],
-        weights: Mapping[str, Mapping[str, float]],
-        lr: Mapping[str, float],
-        betas: Sequence[float],
-        clip: float | None,
+        weights: Weights,
+        lr: Rates,
+        betas: Betas,
+        clip: Clip,
     ):
         super().__init__(schema, scaler=scaler, weights=weights, lr=lr, betas=betas, clip=clip)
         self.encoder = encoder(schema, latent_dim)

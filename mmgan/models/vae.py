@@ -1,12 +1,23 @@
 """The variational autoencoder: encoder E and generator G, a likelihood and a KL term."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from mmgan.errors import CalibrationSamples, NonNegative, NonNegativeInt, ShareBelowOne, Width, checked
+from mmgan.errors import (
+    Betas,
+    CalibrationSamples,
+    Clip,
+    NonNegative,
+    NonNegativeInt,
+    Rates,
+    ShareBelowOne,
+    Weights,
+    Width,
+    checked,
+)
 from mmgan.losses.variational import kl_standard_normal, reparameterize
 from mmgan.models.memory import AggregatePosterior
 from mmgan.models.module import Phase, PhasedModel, moving_average
@@ -48,10 +59,10 @@ class VAE(LatentGenerator, PhasedModel):
         sampling: Literal["posterior", "density", "prior"],
         n_calibration_samples: CalibrationSamples,
         scaler: Callable[..., nn.Module],
-        weights: Mapping[str, Mapping[str, float]],
-        lr: Mapping[str, float],
-        betas: Sequence[float],
-        clip: float | None,
+        weights: Weights,
+        lr: Rates,
+        betas: Betas,
+        clip: Clip,
     ):
         super().__init__(schema, scaler=scaler, weights=weights, lr=lr, betas=betas, clip=clip)
         self.encoder = encoder(schema, latent_dim)

@@ -1,13 +1,13 @@
 """A vector-quantised autoencoder with a critic: the first stage of a two-stage model, which turns samples into few tokens and back."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmgan.errors import NonNegativeInt, PositiveInt, Width, checked
+from mmgan.errors import Betas, Clip, NonNegativeInt, PositiveInt, Rates, Weights, Width, checked
 from mmgan.evaluation.reconstruction import perplexity
 from mmgan.losses.adversarial import GANLoss, of_labels
 from mmgan.losses.reconstruction import feature_distance, l1
@@ -56,10 +56,10 @@ class VQGAN(PhasedModel):
         adversarial_start: NonNegativeInt,
         adaptive: bool,
         scaler: Callable[..., nn.Module],
-        weights: Mapping[str, Mapping[str, float]],
-        lr: Mapping[str, float],
-        betas: Sequence[float],
-        clip: float | None,
+        weights: Weights,
+        lr: Rates,
+        betas: Betas,
+        clip: Clip,
     ):
         super().__init__(schema, scaler=scaler, weights=weights, lr=lr, betas=betas, clip=clip)
         self.latent_channels = latent_channels

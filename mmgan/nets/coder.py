@@ -5,12 +5,12 @@ diffusers (extra `diffusion`).
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from mmgan.errors import Depth, Width, check_list, checked, require
+from mmgan.errors import Depth, Width, Widths, checked, require
 from mmgan.nets.tokens import Patches, TransformerBlock
 from mmgan.schema import kind_of
 
@@ -58,7 +58,7 @@ class ImageCoder(nn.Module):
         shape: tuple[int, ...],
         dim: int,
         *,
-        block_out_channels: Sequence[int] = (16, 32, 64),
+        block_out_channels: Widths = (16, 32, 64),
         layers_per_block: Width = 1,
     ):
         super().__init__()
@@ -66,7 +66,6 @@ class ImageCoder(nn.Module):
         from diffusers.models.autoencoders.vae import Decoder, Encoder
 
         blocks = tuple(block_out_channels)
-        check_list("model.coder.image.block_out_channels", blocks, Width)
         halvings = 2 ** (len(blocks) - 1)
         self.size = shape[1:]
         # What does not divide by it is filled up with the outermost values, and cut off again.

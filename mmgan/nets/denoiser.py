@@ -5,14 +5,14 @@ return {name: (B, *shape)}.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmgan.errors import Depth, MmganError, OptionsOf, Share, Width, check_list, checked, require
+from mmgan.errors import Depth, MmganError, OptionsOf, Share, Width, Widths, checked, require
 from mmgan.nets.blocks import ConditionalLayerNorm
 from mmgan.nets.modality import ModalityDecoder, ModalityEncoder
 from mmgan.nets.tokens import Attention, Patches, feedforward
@@ -147,7 +147,7 @@ class UNetDenoiser(nn.Module):
         shapes: Shapes,
         n_classes: int,
         *,
-        block_out_channels: Sequence[int] = (48, 96),
+        block_out_channels: Widths = (48, 96),
         layers_per_block: Width = 1,
         dropout: Share = 0.0,
     ):
@@ -159,7 +159,6 @@ class UNetDenoiser(nn.Module):
             raise MmganError(
                 f"model/denoiser=unet takes one image (C, H, W), and the data have {dict(shapes)}; choose dense or transformer."
             )
-        check_list("model.denoiser.block_out_channels", block_out_channels, Width)
         ((self.name, shape),) = shapes.items()
         levels = len(block_out_channels)
         attention = [level >= levels // 2 for level in range(levels)]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mmgan.errors import Positive, Width, check_list, checked
+from mmgan.errors import Hidden, Positive, checked
 from mmgan.nets.networks import Generated
 from mmgan.schema import DataSchema
 
@@ -21,7 +21,7 @@ class DenseGenerator(nn.Module):
     noise_dim = 0
 
     @checked
-    def __init__(self, schema: DataSchema, latent_dim: int, *, hidden: Sequence[int] = (), init_std: Positive = 0.02):
+    def __init__(self, schema: DataSchema, latent_dim: int, *, hidden: Hidden = (), init_std: Positive = 0.02):
         super().__init__()
         self.shapes = dict(schema.modalities)
         self.sizes = [math.prod(shape) for shape in self.shapes.values()]
@@ -42,7 +42,7 @@ class DenseCritic(nn.Module):
     """
 
     @checked
-    def __init__(self, schema: DataSchema, *, hidden: Sequence[int], init_std: Positive = 0.02):
+    def __init__(self, schema: DataSchema, *, hidden: Hidden, init_std: Positive = 0.02):
         super().__init__()
         self.names = tuple(schema.modalities)
         layers = _layers(sum(map(math.prod, schema.modalities.values())), hidden, 1, init_std)
@@ -61,8 +61,7 @@ class DenseCritic(nn.Module):
 
 
 def _layers(first: int, hidden: Sequence[int], last: int, init_std: float) -> nn.Sequential:
-    """Return linear layers, tanh between them; raises MmganError for sizes that cannot be."""
-    check_list("hidden", hidden, Width, empty=True)
+    """Return linear layers, tanh between them."""
     layers: list[nn.Module] = []
     for before, after in itertools.pairwise([first, *hidden, last]):
         layers += [nn.Linear(before, after), nn.Tanh()]

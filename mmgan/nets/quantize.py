@@ -6,7 +6,7 @@ from typing import Annotated, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mmgan.errors import NonNegative, Range, ShareBelowOne, check_list, checked, require
+from mmgan.errors import EachOf, NonNegative, Range, ShareBelowOne, checked, require
 
 
 class Quantized(NamedTuple):
@@ -51,9 +51,10 @@ class FiniteScalarQuantizer(nn.Module):
     """Each of a few dimensions rounded to one of `levels` values (FSQ, Mentzer et al. 2023, arXiv:2309.15505): nothing to collapse."""
 
     @checked
-    def __init__(self, dim: int, *, levels: Sequence[int] = (5, 5, 5, 5)):
+    def __init__(
+        self, dim: int, *, levels: Annotated[Sequence[int], EachOf(Annotated[int, Range(2, 1000)])] = (5, 5, 5, 5)
+    ):
         super().__init__()
-        check_list("model.quantizer.levels", levels, Annotated[int, Range(2, 1000)])
         require("vector_quantize_pytorch", "model/quantizer=fsq", extra="diffusion")
         from vector_quantize_pytorch import FSQ
 
