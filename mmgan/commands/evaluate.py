@@ -1,13 +1,12 @@
 """The job of evaluate.py: a file of synthetic samples, judged beside the real row and the baselines, and its report."""
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import Parallel, cpu_count, delayed
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.markup import escape
@@ -98,7 +97,7 @@ def _judge_all(file: SyntheticFile, cfg: DictConfig) -> dict[str, dict[int, dict
     """Judge every row of every fold's table, in `workers` processes behind one bar."""
     names = QUICK_ROWS if cfg.quick else (REAL, *BASELINES)
     jobs = [(rows, name) for rows in file.folds for name in (*names, file.name)]
-    workers = cfg.workers or len(os.sched_getaffinity(0))
+    workers = cfg.workers or cpu_count()
     options = {"draws": cfg.draws, "seed": cfg.seed, "quick": cfg.quick}
     run = Parallel(n_jobs=min(workers, len(jobs)), return_as="generator_unordered")
     results: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in (*names, file.name)}

@@ -1,6 +1,5 @@
 """Checkpoints to one file of synthetic labelled samples that plain numpy reads."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from mmgan.data.trust import build_source, trusted_names
 from mmgan.errors import MmganError
 from mmgan.models.synthesizer import Synthesizer
 from mmgan.training.checkpoint import FORMAT, load
-from mmgan.training.folder import fold_folders
+from mmgan.training.folder import RunFolder, fold_folders
 
 SPLIT_KEYS = ("n_splits", "random_state", "stratified")  # what a file says of its own cv_splits
 
@@ -127,7 +126,6 @@ def _fold_entry(model: Synthesizer, path: Path, dataset: Dataset, cfg: DictConfi
     labels = wanted_labels(dataset.y_train[fold.train_indices], dataset.schema.n_classes, cfg)
     if cfg.sampling is not None:
         model.use_sampling(cfg.sampling)
-    metrics = path.parent / "metrics.json"
     extra: dict[str, Any] = {"extra_indices": fold.extra_indices} if len(fold.extra_indices) else {}
     if cfg.given is not None:
         extra["given"] = given_names(cfg)  # these values are of training samples
@@ -139,7 +137,7 @@ def _fold_entry(model: Synthesizer, path: Path, dataset: Dataset, cfg: DictConfi
         "x_synth": _rows(model, fold, dataset, labels, cfg),
         "y_synth": np.array(dataset.schema.decode(labels)),
         "best_params": model.recipe.get("best_params", {}),
-        "scores": json.loads(metrics.read_text())["scores"] if metrics.exists() else {},
+        "scores": RunFolder(path.parent).read_metrics().get("scores", {}),
         "model": model.recipe["model"]["name"],
         "seed": cfg.seed,
     }
