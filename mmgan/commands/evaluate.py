@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table as ConsoleTable
 
 from mmgan.baselines import BASELINES
+from mmgan.commands.arguments import tell
 from mmgan.data.arrays import take
 from mmgan.data.files import check_writable
 from mmgan.data.trust import trusted_names
@@ -247,4 +248,4 @@ def _print(found: Verdict, table: Table, folder: Path) -> None:
         console.print(f"[bold]{word.question}: {word.answer}[/]  {word.reason}", highlight=False)
     for sentence in found.findings:
         console.print(f"- {sentence}", highlight=False, markup=False)
-    console.print(f"report: {folder / 'report.html'}", highlight=False, markup=False, soft_wrap=True)
+    tell(f"report: {folder / 'report.html'}")

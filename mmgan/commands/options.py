@@ -16,6 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mmgan.commands.arguments import as_hydra_reads
 from mmgan.data.trust import trusted_names
 from mmgan.errors import MmganError
 
@@ -201,6 +202,7 @@ def run(main: Callable[[], None]) -> None:
     """Run a `@hydra.main` function; an option that Hydra cannot use ends with one sentence and status 1."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises, and `sentence` words the error
     register_options()
+    sys.argv[1:] = as_hydra_reads(sys.argv[1:])
     try:
         try:
             main()

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from mmgan.commands.arguments import tell
 from mmgan.data.dataset import Dataset
 from mmgan.data.files import check_writable, write_npz, write_pickle
 from mmgan.data.folds import RANDOM_STATE, Fold, configured_folds, make_folds, select_fold
@@ -192,9 +193,5 @@ def _report(out: Path, entries: list[dict[str, Any]]) -> None:
     for entry in entries:
         labels = entry["y_synth"]
         table.add_row(str(entry["fold"]), entry["model"], str(len(labels)), str(len(np.unique(labels))))
-    console = Console()
-    console.print(table)
-    console.print(f"file:   {out}", highlight=False, soft_wrap=True)
-    console.print(
-        f"next:   mmgan.load_augmented('{out}', fold={entries[0]['fold']}) in Python", highlight=False, soft_wrap=True
-    )
+    Console().print(table)
+    tell(f"file:   {out}", f"next:   mmgan.load_augmented({str(out)!r}, fold={entries[0]['fold']}) in Python")

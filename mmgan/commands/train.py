@@ -1,11 +1,14 @@
 """The job of train.py: one fold or all of them, and the table at the end."""
 
+import shlex
+
 import numpy as np
 from hydra.utils import get_class
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
+from mmgan.commands.arguments import command_line, tell, trust_option
 from mmgan.models.vqgan import VQGAN
 from mmgan.training.checkpoint import load
 from mmgan.training.predictions import ensemble, write_predictions
@@ -24,23 +27,18 @@ def train_folds(cfg: DictConfig) -> list[FitResult]:
     first = next(iter(results.values())).folder
     shown = first.parent if str(cfg.fold) == "all" else first
     print_results(results, cfg)
-    console = Console()
-    console.print(f"files:  {shown}", highlight=False, soft_wrap=True)
-    console.print(f"watch:  tensorboard --logdir {shown}", highlight=False, soft_wrap=True)
+    tell(f"files:  {shown}", f"watch:  {shlex.join(['tensorboard', '--logdir', str(shown)])}")
     if generates(cfg):
-        console.print(f"next:   python synthesize.py ckpt={shown}", highlight=False, soft_wrap=True)
+        tell(f"next:   {command_line('synthesize', f'ckpt={shown}', *trust_option(trusted(cfg)))}")
     elif issubclass(get_class(cfg.model._target_), VQGAN):
-        console.print(
-            f"next:   python train.py model=ldm first_stage={shown}, with the same data= options, fold= and final=",
-            highlight=False,
-            soft_wrap=True,
-        )
+        command = command_line("train", "model=ldm", f"first_stage={shown}", *trust_option(trusted(cfg)))
+        tell(f"next:   {command} and the same data= options, fold= and final=")
     elif dataset.x_test is not None:
         answers = ensemble(
             [load(result.folder / "best.ckpt", trust=trusted(cfg)) for result in results.values()], dataset.x_test
         )
         write_predictions(shown / "predictions.csv", dataset.schema, answers)
-        console.print(f"x_test: {shown / 'predictions.csv'}", highlight=False, soft_wrap=True)
+        tell(f"x_test: {shown / 'predictions.csv'}")
     return list(results.values())
 
 

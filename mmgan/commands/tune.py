@@ -1,6 +1,7 @@
 """The job of tune.py: the sweep over the folds that are asked for, its tables, and its summary."""
 
 import contextlib
+import shlex
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -9,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig
 from optuna.trial import TrialState
-from rich.console import Console
 
+from mmgan.commands.arguments import command_line, tell, trust_option
 from mmgan.commands.train import print_results
 from mmgan.data.dataset import Dataset
 from mmgan.data.folds import make_folds
@@ -18,7 +19,7 @@ from mmgan.errors import MmganError
 from mmgan.report.page import write_report
 from mmgan.training.folder import RunFolder
 from mmgan.training.quiet import quiet_lightning
-from mmgan.training.run import FitResult, Run, chosen_folds, fold_path, generates, load_data, make_datamodule
+from mmgan.training.run import FitResult, Run, chosen_folds, fold_path, generates, load_data, make_datamodule, trusted
 from mmgan.tuning.space import check_space
 from mmgan.tuning.study import FoldStudy, warm_params
 from mmgan.tuning.summary import summary
@@ -63,15 +64,17 @@ def tune_folds(cfg: DictConfig) -> list[FitResult]:
         return []
     results = run_sweep(sweep, home, dataset)
     print_results(results, cfg)
-    console = Console()
     shown_folder = home if len(paths) > 1 else next(iter(paths.values()))
-    for line in (
+    tell(
         f"files:  {shown_folder} (best_params.yaml, trials.csv, history.png, importance.png of each fold)",
         f"report: {home / 'summary.html'}",
-        f"watch:  tensorboard --logdir {shown_folder}",
-        *([f"next:   python synthesize.py ckpt={shown_folder}"] if generates(cfg) else []),
-    ):
-        console.print(line, highlight=False, soft_wrap=True)
+        f"watch:  {shlex.join(['tensorboard', '--logdir', str(shown_folder)])}",
+        *(
+            [f"next:   {command_line('synthesize', f'ckpt={shown_folder}', *trust_option(trusted(cfg)))}"]
+            if generates(cfg)
+            else []
+        ),
+    )
     return list(results.values())
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from mmgan.baselines import BASELINES
@@ -15,7 +14,7 @@ from mmgan.data.dataset import Dataset, taken
 from mmgan.data.files import read_archive
 from mmgan.data.folds import Fold, configured_folds, select_fold
 from mmgan.data.pickles import as_array
-from mmgan.data.trust import build_source
+from mmgan.data.trust import build, build_source
 from mmgan.errors import MmganError
 from mmgan.evaluation.table import REAL, FoldSamples
 
@@ -54,7 +53,7 @@ def read_synthetic(path: Any, data: DictConfig | None, fold: Any = None, trust: 
         dataset = build_source(options["source"], path, trust=trust)
     else:
         options = OmegaConf.to_container(data, resolve=True)
-        dataset = instantiate(options["source"], _convert_="all")
+        dataset = build(options["source"])
     if recipe and recipe["fingerprint"] != dataset.fingerprint():
         raise MmganError(f"{path} was made from other data than {dataset.source}; give the data= it was made from.")
     folds = configured_folds(dataset, options)

@@ -21,7 +21,7 @@ from mmgan.data.datamodule import FoldDataModule
 from mmgan.data.dataset import Dataset
 from mmgan.data.files import file_digest
 from mmgan.data.folds import make_folds
-from mmgan.data.trust import named_targets, trusted_names
+from mmgan.data.trust import build, named_targets, trusted_names
 from mmgan.errors import MmganError, require
 from mmgan.evaluation.files import samples_of_fold
 from mmgan.models.module import PhasedModel
@@ -59,7 +59,7 @@ def load_data(cfg: DictConfig) -> Dataset:
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise MmganError(f"give {missing[0]}=... on the command line.")
-    return instantiate(cfg.data.source, _convert_="all")
+    return build(plain(cfg.data.source))  # unlike Hydra it looks nothing up in a path
 
 
 def chosen_folds(cfg: DictConfig, dataset: Dataset) -> list[int]:
@@ -281,7 +281,7 @@ class Run:
 
 def trusted(cfg: DictConfig) -> list[str]:
     """Return what the checkpoint of a run may name: what the user typed, and the packages of `trust=`."""
-    return [*named_targets(plain(cfg.model)), *trusted_names(cfg.trust)]
+    return [*named_targets(plain(cfg.model)), *named_targets(plain(cfg.data)), *trusted_names(cfg.trust)]
 
 
 def make_datamodule(cfg: DictConfig, dataset: Dataset, fold: int, *, final: bool) -> FoldDataModule:

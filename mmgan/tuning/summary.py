@@ -1,6 +1,7 @@
 """What a sweep found, over its folds: scores before and after, the best parameters, how far the folds agree, and what mattered."""
 
 import math
+import shlex
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -70,7 +71,8 @@ def _findings(studies: Mapping[int, FoldStudy], folder: Path) -> list[str]:
     first = next(iter(studies.values()))
     if generates(first.cfg):
         shown = folder if len(studies) > 1 else first.path
-        found.append(f"Synthesise with the tuned models: python synthesize.py ckpt={shown}")
+        command = shlex.join(["python", "-m", "mmgan", "synthesize", f"ckpt={shown}"])
+        found.append(f"Synthesise with the tuned models: {command}")
     return found
 
 
