@@ -19,25 +19,24 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 import mmgan
+from mmgan.commands.arguments import CONF, as_hydra_reads
 from mmgan.commands.options import register_options
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.data.dataset import Dataset
 from mmgan.data.files import file_digest
 from mmgan.data.folds import make_folds
 from mmgan.data.synthetic_file import samples_of_fold
-from mmgan.data.trust import named_targets, trusted_names
+from mmgan.data.trust import build, named_targets, trusted_names
 from mmgan.errors import MmganError, require
 from mmgan.training.checkpoint import FORMAT, build_model, load
 from mmgan.training.first_stage import first_stage_file, read_first_stage
 from mmgan.training.fit import FitResult, FoldRun
 from mmgan.training.tasks import Task
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
-
 
 def compose(command: str, overrides: str | Iterable[str] = ()) -> DictConfig:
     """Return the configuration of a command, as its script composes it; `overrides` as on the command line, or one string of them."""
-    words = shlex.split(overrides) if isinstance(overrides, str) else list(overrides)
+    words = as_hydra_reads(shlex.split(overrides) if isinstance(overrides, str) else overrides)
     register_options()
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
@@ -55,7 +54,7 @@ def load_data(cfg: DictConfig) -> Dataset:
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise MmganError(f"give {missing[0]}=... on the command line.")
-    return instantiate(cfg.data.source, _convert_="all")
+    return build(plain(cfg.data.source))  # unlike Hydra it looks nothing up in a path
 
 
 def data_options(cfg: DictConfig) -> dict[str, Any]:
@@ -153,7 +152,8 @@ def settings_of(cfg: DictConfig, dataset: Dataset, fold: int) -> dict[str, Any]:
 
 def trusted(cfg: DictConfig) -> list[str]:
     """Return the packages whose classes the run's files may name: those of `trust`, and what the user's own configuration names."""
-    packages = {target.partition(".")[0] for target in named_targets(plain(cfg.model))}
+    named = [*named_targets(plain(cfg.model)), *named_targets(plain(cfg.data))]
+    packages = {target.partition(".")[0] for target in named}
     return [*trusted_names(cfg.trust), *(packages - {"mmgan", "torch", "hydra"})]
 
 

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from hydra.core.config_store import ConfigStore
@@ -17,6 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mmgan.commands.arguments import CONF, as_hydra_reads, command_line
 from mmgan.data.trust import trusted_names
 from mmgan.errors import (
     MmganError,
@@ -25,6 +25,7 @@ from mmgan.errors import (
     PositiveInt,
     Range,
     check_value,
+    expected,
 )
 
 Seed = Annotated[int, Range(0, 2**32 - 1)]
@@ -184,7 +185,7 @@ def script(job: Callable[[Any], None]) -> Callable[[Any], None]:
             check_options(cfg)
             job(cfg)
         except (MmganError, HydraException, OmegaConfBaseException) as error:
-            sys.exit(f"error: {sentence(error)}")
+            sys.exit(f"error: {sentence(error, OmegaConf.get_type(cfg))}")
         except OSError as error:
             if error.errno not in NO_ROOM:
                 raise
@@ -213,7 +214,7 @@ def check_own_options(cfg: Any) -> None:
     """Raise MmganError for options that the command does not have (+fold=3), and for values that its own may not have."""
     kind = OmegaConf.get_type(cfg)
     if added := sorted(set(cfg) - set(kind.__dataclass_fields__) - {"experiment"}):
-        raise MmganError(f"there is no option '{added[0]}'{_closest(added[0])}; --help lists the options.")
+        raise MmganError(f"there is no option '{added[0]}'{_closest(added[0], kind)}; --help lists the options.")
     for each in own_options(kind, cfg):
         check_value(each.name, each.value, each.kind)
     trusted_names(OmegaConf.select(cfg, "trust", default=()))
@@ -290,21 +291,22 @@ def _plain(value: Any) -> Any:
 
 
 # -- a command line -----------------------------------------------------------------------------------------------------
-def run(main: Callable[[], None]) -> None:
-    """Run a `@hydra.main` function; an option that Hydra cannot use ends with one sentence and status 1."""
+def run(command: str, main: Callable[[], None]) -> None:
+    """Run the `@hydra.main` function of a command; an option that Hydra cannot use ends with one sentence and status 1."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises, and `sentence` words the error
     register_options()
+    sys.argv[1:] = as_hydra_reads(sys.argv[1:])
     try:
         try:
             refuse_renamed(sys.argv[1:])
             if {"--help", "-h"} & set(sys.argv[1:]):
-                print(help_text(Path(sys.argv[0]).stem))
+                print(help_text(command))
             else:
                 main()
         finally:
             sys.stdout.flush()  # here: as Python ends, a reader that has gone would be an error
     except (MmganError, HydraException, OmegaConfBaseException) as error:
-        sys.exit(f"error: {sentence(error)}")
+        sys.exit(f"error: {sentence(error, COMMANDS[command])}")
     except BrokenPipeError:  # whoever reads the output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes as it ends
         sys.exit(1)
@@ -322,12 +324,10 @@ def refuse_renamed(words: list[str]) -> None:
 
 def help_text(command: str) -> str:
     """Return the help of a command: its options with their ranges and defaults, and the groups to choose from."""
-    from mmgan.errors import expected
-
-    kind, conf = COMMANDS[command], Path(__file__).resolve().parents[2] / "conf"
+    kind, conf = COMMANDS[command], CONF
     own = list(own_options(kind))
     width = max(len(each.name) for each in own) + 1
-    lines = [f"python {command}.py [option=value ...]", ""]
+    lines = [f"{command_line(command)} [option=value ...]", ""]
     for each in own:
         if each.kind is Any and each.value is None and (conf / each.name).is_dir():
             continue
@@ -339,7 +339,7 @@ def help_text(command: str) -> str:
     for each in groups:
         names = ", ".join(sorted(path.stem for path in (conf / each.name).glob("*.yaml")))
         lines.append(f"  {each.name + '=':<{width}} {each.meaning}: {names}")
-    lines += ["", f"python {command}.py ... --cfg job --resolve prints the whole configuration, nothing is run."]
+    lines += ["", f"{command_line(command)} --cfg job --resolve prints the whole configuration; nothing is run."]
     return "\n".join(lines)
 
 
@@ -347,7 +347,7 @@ def _word(value: Any) -> str:
     return {True: "true", False: "false"}.get(value, str(value)) if isinstance(value, bool) else str(value)
 
 
-def sentence(error: BaseException) -> str:
+def sentence(error: BaseException, options: type = TrainOptions) -> str:
     """Return mmgan's own sentence, also from under Hydra's, or say what Hydra or OmegaConf found wrong with an option."""
     if isinstance(error, MmganError):
         return str(error)
@@ -358,7 +358,7 @@ def sentence(error: BaseException) -> str:
     if unknown := re.search(r"Could not override '([^']+)'", text) or re.search(
         r"Key '([^']+)' is not in struct", text
     ):
-        return f"there is no option '{unknown[1]}'{_closest(unknown[1])}; --help lists the options."
+        return f"there is no option '{unknown[1]}'{_closest(unknown[1], options)}; --help lists the options."
     if wrong := re.search(r"Value '([^']*)' .*could not be converted to (\w+).*full_key: (\S+)", text):
         return f"{wrong[3]}={wrong[1]}: this option takes a value of type {wrong[2].lower()}."
     if plugin := re.search(r"Could not find 'hydra/launcher/([^']+)'", text):
@@ -385,11 +385,7 @@ def _choices(text: str) -> str:
     return "; choose " + ", ".join(listed[1].split()) if listed else ""
 
 
-def _closest(name: str) -> str:
-    """Return a suggestion for a misspelt top-level option of the command that runs."""
-    running = COMMANDS.get(Path(sys.argv[0]).stem)
-    known = {
-        field for options in ([running] if running else COMMANDS.values()) for field in options.__dataclass_fields__
-    }
-    near = difflib.get_close_matches(name, sorted(known), n=1)
+def _closest(name: str, options: type) -> str:
+    """Return a suggestion for a misspelt option of the command that has these."""
+    near = difflib.get_close_matches(name, [each.name for each in fields(options)], n=1)
     return f"; did you mean '{near[0]}'?" if near else ""
