@@ -1,6 +1,6 @@
 """The baselines: classical generators that anyone can run in seconds, and that a model has to beat.
 
-Each is a function (x, y, labels, rng) -> rows: training samples {name: (n, *shape)} in physical units with their labels (n,),
+Each is a function (x, y, labels, rng) -> samples: training samples {name: (n, *shape)} in physical units with their labels (n,),
 the wanted labels (m,), and a numpy Generator; it returns {name: (m, *shape)}. All raise MmganError for a wanted class
 without training samples.
 """
@@ -21,7 +21,7 @@ MAX_QUANTILE_FEATURES = 4096
 
 
 def duplicate(x: Arrays, y: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Return copies of training samples of the wanted classes, each row once before any is used again."""
+    """Return copies of training samples of the wanted classes, each once before any is used again."""
     return take(x, _partners(y, labels, rng, replace=False))
 
 
@@ -39,7 +39,7 @@ def smote(
 ) -> dict[str, np.ndarray]:
     """Return points on the lines between training samples and their nearest neighbours of the same class.
 
-    A class of no more than `neighbours` samples uses those that it has; a single row is copied. Paper:
+    A class of no more than `neighbours` samples uses those that it has; a single sample is copied. Paper:
     https://arxiv.org/abs/1106.1813.
     """
     _check_classes(y, labels)
@@ -69,7 +69,7 @@ def copula(x: Arrays, y: np.ndarray, labels: np.ndarray, rng: np.random.Generato
 def smoothed_bootstrap(
     x: Arrays, y: np.ndarray, labels: np.ndarray, rng: np.random.Generator, h: float = 0.5
 ) -> dict[str, np.ndarray]:
-    """Return class mean + sqrt(1 - h^2) (row - mean) + h (shrunk within-class noise), in quantile-normal space.
+    """Return class mean + sqrt(1 - h^2) (sample - mean) + h (shrunk within-class noise), in quantile-normal space.
 
     The mixture keeps each class's mean and covariance for every h in [0, 1]: 0 copies samples, 1 is `copula`. Raises
     MmganError for another h. Paper: Silverman & Young 1987, https://doi.org/10.1093/biomet/74.3.469.
@@ -83,7 +83,7 @@ def smoothed_bootstrap(
         wanted = np.flatnonzero(labels == label)
         rows = normal[y == label]
         mean = rows.mean(axis=0)
-        # A lone row has no spread of its own: it borrows that of all samples around their class means.
+        # A lone sample has no spread of its own: it borrows that of all samples around their class means.
         centred = rows - mean if len(rows) > 1 else _centred(normal, y)
         out[wanted] = mean + np.sqrt(1 - h**2) * (normal[chosen[wanted]] - mean)
         out[wanted] += h * _shrunk_noise(centred, len(wanted), rng)
@@ -155,9 +155,9 @@ def _check_classes(y: np.ndarray, labels: np.ndarray) -> None:
 
 
 def _partners(y: np.ndarray, labels: np.ndarray, rng: np.random.Generator, replace: bool = True) -> np.ndarray:
-    """Return for each wanted label the index of a training row of that class.
+    """Return for each wanted label the index of a training sample of that class.
 
-    Drawn with replacement, as a bootstrap is; otherwise every row of a class once before any repeats.
+    Drawn with replacement, as a bootstrap is; otherwise every sample of a class once before any repeats.
     """
     _check_classes(y, labels)
     chosen = np.empty(len(labels), dtype=np.int64)
@@ -176,8 +176,8 @@ def mixup(
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Return `count` convex mixtures of two training samples of any classes, and the label of the heavier one.
 
-    The weight is Beta(alpha, alpha). Hard labels, since not every classifier of the panel takes soft ones: a row only to
-    train on, never a synthetic sample of a class. Paper: https://arxiv.org/abs/1710.09412.
+    The weight is Beta(alpha, alpha). Hard labels, since not every classifier of the panel takes soft ones: something to train on,
+    never a synthetic sample of a class. Paper: https://arxiv.org/abs/1710.09412.
     """
     first, second = rng.integers(len(y), size=(2, count))
     weight = rng.beta(alpha, alpha, size=count)
@@ -188,7 +188,7 @@ def mixup(
 
 Baseline = Callable[..., dict[str, np.ndarray]]
 
-# The samples of every table, beside the real one: name -> (function, options).
+# The rows of every table, beside the real one: name -> (function, options).
 BASELINES: dict[str, tuple[Baseline, dict[str, float]]] = {
     "duplicate": (duplicate, {}),
     "jitter": (jitter, {"scale": 0.3}),

@@ -169,7 +169,7 @@ def test_the_file_s_row_stands_beside_real_rows_and_controls(report):
 
 def test_the_report_says_its_verdict_and_who_judged(report):
     text, data = (report / "report.md").read_text(), numbers(report)
-    words = data["verdict"]["words"]
+    words = data["verdict"]["criteria"]
     assert [word["question"] for word in words] == ["faithful", "new", "useful"]
     assert all(f"**{word['question']}: {word['answer']}**" in text for word in words)
     assert data["facts"]["folds"] == "1, 3" and data["facts"]["held-out samples"].startswith(

@@ -43,7 +43,6 @@ def test_coverage_of_equal_distributions_is_the_expected_one():
     not_covered = 1.0
     for j in range(5):
         not_covered *= (149 - j) / (299 - j)
-    assert fidelity.expected_coverage(150, 150) == pytest.approx(1 - not_covered)
     assert np.mean(found) == pytest.approx(1 - not_covered, abs=0.01)
 
 
@@ -98,7 +97,7 @@ def test_c2st_is_at_chance_for_two_halves_and_finds_a_correlation_that_a_linear_
     correlated[:, 1] = correlated[:, 0]
     auc = fidelity.c2st_auc(rows, correlated, classifiers.two_sample_classifiers(6), folds=3)
     assert auc["logistic"] < 0.65
-    assert fidelity.c2st(rows, correlated, folds=3) == max(auc["forest"], auc["mlp"]) > 0.75
+    assert max(auc["forest"], auc["mlp"]) > 0.75
 
 
 def test_nearest_finds_copies_at_distance_zero():
@@ -181,10 +180,10 @@ def test_signal_comparison_is_one_for_real_rows_and_large_for_shuffled_time():
     statistics = {"w": sample_statistics(walk.reshape(400, -1), walk)}
     compare = SignalComparison(statistics, 150)
     first, second = np.arange(150), np.arange(150, 300)
-    real = compare({"w": statistics["w"].rows(first)}, {"w": statistics["w"].rows(second)})
+    real = compare({"w": statistics["w"].take(first)}, {"w": statistics["w"].take(second)})
     assert all(0.3 < value < 2.5 for value in real.values())
     broken = rng.permuted(walk[second], axis=-1)
-    found = compare({"w": statistics["w"].rows(first)}, {"w": sample_statistics(broken.reshape(150, -1), broken)})
+    found = compare({"w": statistics["w"].take(first)}, {"w": sample_statistics(broken.reshape(150, -1), broken)})
     assert found["signal_autocorrelation"] > 5
     statistics = ("mean", "spread", "autocorrelation", "cross")
     assert set(found) == {f"signal_{s}{m}" for s in statistics for m in ("", "/w", "_null")}
@@ -213,8 +212,12 @@ def test_utility_gain_of_more_real_rows_and_of_noise():
     flat = rng.normal(size=(620, 6)).astype(np.float32)
     flat[:, :3] += 1.5 * np.eye(3)[y]
     few, more, test = (flat[:12], y[:12]), (flat[12:212], y[12:212]), (flat[212:], y[212:])
-    gain = utility.utility_gain(few, more, test)
-    wrong = utility.utility_gain(more, (more[0], (more[1] + 1) % 3), test)
+
+    def gain_of(real, extra):
+        both = [np.concatenate(pair) for pair in zip(real, extra, strict=True)]
+        return utility.train_and_test(*both, *test) - utility.train_and_test(*real, *test)
+
+    gain, wrong = gain_of(few, more), gain_of(more, (more[0], (more[1] + 1) % 3))
     assert gain > 0.05 and wrong < -0.05
     assert utility.captured(0.02, 0.05, 0.01) == pytest.approx(0.4)
     assert utility.captured(0.02, 0.05, 0.03) is None
@@ -253,7 +256,15 @@ def test_flatten_and_back():
 def test_every_metric_declares_itself():
     assert metric_of("c2st/spec") is METRICS["c2st"]
     assert all(metric.good and metric.paper for metric in METRICS.values())
-    aimed = {metric.name for metric in METRICS.values() if metric.direction == "target"}
-    assert aimed - {name for name in METRICS if METRICS[name].target is not None} == {"retrieval"}  # the real row's
+    good = {
+        "c2st": "at most .10 above the real row",
+        "coverage": "at least .95 of the real row",
+        "density": ".95-1.05 of the real row",
+        "spread": "within .10 of the real row",
+        "close": "at most .03",
+        "novelty10": ".85-1.20",
+        "mmd": "at most mmd_null",
+    }
+    assert {name: METRICS[name].good for name in good} == good
     with pytest.raises(MmganError, match="no metric is called 'fid'"):
         metric_of("fid")

@@ -11,7 +11,7 @@ from mmgan.data.arrays import take
 from mmgan.errors import MmganError
 from mmgan.evaluation import evaluator as protocol
 from mmgan.evaluation.metrics import metric_of
-from mmgan.evaluation.score import PARTS, CheapScore, cheap_score
+from mmgan.evaluation.score import PARTS, CheapScore
 from mmgan.evaluation.statistics import compare, interval
 
 
@@ -100,7 +100,7 @@ def test_equal_numbers_and_the_same_judges_for_all(judge):
     found = judge((x, y), progress=lambda done, total: seen.append((done, total)))
     assert found["n"] == 40 and seen == [(1, 2), (2, 2)]
     assert found == judge((x, y))  # nothing random is left
-    sized = protocol.evaluate(TRAIN, HELDOUT, make_rows(90, 6), quick=True, n=25)
+    sized = protocol.Evaluator(TRAIN, HELDOUT, quick=True, n=25)(make_rows(90, 6))
     assert sized["n"] == 25 and "gain" not in sized["metrics"] and "c2st/wave" not in sized["metrics"]
     assert protocol.Evaluator(TRAIN, HELDOUT, quick=True, n=25).real()["n"] == 25
 
@@ -125,7 +125,7 @@ def test_bad_rows_get_a_sentence(judge, change, message):
 def test_one_modality_and_one_class():
     x, y = {"only": TRAIN[0]["flat"]}, np.zeros(150, int)
     held = {"only": HELDOUT[0]["flat"]}, np.zeros(120, int)
-    found = protocol.evaluate((x, y), held, (x, y), quick=True)["metrics"]
+    found = protocol.Evaluator((x, y), held, quick=True)((x, y))["metrics"]
     assert found["trtr"] == found["tstr"] == 1.0 and "retrieval" not in found and found["close"] == 1.0
 
 
@@ -173,10 +173,10 @@ def test_score_never_raises_on_bad_rows(score):
 
 def test_score_of_one_class_and_of_a_monitor_that_lacks_one():
     x, y = TRAIN
-    one = cheap_score({"a": x["flat"]}, 0 * y, {"a": HELDOUT[0]["flat"]}, 0 * HELDOUT[1], {"a": x["flat"]}, 0 * y)
+    one = CheapScore({"a": x["flat"]}, 0 * y, {"a": HELDOUT[0]["flat"]}, 0 * HELDOUT[1])({"a": x["flat"]}, 0 * y)
     assert one["utility"] == 1.0
     some = HELDOUT[1] != 2
-    assert cheap_score(x, y, take(HELDOUT[0], some), HELDOUT[1][some], *make_rows(80, 11))["utility"] > 0.8
+    assert CheapScore(x, y, take(HELDOUT[0], some), HELDOUT[1][some])(*make_rows(80, 11))["utility"] > 0.8
     with pytest.raises(MmganError, match="6 monitor samples"):
         CheapScore(x, y, take(HELDOUT[0], np.arange(5)), HELDOUT[1][:5])
 

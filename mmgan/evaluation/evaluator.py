@@ -1,4 +1,4 @@
-"""The protocol: training, held-out and synthetic samples in, a table's row out, at equal numbers and over several draws.
+"""The protocol: training, held-out and synthetic samples in, a row of a table out, at equal numbers and over several draws.
 
 Everything fitted sees training samples only. Each set is a pair (x, y): {name: (n, *shape)} in physical units, labels (n,).
 """
@@ -21,14 +21,14 @@ from mmgan.schema import Arrays
 Progress = Callable[[int, int], None]
 
 NEIGHBOURS = 5
-# Bounds of the work for large data sets: rows compared in a draw, and samples that a classifier is trained on.
+# Bounds of the work for large data sets: samples compared in a draw, and samples that a classifier is trained on.
 MAX_COMPARED = 1200
 MAX_TRAINED = 3000
 
 
 @dataclass(frozen=True)
 class _View:
-    """What the metrics need of some samples; `distance` is to the nearest training row, jointly and per modality."""
+    """What the metrics need of some samples; `distance` is to the nearest training sample, jointly and per modality."""
 
     y: np.ndarray
     flat: np.ndarray
@@ -38,7 +38,7 @@ class _View:
     signal: dict[str, SampleStatistics]
     x: Arrays
 
-    def rows(self, index: np.ndarray) -> "_View":
+    def take(self, index: np.ndarray) -> "_View":
         """Return the view of the samples `index`."""
         return _View(
             self.y[index],
@@ -46,7 +46,7 @@ class _View:
             take(self.parts, index),
             self.embedded[index],
             take(self.distance, index),
-            {name: signal.rows(index) for name, signal in self.signal.items()},
+            {name: signal.take(index) for name, signal in self.signal.items()},
             take(self.x, index),
         )
 
@@ -126,14 +126,14 @@ class Evaluator:
         n, values = self._size(len(self._heldout.y)), []
         for draw in range(self.draws):
             judging, other = self._halves(draw, n)
-            values.append(self._judge(judging, self._heldout.rows(other), draw))
+            values.append(self._judge(judging, self._heldout.take(other), draw))
             if progress:
                 progress(draw + 1, self.draws)
         found = self._summary(values, n, np.setdiff1d(self._train[1], self._heldout.y))
         return found | {"deviation": self._deviation(n)}
 
     def distances(self, x: Arrays) -> dict[str, np.ndarray]:
-        """Return the distance (n,) of samples to their nearest training row, `joint` and per modality."""
+        """Return the distance (n,) of samples to their nearest training sample, `joint` and per modality."""
         return self._distances({name: self._space.flat(x, name) for name in self._train_parts})
 
     def confusion(self, synthetic: LabelledSamples | None = None) -> np.ndarray:
@@ -141,12 +141,12 @@ class Evaluator:
         flat, y, predicted = self._tested
         if synthetic is not None:
             chosen = np.random.default_rng(self._seed).permutation(len(synthetic[1]))[:MAX_TRAINED]
-            rows = self._space.flat(take(synthetic[0], chosen)), np.asarray(synthetic[1])[chosen]
-            predicted = utility.fit_panel(*rows, self._seed).predict(flat)
+            drawn = self._space.flat(take(synthetic[0], chosen)), np.asarray(synthetic[1])[chosen]
+            predicted = utility.fit_panel(*drawn, self._seed).predict(flat)
         return utility.confusion(y, predicted, int(np.max(self._train[1])) + 1)
 
-    def _size(self, rows: int) -> int:
-        return n_compared(len(self._heldout.y), rows, self._n)
+    def _size(self, synthetic: int) -> int:
+        return n_compared(len(self._heldout.y), synthetic, self._n)
 
     def _halves(self, draw: int, n: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the held-out samples that judge in this draw, and as many others: the same for every row of a table."""
@@ -163,7 +163,7 @@ class Evaluator:
         return {name: nearest(self._train_parts[name], flat)[:, 0] for name, flat in parts.items()}
 
     def _judge(self, judging: np.ndarray, other: _View, draw: int) -> dict[str, float]:
-        heldout = self._heldout.rows(judging)
+        heldout = self._heldout.take(judging)
         null, signal = self._reference(len(judging))
         return {
             **self._c2st(heldout, other, draw),
@@ -178,7 +178,7 @@ class Evaluator:
     def _deviation(self, n: int, splits: int = 20) -> dict[str, float]:
         values: dict[str, list[float]] = {}
         for split in range(splits):
-            first, second = (self._heldout.rows(half) for half in self._halves(-1 - split, n))
+            first, second = (self._heldout.take(half) for half in self._halves(-1 - split, n))
             for key, value in {**self._neighbourhood(first, second), **self._novelty(first, second)}.items():
                 values.setdefault(key, []).append(value)
         # Of an AUC by its null (Mann & Whitney 1947), since classifiers are too dear to fit again and again.
@@ -262,17 +262,3 @@ class Evaluator:
             "n": n,
             "missing_classes": [int(label) for label in missing],
         }
-
-
-def evaluate(
-    train: LabelledSamples,
-    heldout: LabelledSamples,
-    synthetic: LabelledSamples,
-    draws: int = 5,
-    seed: int = 0,
-    quick: bool = False,
-    progress: Progress | None = None,
-    n: int | None = None,
-) -> dict[str, Any]:
-    """Return `Evaluator` of one synthetic set; several sets against the same samples are judged faster by one `Evaluator`."""
-    return Evaluator(train, heldout, n, draws, seed, quick)(synthetic, progress)

@@ -15,22 +15,22 @@ PARTS = ("utility", "coverage", "indistinguishability", "novelty")
 MAX_COMPARED = 400
 MAX_TRAINED = 1000
 MAX_REFERENCE = 10_000
-MIN_ROWS = 6  # two samples of either kind for each of the three folds of the C2ST
+MIN_SAMPLES = 6  # two samples of either kind for each of the three folds of the C2ST
 
 
 class CheapScore:
     """Scores synthetic samples against the monitor samples of an inner split; what does not depend on them is computed once.
 
-    Arrays are {name: (n, *shape)} in physical units, labels (n,) integers. Raises MmganError where the monitor has fewer
+    Samples are {name: (n, *shape)} in physical units, labels (n,) integers. Raises MmganError where the monitor has fewer
     than 6 samples.
     """
 
     def __init__(
         self, train_x: Arrays, train_y: np.ndarray, monitor_x: Arrays, monitor_y: np.ndarray, seed: int = 0
     ) -> None:
-        if n_samples_of(monitor_x) < MIN_ROWS or n_samples_of(train_x) < MIN_ROWS:
+        if n_samples_of(monitor_x) < MIN_SAMPLES or n_samples_of(train_x) < MIN_SAMPLES:
             raise MmganError(
-                f"a score needs {MIN_ROWS} training and {MIN_ROWS} monitor samples; train for a fixed length."
+                f"a score needs {MIN_SAMPLES} training and {MIN_SAMPLES} monitor samples; train for a fixed length."
             )
         self.seed = seed
         reference = self._limit(n_samples_of(train_x), MAX_REFERENCE)
@@ -48,10 +48,10 @@ class CheapScore:
 
     def __call__(self, synth_x: Arrays, synth_y: np.ndarray) -> dict[str, float]:
         """Return `score` and its parts; samples that are not finite, or fewer than 6, score 0 in everything."""
-        rows = n_samples_of(synth_x)
-        if rows < MIN_ROWS or not all_finite(synth_x):
+        n = n_samples_of(synth_x)
+        if n < MIN_SAMPLES or not all_finite(synth_x):
             return {"score": 0.0, **dict.fromkeys(PARTS, 0.0)}
-        kept = self._limit(rows, min(MAX_TRAINED, len(self._train)))
+        kept = self._limit(n, min(MAX_TRAINED, len(self._train)))
         synth_x, synth_y = take(synth_x, kept), np.asarray(synth_y)[kept]
         flat, embedded = self._space.flat(synth_x), self._space.embed(synth_x)
         size = min(len(flat), len(self._monitor), MAX_COMPARED)
@@ -64,9 +64,9 @@ class CheapScore:
         score = float(np.prod([parts[key] for key in PARTS]) ** (1 / len(PARTS)))
         return {"score": score, **parts}
 
-    def _limit(self, rows: int, most: int) -> np.ndarray:
-        """Return a random order of at most `most` of `samples` indices; the same one each time."""
-        return np.random.default_rng(self.seed).permutation(rows)[:most]
+    def _limit(self, n: int, most: int) -> np.ndarray:
+        """Return a random order of at most `most` of the indices of `n` samples; the same one each time."""
+        return np.random.default_rng(self.seed).permutation(n)[:most]
 
     def _f1(self, flat: np.ndarray, y: np.ndarray) -> float:
         flat, y = flat[:MAX_TRAINED], y[:MAX_TRAINED]
@@ -101,11 +101,3 @@ class CheapScore:
         if self._monitor_distance < 1e-9:
             return 1.0  # unseen real samples are copies themselves: no distance can be asked of synthetic ones
         return min(1.0, distance / self._monitor_distance)
-
-
-def cheap_score(
-    train_x: Arrays, train_y: np.ndarray, monitor_x: Arrays, monitor_y: np.ndarray,
-    synth_x: Arrays, synth_y: np.ndarray, seed: int = 0,
-) -> dict[str, float]:  # fmt: skip
-    """Return `CheapScore` of one set of synthetic samples: keys score, utility, coverage, indistinguishability, novelty."""
-    return CheapScore(train_x, train_y, monitor_x, monitor_y, seed)(synth_x, synth_y)

@@ -18,13 +18,13 @@ MAX_LAGS = 64
 
 @dataclass(frozen=True)
 class SampleStatistics:
-    """One modality's statistics per row, so that those of any subset of samples are means of samples."""
+    """One modality's statistics of each sample, so that those of any subset are means over its samples."""
 
     values: np.ndarray  # (n, C * L), standardised by training samples
     autocorrelation: np.ndarray  # (n, C * lags)
     cross: np.ndarray  # (n, pairs of channels)
 
-    def rows(self, index: np.ndarray) -> "SampleStatistics":
+    def take(self, index: np.ndarray) -> "SampleStatistics":
         """Return the statistics of the samples `index`."""
         return SampleStatistics(self.values[index], self.autocorrelation[index], self.cross[index])
 
@@ -88,12 +88,12 @@ class SignalComparison:
 
     def __init__(self, heldout: SignalSet, size: int, splits: int = 40, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
-        rows = len(next(iter(heldout.values())).values)
+        n = len(next(iter(heldout.values())).values)
         errors: dict[str, list[float]] = {}
         for _ in range(splits):
-            order = rng.permutation(rows)
+            order = rng.permutation(n)
             halves = [
-                {name: found.rows(half) for name, found in heldout.items()}
+                {name: found.take(half) for name, found in heldout.items()}
                 for half in (order[:size], order[size : 2 * size])
             ]
             for key, error in statistic_errors(*halves).items():

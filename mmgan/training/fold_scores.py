@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.evaluation import prediction, reconstruction, utility
-from mmgan.evaluation.score import MIN_ROWS
+from mmgan.evaluation.score import MIN_SAMPLES
 from mmgan.models.robust_classifier import RobustClassifier
 from mmgan.models.synthesizer import Synthesizer
 from mmgan.models.vqgan import VQGAN
@@ -31,7 +31,7 @@ def _rows(model: Synthesizer, data: FoldDataModule) -> tuple[Scores, str, Figure
     x, y = data.rows(data.training_indices, most=1000)  # enough for a picture
     classes = np.unique(y)
     picture = plots.overview(x, y, draw_like(model, classes), classes, model.schema.class_names)
-    enough = min(len(data.training_indices), len(data.fold.val_indices)) >= MIN_ROWS
+    enough = min(len(data.training_indices), len(data.fold.val_indices)) >= MIN_SAMPLES
     return (fold_judge(data, data.fold.val_indices, seed=0)(model) if enough else {}), "samples.png", picture
 
 
