@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from imblearn.over_sampling import SMOTE
 from sklearn.covariance import ledoit_wolf_shrinkage
-from sklearn.preprocessing import QuantileTransformer
+from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
 from mmgan.data.arrays import flatten, take, unflatten
 from mmgan.errors import MmganError
@@ -91,43 +91,29 @@ def smoothed_bootstrap(
 
 
 class NormalSpace:
-    """Arrays as (n, F) with every feature made normal by its quantiles; wide modalities are only standardised."""
+    """Samples as (n, F) with every feature made normal by its quantiles; wide modalities are only standardised."""
 
     def __init__(self, x: Arrays, rng: np.random.Generator) -> None:
-        self._transforms, self._names = {}, tuple(x)
-        for name, values in x.items():
-            flat = flatten(x, (name,))
-            if flat.shape[1] > MAX_QUANTILE_FEATURES:
-                mean, std = flat.mean(axis=0, dtype=np.float64), flat.std(axis=0, dtype=np.float64)
-                self._transforms[name] = (mean, np.where(std > 1e-12, std, 1.0))
-                continue
-            transform = QuantileTransformer(
-                n_quantiles=min(MAX_QUANTILES, len(values)),
-                output_distribution="normal",
-                random_state=int(rng.integers(2**31)),
-            )
-            self._transforms[name] = transform.fit(flat.astype(np.float64))
+        self._transforms = {}
+        for name in x:
+            flat = flatten(x, (name,)).astype(np.float64)
+            transform = StandardScaler()
+            if flat.shape[1] <= MAX_QUANTILE_FEATURES:
+                count, seed = min(MAX_QUANTILES, len(flat)), int(rng.integers(2**31))
+                transform = QuantileTransformer(n_quantiles=count, output_distribution="normal", random_state=seed)
+            self._transforms[name] = transform.fit(flat)
 
     def forward(self, x: Arrays) -> np.ndarray:
         """Return (n, F) in normal space."""
-        parts = []
-        for name in self._names:
-            flat, transform = flatten(x, (name,)).astype(np.float64), self._transforms[name]
-            known = isinstance(transform, QuantileTransformer)
-            parts.append(transform.transform(flat) if known else (flat - transform[0]) / transform[1])
+        parts = [each.transform(flatten(x, (name,)).astype(np.float64)) for name, each in self._transforms.items()]
         return np.concatenate(parts, axis=1)
 
     def backward(self, normal: np.ndarray, like: Arrays) -> dict[str, np.ndarray]:
         """Return samples {name: (n, *shape)} of physical units from (n, F)."""
-        parts, start = [], 0
-        for name in self._names:
-            transform = self._transforms[name]
-            width = int(np.prod(like[name].shape[1:]))
-            part = normal[:, start : start + width]
-            known = isinstance(transform, QuantileTransformer)
-            parts.append(transform.inverse_transform(part) if known else part * transform[1] + transform[0])
-            start += width
-        return unflatten(np.concatenate(parts, axis=1), like)
+        ends = np.cumsum([each.n_features_in_ for each in self._transforms.values()])
+        parts = np.split(normal, ends[:-1], axis=1)
+        found = [each.inverse_transform(part) for each, part in zip(self._transforms.values(), parts, strict=True)]
+        return unflatten(np.concatenate(found, axis=1), like)
 
 
 def _centred(rows: np.ndarray, y: np.ndarray) -> np.ndarray:

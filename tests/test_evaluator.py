@@ -96,9 +96,8 @@ def test_the_spread_of_a_single_class(quick_judge):
 
 def test_equal_numbers_and_the_same_judges_for_all(judge):
     x, y = make_rows(40, 5)
-    seen = []
-    found = judge((x, y), progress=lambda done, total: seen.append((done, total)))
-    assert found["n"] == 40 and seen == [(1, 2), (2, 2)]
+    found = judge((x, y))
+    assert found["n"] == 40 and len(found["draws"]["c2st"]) == 2
     assert found == judge((x, y))  # nothing random is left
     sized = protocol.Evaluator(TRAIN, HELDOUT, quick=True, n=25)(make_rows(90, 6))
     assert sized["n"] == 25 and "gain" not in sized["metrics"] and "c2st/wave" not in sized["metrics"]

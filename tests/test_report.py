@@ -14,6 +14,7 @@ import pytest
 from conftest import THREE, rows_of
 
 from mmgan.errors import MmganError
+from mmgan.evaluation.statistics import Interval
 from mmgan.evaluation.verdict import Criterion
 from mmgan.plots.samples import scatter
 from mmgan.report.content import Picture, Report, Table
@@ -87,7 +88,10 @@ def report_of(figures: list[Picture]) -> Report:
 
 @pytest.fixture(scope="module")
 def report() -> Report:
-    curve = {"model": {"5": (0.1, 0.0, 0.2), "full": (0.0, -0.1, 0.1)}, "real samples": {"5": (0.2, 0.1, np.nan)}}
+    curve = {
+        "model": {"5": Interval(0.1, 0.0, 0.2, 0.1), "full": Interval(0.0, -0.1, 0.1, 0.1)},
+        "real": {"5": Interval(0.2, 0.1, np.nan, np.nan)},
+    }
     return report_of([*pictures(shown(THREE, names=("plain", NASTY)), "file.npz"), curve_picture(curve)])
 
 
@@ -106,7 +110,7 @@ def page(folder: Path) -> Page:
 @pytest.fixture
 def small() -> Report:
     """A report whose one picture takes no time to draw."""
-    figure = curve_picture({"model": {"5": (0.1, 0.0, 0.2)}})
+    figure = curve_picture({"model": {"5": Interval(0.1, 0.0, 0.2, 0.1)}})
     return report_of([figure])
 
 

@@ -23,8 +23,8 @@ from mmgan.evaluation.files import VAL, SyntheticFile, judged_file
 from mmgan.evaluation.metrics import METRICS
 from mmgan.evaluation.table import BASELINE_DRAWS, REAL, FoldSamples, baseline_samples, judged_row, mean_over
 from mmgan.evaluation.verdict import Verdict, verdict
-from mmgan.report.content import Picture, Report, Table
-from mmgan.report.figures import REAL_SAMPLES, Shown, curve_picture, pictures
+from mmgan.report.content import Report, Table
+from mmgan.report.figures import Shown, curve_picture, pictures
 from mmgan.report.page import write_report
 from mmgan.report.quality import curve_of, curve_tables, data_of, read_lines
 from mmgan.report.tables import Correction, comparison_table, metric_tables, short_table
@@ -84,7 +84,7 @@ def judge_file(cfg: DictConfig) -> Path:
         findings=list(found.findings),
         facts=facts,
         tables=[*tables, *curve_tables(curve)],
-        pictures=[*pictures(_shown(file, cfg), file.name), *_curve_pictures(curve)],
+        pictures=[*pictures(_shown(file, cfg), file.name), *([curve_picture(curve_of(curve))] if curve else [])],
         notes=_notes(file),
         appendix=[_glossary()],
         data={"verdict": asdict(found), "rows": judged.rows, "facts": facts},
@@ -168,16 +168,6 @@ def _curve_lines(path: str, data_name: str) -> list[dict[str, Any]]:
     if not lines:
         raise MmganError(f"{path} has no lines of {data_name}; give a result of the data that the file was made from.")
     return lines
-
-
-def _curve_pictures(lines: list[dict[str, Any]]) -> list[Picture]:
-    if not lines:
-        return []
-    curve = {
-        REAL_SAMPLES if model == REAL else model: {setting: (i.mean, i.low, i.high) for setting, i in found.items()}
-        for model, found in curve_of(lines).items()
-    }
-    return [curve_picture(curve)]
 
 
 def _facts(file: SyntheticFile, judged: Judged, cfg: DictConfig) -> dict[str, str]:

@@ -3,7 +3,6 @@
 Everything fitted sees training samples only. Each set is a pair (x, y): {name: (n, *shape)} in physical units, labels (n,).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +16,6 @@ from mmgan.evaluation.features import JOINT, FeatureSpace, nearest
 from mmgan.evaluation.novelty import novelty
 from mmgan.evaluation.signal import SampleStatistics, SignalComparison, sample_statistics
 from mmgan.schema import Arrays
-
-Progress = Callable[[int, int], None]
 
 NEIGHBOURS = 5
 # Bounds of the work for large data sets: samples compared in a draw, and samples that a classifier is trained on.
@@ -101,24 +98,18 @@ class Evaluator:
             self._unseen_groups = self._tested = flat, np.asarray(unseen_groups[1]), self._panel.predict(flat)
         self._references: dict[int, tuple[float, SignalComparison]] = {}
 
-    def __call__(self, synthetic: LabelledSamples, progress: Progress | None = None) -> dict[str, Any]:
-        """Return `metrics` {key: mean over draws}, `draws` {key: values}, `n`, and `missing_classes` of the synthetic samples.
-
-        `progress(done, total)` is called after each draw.
-        """
+    def __call__(self, synthetic: LabelledSamples) -> dict[str, Any]:
+        """Return `metrics` {key: mean over draws}, `draws` {key: values}, `n`, and `missing_classes` of the synthetic samples."""
         check_samples(self._train, synthetic, "synthetic")
         x, y = synthetic[0], np.asarray(synthetic[1])
-        n = self._size(len(y))
-        values = []
+        n, values = self._size(len(y)), []
         for draw in range(self.draws):
             chosen = np.random.default_rng([self._seed, draw, 1]).permutation(len(y))[:n]
             judging, _ = self._halves(draw, n)
             values.append(self._judge(judging, self._view(take(x, chosen), y[chosen]), draw))
-            if progress:
-                progress(draw + 1, self.draws)
         return self._summary(values, n, np.setdiff1d(self._train[1], y))
 
-    def real(self, progress: Progress | None = None) -> dict[str, Any]:
+    def real(self) -> dict[str, Any]:
         """Return the real row: one half of the held-out samples in the place of the synthetic ones, against the other.
 
         Its `deviation` says by how much metrics differ, as a standard deviation, from one pair of halves to another.
@@ -127,8 +118,6 @@ class Evaluator:
         for draw in range(self.draws):
             judging, other = self._halves(draw, n)
             values.append(self._judge(judging, self._heldout.take(other), draw))
-            if progress:
-                progress(draw + 1, self.draws)
         found = self._summary(values, n, np.setdiff1d(self._train[1], self._heldout.y))
         return found | {"deviation": self._deviation(n)}
 
@@ -211,7 +200,7 @@ class Evaluator:
         members = classifiers.two_sample_classifiers(heldout.flat.shape[1], draw)
         found = {"c2st": fidelity.c2st_auc(heldout.flat, other.flat, members, 3 if self._quick else 5, seed=draw)}
         if not self._quick and len(self._space.names) > 1:
-            members = classifiers.fast_two_sample_classifiers(draw)
+            members = classifiers.fast_classifiers(draw)
             for name in self._space.names:
                 pair = heldout.parts[name], other.parts[name]
                 found[f"c2st/{name}"] = fidelity.c2st_auc(*pair, members, folds=3, seed=draw)

@@ -78,8 +78,8 @@ _COHERENCE = "defined in mmgan.evaluation.coherence"
 _SIGNAL = "defined in mmgan.evaluation.signal"
 
 
-def _near_real(fault: str, share: float = 0.05, side: Literal["both", "below", "above"] = "both") -> Limit:
-    return Limit("faithful", fault, margin=share, relative=True, side=side)
+def _like_real(fault: str, side: Literal["both", "below"] = "below") -> Limit:
+    return Limit("faithful", fault, margin=0.05, relative=True, side=side)
 
 
 def _novelty(percentile: int, part: str) -> Metric:
@@ -101,10 +101,10 @@ METRICS: dict[str, Metric] = {
             "c2st", "fidelity", "min", _LOPEZ,
             limit=Limit("faithful", "a classifier tells them from real samples (C2ST AUC)", margin=0.1, side="above"),
         ),
-        Metric("coverage", "fidelity", "max", _NAEEM, limit=_near_real("kinds of real samples are missing (coverage)", side="below")),
-        Metric("precision", "fidelity", "max", _NAEEM, limit=_near_real("samples lie off the data (precision)", side="below")),
-        Metric("recall", "fidelity", "max", _NAEEM, limit=_near_real("the data's edges are not reached (recall)", side="below")),
-        Metric("density", "fidelity", "target", _NAEEM, limit=_near_real("samples crowd or thin out (density)")),
+        Metric("coverage", "fidelity", "max", _NAEEM, limit=_like_real("kinds of real samples are missing (coverage)")),
+        Metric("precision", "fidelity", "max", _NAEEM, limit=_like_real("samples lie off the data (precision)")),
+        Metric("recall", "fidelity", "max", _NAEEM, limit=_like_real("the data's edges are not reached (recall)")),
+        Metric("density", "fidelity", "target", _NAEEM, limit=_like_real("samples crowd or thin out (density)", "both")),
         Metric("mmd", "fidelity", "min", _GRETTON, "at most mmd_null"),
         Metric("mmd_null", "fidelity", "min", _GRETTON, "95th percentile of real versus real"),
         Metric(

@@ -1,5 +1,8 @@
 """Figures of results: distances, confusions, gains."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
@@ -57,8 +60,8 @@ def confusion(matrix: np.ndarray, class_names: tuple[str, ...]) -> Figure:
 
 
 @rc_context(STYLE)
-def gains(curve: dict[str, dict[str, tuple[float, float, float]]], reference: str) -> Figure:
-    """Show for each name the (mean, low, high) of every setting, in the order given; `reference` is a dashed line."""
+def gains(curve: Mapping[str, Mapping[str, Any]], reference: str) -> Figure:
+    """Show for each name the interval (`mean`, `low`, `high`) of every setting, in the order given; `reference` is a dashed line."""
     settings = list(dict.fromkeys(setting for line in curve.values() for setting in line))
     # No line joins these to the unequal classes.
     of_rows = np.array([not setting.startswith("imbalance") for setting in settings])
@@ -68,7 +71,8 @@ def gains(curve: dict[str, dict[str, tuple[float, float, float]]], reference: st
     names = [name for name in curve if name != reference]
     for number, (name, line) in enumerate(curve.items()):
         offset = 0.08 * (number - (len(curve) - 1) / 2)  # beside each other, or the intervals hide one another
-        mean, low, high = np.array([line.get(setting, (np.nan,) * 3) for setting in settings], float).T
+        found = [line.get(setting) for setting in settings]
+        mean, low, high = (np.array([getattr(each, end, np.nan) for each in found]) for end in ("mean", "low", "high"))
         look, dashes = {"color": REAL, "marker": "o"}, "--"
         if name != reference:
             nth = names.index(name) % len(HUES)

@@ -1,6 +1,6 @@
 """The pictures of a report: which samples and distances they show, and what is said of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +8,8 @@ from sklearn.neighbors import NearestNeighbors
 
 from mmgan.data.arrays import LabelledSamples, n_samples_of, take
 from mmgan.evaluation.features import JOINT, FeatureSpace
+from mmgan.evaluation.statistics import Interval
+from mmgan.evaluation.table import REAL
 from mmgan.plots import drawings
 from mmgan.plots import samples as plots
 from mmgan.report.content import Picture
@@ -44,13 +46,14 @@ def pictures(shown: Shown, ours: str) -> list[Picture]:
     ]
 
 
-def curve_picture(curve: dict[str, dict[str, tuple[float, float, float]]]) -> Picture:
-    """Return the picture of {model: {samples of a class: (mean, low, high)}}; `REAL_SAMPLES` is the line to compare with."""
+def curve_picture(curve: Mapping[str, Mapping[str, Interval]]) -> Picture:
+    """Return the picture of {model: {samples of a class: gain}}; the model `real` is the line to compare with."""
     about = (
         "What synthetic samples add to the macro-F1 of classifiers on real held-out samples, by the number of real samples that"
         " they are trained on; dashed: what as many more real samples add."
     )
-    return Picture("Curve", "gain in macro-F1, with intervals", drawings.gains(curve, REAL_SAMPLES), about)
+    named = {REAL_SAMPLES if model == REAL else model: found for model, found in curve.items()}
+    return Picture("Curve", "gain in macro-F1, with intervals", drawings.gains(named, REAL_SAMPLES), about)
 
 
 def _classes(shown: Shown) -> tuple[list[int], str]:
@@ -63,7 +66,7 @@ def _classes(shown: Shown) -> tuple[list[int], str]:
 def _samples(shown: Shown, space: FeatureSpace) -> Iterator[Picture]:
     classes, note = _classes(shown)
     search = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(space.flat(shown.train[0]).astype(np.float64))
-    usual = float(np.median(shown.distances["real"][JOINT]))
+    usual = float(np.median(shown.distances[REAL][JOINT]))
     about = (
         "Real held-out samples, synthetic samples, and the training sample nearest to each synthetic one, in all modalities"
         f" at once. Above it its distance, in medians of the held-out samples' ones: near 0 is a copy.{note}"
@@ -137,9 +140,9 @@ def _distances(shown: Shown, ours: str) -> Iterator[Picture]:
         " variety, a line right of it of samples that real ones never resemble."
     )
     for name in _views(tuple(shown.train[0])):
-        usual = float(np.median(shown.distances["real"][name]))
+        usual = float(np.median(shown.distances[REAL][name]))
         lines = {key: np.asarray(of[name]) / (usual if usual > 0 else 1.0) for key, of in shown.distances.items()}
-        figure = drawings.cumulative(lines, {"real": plots.REAL, ours: plots.SYNTHETIC})
+        figure = drawings.cumulative(lines, {REAL: plots.REAL, ours: plots.SYNTHETIC})
         yield Picture("Distances", _view_title(name), figure, about)
 
 
