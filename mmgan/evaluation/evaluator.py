@@ -3,6 +3,7 @@
 Everything fitted sees training samples only. Each set is a pair (x, y): {name: (n, *shape)} in physical units, labels (n,).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from mmgan.evaluation.coherence import Retrieval
 from mmgan.evaluation.features import JOINT, FeatureSpace, nearest
 from mmgan.evaluation.novelty import novelty
 from mmgan.evaluation.signal import SampleStatistics, SignalComparison, sample_statistics
+from mmgan.evaluation.statistics import by_key
 from mmgan.schema import Arrays
 
 NEIGHBOURS = 5
@@ -102,24 +104,41 @@ class Evaluator:
         """Return `metrics` {key: mean over draws}, `draws` {key: values}, `n`, and `missing_classes` of the synthetic samples."""
         check_samples(self._train, synthetic, "synthetic")
         x, y = synthetic[0], np.asarray(synthetic[1])
-        n, values = self._size(len(y)), []
-        for draw in range(self.draws):
+        n = n_compared(len(self._heldout.y), len(y), self._n)
+
+        def drawn(draw: int, _: np.ndarray) -> _View:
             chosen = np.random.default_rng([self._seed, draw, 1]).permutation(len(y))[:n]
-            judging, _ = self._halves(draw, n)
-            values.append(self._judge(judging, self._view(take(x, chosen), y[chosen]), draw))
-        return self._summary(values, n, np.setdiff1d(self._train[1], y))
+            return self._view(take(x, chosen), y[chosen])
+
+        return self._over_draws(drawn, y, n)
 
     def real(self) -> dict[str, Any]:
         """Return the real row: one half of the held-out samples in the place of the synthetic ones, against the other.
 
         Its `deviation` says by how much metrics differ, as a standard deviation, from one pair of halves to another.
         """
-        n, values = self._size(len(self._heldout.y)), []
-        for draw in range(self.draws):
-            judging, other = self._halves(draw, n)
-            values.append(self._judge(judging, self._heldout.take(other), draw))
-        found = self._summary(values, n, np.setdiff1d(self._train[1], self._heldout.y))
+        n = n_compared(len(self._heldout.y), len(self._heldout.y), self._n)
+        found = self._over_draws(lambda _, rest: self._heldout.take(rest), self._heldout.y, n)
         return found | {"deviation": self._deviation(n)}
+
+    def _over_draws(self, other: Callable[[int, np.ndarray], _View], y: np.ndarray, n: int) -> dict[str, Any]:
+        """Judge `other(draw, held-out samples that do not judge)` in each draw; `y` are the labels of all that it draws from."""
+        values = []
+        for draw in range(self.draws):
+            judging, rest = self._halves(draw, n)
+            values.append(self._judge(judging, other(draw, rest), draw))
+        per_draw = by_key(values)
+        # The best classifier is chosen by its mean over the draws: a maximum in each draw would exceed .5 by chance.
+        members = sorted(key for key in per_draw if ":" in key)
+        for name in dict.fromkeys(key.split(":")[0] for key in members):
+            best = max((key for key in members if key.split(":")[0] == name), key=lambda key: np.mean(per_draw[key]))
+            per_draw[name] = per_draw[best]
+        return {
+            "metrics": {key: float(np.mean(found)) for key, found in per_draw.items()},
+            "draws": per_draw,
+            "n": n,
+            "missing_classes": np.setdiff1d(self._train[1], y).tolist(),
+        }
 
     def distances(self, x: Arrays) -> dict[str, np.ndarray]:
         """Return the distance (n,) of samples to their nearest training sample, `joint` and per modality."""
@@ -133,9 +152,6 @@ class Evaluator:
             drawn = self._space.flat(take(synthetic[0], chosen)), np.asarray(synthetic[1])[chosen]
             predicted = utility.fit_panel(*drawn, self._seed).predict(flat)
         return utility.confusion(y, predicted, int(np.max(self._train[1])) + 1)
-
-    def _size(self, synthetic: int) -> int:
-        return n_compared(len(self._heldout.y), synthetic, self._n)
 
     def _halves(self, draw: int, n: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the held-out samples that judge in this draw, and as many others: the same for every row of a table."""
@@ -165,14 +181,13 @@ class Evaluator:
         }
 
     def _deviation(self, n: int, splits: int = 20) -> dict[str, float]:
-        values: dict[str, list[float]] = {}
+        values = []
         for split in range(splits):
             first, second = (self._heldout.take(half) for half in self._halves(-1 - split, n))
-            for key, value in {**self._neighbourhood(first, second), **self._novelty(first, second)}.items():
-                values.setdefault(key, []).append(value)
+            values.append(self._neighbourhood(first, second) | self._novelty(first, second))
         # Of an AUC by its null (Mann & Whitney 1947), since classifiers are too dear to fit again and again.
         null = float(np.sqrt((2 * n + 1) / (12 * n * n)))
-        return {"c2st": null, **{key: float(np.std(found, ddof=1)) for key, found in values.items()}}
+        return {"c2st": null, **{key: float(np.std(found, ddof=1)) for key, found in by_key(values).items()}}
 
     def _neighbourhood(self, heldout: _View, other: _View) -> dict[str, float]:
         spread = fidelity.within_class_spread(heldout.embedded, heldout.y)
@@ -233,21 +248,3 @@ class Evaluator:
             found = novelty(heldout.distance[name], other.distance[name])
             result |= {key + suffix: value for key, value in found.items()}
         return result
-
-    @staticmethod
-    def _summary(values: list[dict[str, float]], n: int, missing: np.ndarray) -> dict[str, Any]:
-        per_draw: dict[str, list[float]] = {}
-        for found in values:
-            for key, value in found.items():
-                per_draw.setdefault(key, []).append(value)
-        # The best classifier is chosen by its mean over the draws: a maximum in each draw would exceed .5 by chance.
-        members = sorted(key for key in per_draw if ":" in key)
-        for suffix in dict.fromkeys(key.split(":")[0] for key in members):
-            best = max((key for key in members if key.split(":")[0] == suffix), key=lambda key: np.mean(per_draw[key]))
-            per_draw[suffix] = per_draw[best]
-        return {
-            "metrics": {key: float(np.mean(found)) for key, found in per_draw.items()},
-            "draws": per_draw,
-            "n": n,
-            "missing_classes": [int(label) for label in missing],
-        }

@@ -83,16 +83,9 @@ def metric_tables(rows: Mapping[str, Folds], correction: Correction, marked: str
     if all(len(folds) == 1 for folds in rows.values()):
         note = "One fold: no interval."
     keys = dict.fromkeys(key for folds in rows.values() for found in folds.values() for key in found)
-    single = {key: key for key in keys if "/" in key and ":" not in key}
-    of_class = {key for key in single if metric_of(key).name in OF_CLASS}
-    families = ("fidelity", "coherence", "novelty")
-    parts = {key: key for key in single if key not in of_class and metric_of(key).family in families}
-    classes = {
-        f"{heading} {label}": f"{name}/{label}"
-        for name, heading in OF_CLASS.items()
-        for label in range(MAX_CLASSES)
-        if f"{name}/{label}" in of_class
-    }
+    single = [key for key in keys if "/" in key and ":" not in key and metric_of(key).name not in OF_CLASS]
+    parts = {key: key for key in single if metric_of(key).family in ("fidelity", "coherence", "novelty")}
+    classes = {f"{OF_CLASS[name]} {label}": f"{name}/{label}" for name in OF_CLASS for label in range(MAX_CLASSES)}
     tables = [
         _table("Quality", rows, MAIN, correction, note, marked),
         _table("Further metrics", rows, MORE, correction, "", marked),
