@@ -77,7 +77,7 @@ def test_what_is_wrong_shows(quick_judge, real):
     assert found["c2st"] > 0.85 and found["tstr"] < 0.7 * found["trtr"] and found["mmd"] > found["mmd_null"]
 
 
-def test_rows_of_one_class(quick_judge):
+def test_samples_of_one_class(quick_judge):
     x, y = make_rows(200, 4)
     found = quick_judge((take(x, y == 1), y[y == 1]))
     assert found["missing_classes"] == [0, 2]
@@ -116,7 +116,7 @@ def test_equal_numbers_and_the_same_judges_for_all(judge):
         (lambda x, y: (take(x, np.arange(0)), y[:0]), "there are no synthetic samples"),
     ],
 )
-def test_bad_rows_get_a_sentence(judge, change, message):
+def test_bad_samples_get_a_sentence(judge, change, message):
     with pytest.raises(MmganError, match=message):
         judge(change(*make_rows(60, 7)))
 
@@ -155,7 +155,7 @@ def test_score_orders_what_it_should(score):
     assert score(x, y) == found["duplicate"]
 
 
-def test_score_never_raises_on_bad_rows(score):
+def test_score_never_raises_on_bad_samples(score):
     x, y = make_rows(50, 10)
     zero = {"score": 0.0, **dict.fromkeys(PARTS, 0.0)}
     assert score({**x, "flat": np.full((50, 6), np.nan)}, y) == zero
@@ -170,13 +170,13 @@ def test_score_never_raises_on_bad_rows(score):
     assert 0 <= score(take(x, np.arange(6)), y[:6])["score"] <= 1
 
 
-def test_score_of_one_class_and_of_a_monitor_that_lacks_one():
+def test_score_of_one_class_and_of_held_out_samples_that_lack_one():
     x, y = TRAIN
     one = CheapScore({"a": x["flat"]}, 0 * y, {"a": HELDOUT[0]["flat"]}, 0 * HELDOUT[1])({"a": x["flat"]}, 0 * y)
     assert one["utility"] == 1.0
     some = HELDOUT[1] != 2
     assert CheapScore(x, y, take(HELDOUT[0], some), HELDOUT[1][some])(*make_rows(80, 11))["utility"] > 0.8
-    with pytest.raises(MmganError, match="6 monitor samples"):
+    with pytest.raises(MmganError, match="6 held-out samples"):
         CheapScore(x, y, take(HELDOUT[0], np.arange(5)), HELDOUT[1][:5])
 
 
@@ -210,12 +210,12 @@ def test_statistics_at_the_edges():
         compare([0.5, 0.6], [0.5], 10, 5)
 
 
-def test_newcomers_judge_utility_alone(quick_judge):
+def test_unseen_groups_judge_utility_alone(quick_judge):
     rows, (x, y) = make_rows(90, 12), make_rows(80, 13)
     found = quick_judge(rows)["metrics"]
     swapped = protocol.Evaluator(TRAIN, HELDOUT, quick=True, unseen_groups=(x, (y + 1) % 3))
-    told = swapped(rows)["metrics"]
-    changed = {key for key in found if told.get(key) != found[key]}
+    with_groups = swapped(rows)["metrics"]
+    changed = {key for key in found if with_groups.get(key) != found[key]}
     assert {key.split("/")[0] for key in changed} == {"trtr", "tstr", "class_recall"}
-    assert told["trtr"] < 0.3 < found["trtr"]
+    assert with_groups["trtr"] < 0.3 < found["trtr"]
     assert swapped.confusion().shape == (3, 3)

@@ -83,13 +83,13 @@ def judged(rows):
         (interpolated, ["Near-copies", "Shrunken"], {"new": "no", "faithful": "no"}),
     ],
 )
-def test_rows_are_called_what_they_are(rows, findings, answers):
+def test_samples_are_called_what_they_are(samples, findings, answers):
     found = judged(rows())
-    assert [told[: len(start)] for told, start in zip(found.findings, findings, strict=True)] == findings
+    assert [text[: len(start)] for text, start in zip(found.findings, findings, strict=True)] == findings
     assert {question: found.answer(question) for question in answers} == answers
 
 
-def test_unseen_real_rows_are_faithful_and_new():
+def test_unseen_real_samples_are_faithful_and_new():
     found = judged(make_rows(300, 7))
     assert not found.findings
     assert (found.answer("new"), found.answer("useful")) == ("yes", "unknown")
@@ -111,7 +111,7 @@ GOOD |= {"trtr": 0.9, "tstr": 0.88, "trts": 0.9}
 
 
 @pytest.mark.parametrize(
-    ("gain", "answer", "told"),
+    ("gain", "answer", "text"),
     [
         (
             Interval(0.004, -0.002, 0.010, 0.002),
@@ -124,9 +124,9 @@ GOOD |= {"trtr": 0.9, "tstr": 0.88, "trts": 0.9}
         (None, "unknown", "the gain was not measured; classifiers trained on them alone reach 1.00 of what as many"),
     ],
 )
-def test_useful(gain, answer, told):
+def test_useful(gain, answer, text):
     found = verdict(GOOD, GOOD, NONE, gain)
-    assert found.answer("useful") == answer and told in found.criteria[2].reason
+    assert found.answer("useful") == answer and text in found.criteria[2].reason
     assert (found.answer("faithful"), found.answer("new")) == ("yes", "yes")
 
 
@@ -149,7 +149,7 @@ def test_each_check_can_fail(change, question, answer):
     assert verdict({**GOOD, **change}, GOOD, NONE, None).answer(question) == answer
 
 
-def test_what_real_rows_do_by_chance_is_not_held_against_synthetic_ones():
+def test_what_real_samples_do_by_chance_is_not_held_against_synthetic_ones():
     off = {**GOOD, "signal_cross": 1.3, "coverage": 0.90, "close": 0.04}
     assert (
         verdict(off, GOOD, {**NONE, "signal_cross": 0.2, "coverage": 0.04, "close": 0.02}, None).answer("faithful")
@@ -173,7 +173,7 @@ def test_numbers_are_short(value, text):
     assert number(value) == text.replace("0.0004", ".0004")
 
 
-def test_few_unseen_rows_are_not_called_unfaithful_for_chance():
+def test_few_unseen_samples_are_not_called_unfaithful_for_chance():
     few = FoldSamples(1, make_rows(160, 20), make_rows(150, 21), make_rows(160, 22))
     ours, real = (judged_row(few, name, quick=True) for name in ("file", REAL))
     found = verdict(ours["metrics"], real["metrics"], real["deviation"], None)

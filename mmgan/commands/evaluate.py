@@ -21,6 +21,7 @@ from mmgan.data.files import check_writable
 from mmgan.errors import MmganError
 from mmgan.evaluation.files import VAL, SyntheticFile, judged_file
 from mmgan.evaluation.metrics import METRICS
+from mmgan.evaluation.statistics import shared_by_key
 from mmgan.evaluation.table import BASELINE_DRAWS, REAL, FoldSamples, baseline_samples, judged_row, mean_over
 from mmgan.evaluation.verdict import Verdict, verdict
 from mmgan.report.content import Report, Table
@@ -46,9 +47,8 @@ class Judged:
 
     def deviation(self) -> dict[str, float]:
         """Return the standard deviation of the real row's metrics from one pair of halves to another, pooled over folds."""
-        found = [fold["deviation"] for fold in self.rows[REAL].values()]
-        shared = [key for key in found[0] if all(key in each for each in found)]
-        return {key: float(np.sqrt(np.mean([each[key] ** 2 for each in found]))) for key in shared}
+        found = shared_by_key(fold["deviation"] for fold in self.rows[REAL].values())
+        return {key: float(np.sqrt(np.mean(np.square(values)))) for key, values in found.items()}
 
     def missing_classes(self) -> list[int]:
         """Return the classes that have no synthetic samples in some fold."""

@@ -25,8 +25,6 @@ def novelty(heldout_distance: np.ndarray, synthetic_distance: np.ndarray) -> dic
 
 
 def _ratio(value: float, reference: float) -> float:
-    if (
-        reference < COPY
-    ):  # unseen samples are copies of training samples, as whole numbers often are: no ratio is defined
+    if reference < COPY:  # unseen samples are copies themselves, as integers often are: no ratio is defined
         return 1.0 if value < COPY else float("nan")
     return value / reference

@@ -41,6 +41,12 @@ def by_key(found: Iterable[Mapping[str, float]]) -> dict[str, list[float]]:
     return values
 
 
+def shared_by_key(found: Iterable[Mapping[str, float]]) -> dict[str, list[float]]:
+    """Return {key: its values} for the keys that all have."""
+    found = list(found)
+    return {key: values for key, values in by_key(found).items() if len(values) == len(found)}
+
+
 def corrected_error(values: np.ndarray, n_train: int, n_test: int) -> float:
     """Return the standard error sqrt((1/k + n_test/n_train) var) of the mean over k folds.
 

@@ -10,6 +10,7 @@ from mmgan.baselines import BASELINES
 from mmgan.data.arrays import LabelledSamples, check_samples
 from mmgan.errors import MmganError
 from mmgan.evaluation.evaluator import Evaluator, n_compared
+from mmgan.evaluation.statistics import shared_by_key
 from mmgan.schema import Arrays
 
 REAL = "real"
@@ -81,6 +82,4 @@ def derived(metrics: Mapping[str, float], real: Mapping[str, float]) -> Metrics:
 
 def mean_over(folds: Iterable[Mapping[str, float]]) -> Metrics:
     """Return the mean of each metric that all of the folds have."""
-    found = list(folds)
-    shared = [key for key in found[0] if all(key in each for each in found)]
-    return {key: float(np.mean([each[key] for each in found])) for key in shared}
+    return {key: float(np.mean(values)) for key, values in shared_by_key(folds).items()}

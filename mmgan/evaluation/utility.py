@@ -1,4 +1,4 @@
-"""Utility: what are synthetic samples worth to classifiers that are judged on samples nobody has seen?"""
+"""Utility: how good are classifiers trained on synthetic samples, on real samples that nobody has seen?"""
 
 from dataclasses import dataclass
 

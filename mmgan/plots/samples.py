@@ -238,7 +238,9 @@ def scatter(real: np.ndarray, synthetic: np.ndarray, title: str = "first two pri
 
 
 @rc_context(STYLE)
-def game(losses: dict[str, list[float]], epochs: int, real: np.ndarray, synthetic: np.ndarray, title: str) -> Figure:
+def losses_and_points(
+    losses: dict[str, list[float]], epochs: int, real: np.ndarray, synthetic: np.ndarray, title: str
+) -> Figure:
     """Show the losses of each epoch so far, on an axis of `epochs` epochs, beside real (n, 2) and synthetic (m, 2) points."""
     figure = Figure(figsize=(8.4, 3.8))  # a constrained layout would take twice as long, frame by frame
     left, right = figure.subplots(1, 2)

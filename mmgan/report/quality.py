@@ -45,7 +45,7 @@ def read_lines(path: str | Path) -> list[dict[str, Any]]:
     Lines of a model whose settings have changed since are left out, so that no table mixes them.
     """
     try:
-        lines = [json.loads(text) for text in Path(path).read_text().splitlines()]
+        lines = [json.loads(text) for text in Path(path).read_text(encoding="utf-8").splitlines()]
         finished = [line for line in lines if "error" not in line]
         known = all(set(line) >= {*CELL, "settings", "metrics", "n_fold", "n_val"} for line in finished)
     except (OSError, ValueError, TypeError):
