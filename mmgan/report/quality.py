@@ -12,8 +12,8 @@ from mmgan.errors import MmganError
 from mmgan.evaluation.statistics import Interval
 from mmgan.evaluation.table import REAL, mean_over
 from mmgan.evaluation.utility import captured
-from mmgan.report import markdown
 from mmgan.report.content import Table
+from mmgan.report.page import table_text
 from mmgan.report.tables import Correction, comparison_table, metric_tables, points, three
 
 FULL = "full"
@@ -30,7 +30,7 @@ def quality_page(lines: Sequence[Line], command: str) -> str:
     for data in dict.fromkeys(map(data_of, lines)):
         own = [line for line in lines if data_of(line) == data]
         parts.append(f"# {data}")
-        parts += [markdown.table_text(table) for table in [*full_tables(own), *curve_tables(own)]]
+        parts += [table_text(table) for table in [*full_tables(own), *curve_tables(own)]]
     return "\n\n".join([*parts, f"```\n{command}\n```"]) + "\n"
 
 
@@ -45,7 +45,7 @@ def read_lines(path: str | Path) -> list[dict[str, Any]]:
     Lines of a model whose settings have changed since are left out, so that no table mixes them.
     """
     try:
-        lines = [json.loads(text) for text in Path(path).read_text().splitlines()]
+        lines = [json.loads(text) for text in Path(path).read_text(encoding="utf-8").splitlines()]
         finished = [line for line in lines if "error" not in line]
         known = all(set(line) >= {*CELL, "settings", "metrics", "n_fold", "n_val"} for line in finished)
     except (OSError, ValueError, TypeError):
@@ -59,7 +59,7 @@ def read_lines(path: str | Path) -> list[dict[str, Any]]:
 
 
 def _place(line: Line) -> tuple:
-    """Return the place of a line in a table: real samples, baselines, what makes no samples, models; few samples before many."""
+    """Return the place of a line in a table: the real row, baselines, what makes no samples, models; few samples before many."""
     known = [REAL, *BASELINES, *WITHOUT_ROWS]
     model = known.index(line["model"]) if line["model"] in known else len(known)
     few = (0, int(line["rows"])) if line["rows"].isdecimal() else (1 if line["rows"] == FULL else 2, 0)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.data.dataset import Dataset
 from mmgan.evaluation import prediction, reconstruction, utility
-from mmgan.evaluation.score import MIN_ROWS
+from mmgan.evaluation.score import MIN_SAMPLES
 from mmgan.models.synthesizer import Synthesizer
 from mmgan.plots import drawings
 from mmgan.plots import samples as plots
@@ -72,7 +72,7 @@ class Generation(Task):
         classes = np.unique(y)
         picture = plots.overview(x, y, draw_like(model, classes), classes, model.schema.class_names)
         _save(picture, folder / "samples.png")
-        enough = min(len(data.training_indices), len(data.fold.val_indices)) >= MIN_ROWS
+        enough = min(len(data.training_indices), len(data.fold.val_indices)) >= MIN_SAMPLES
         return _rounded(fold_judge(data, data.fold.val_indices, seed=0)(model)) if enough else {}
 
     def next_command(self, folder: Path) -> Sequence[str]:
