@@ -79,7 +79,7 @@ def test_other_words_and_sweeps_stay():
 @pytest.mark.parametrize("name", [name for name in NASTY if "\\" not in name or os.sep == "/"])
 def test_data_of_a_folder_of_any_name_are_read(name, tmp_path):
     folder = tmp_path / name
-    folder.mkdir()
+    folder.mkdir(parents=True)
     write_pickle(folder / "data=1.pkl", content(rows=60))
     cfg = compose("train", ["data=pkl", f"data.path={folder / 'data=1.pkl'}", f"out_dir={folder / 'out'}"])
     assert load_data(cfg).source == plain(cfg.data)["path"] == str(folder / "data=1.pkl")
