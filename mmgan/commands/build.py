@@ -9,10 +9,20 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from mmgan.commands.options import register_options
-from mmgan.training.run import FitResult, Run, chosen_folds, fit, fold_path, load_data, make_datamodule, run_name
+from mmgan.training.run import (
+    FitResult,
+    Run,
+    chosen_folds,
+    fit,
+    fold_path,
+    generates,
+    load_data,
+    make_datamodule,
+    run_name,
+)
 
 __all__ = [
-    "CONF", "FitResult", "Run", "chosen_folds", "compose", "fit", "fold_path", "load_data", "make_datamodule", "run_name",
+    "CONF", "FitResult", "Run", "chosen_folds", "compose", "fit", "fold_path", "generates", "load_data", "make_datamodule", "run_name",
 ]  # fmt: skip
 
 CONF = Path(__file__).resolve().parents[2] / "conf"

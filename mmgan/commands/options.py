@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,33 @@ class EvaluateOptions:
     data: Any = None
 
 
-SCRIPTS = {"train": TrainOptions, "tune": TuneOptions, "synthesize": SynthesizeOptions, "evaluate": EvaluateOptions}
+@dataclass
+class CompareOptions:
+    """Scalars of conf/compare.yaml."""
+
+    measure: str = "quality"
+    data: Any = None
+    models: Any = None
+    variants: str | None = None
+    folds: list[int] = field(default_factory=list)
+    seeds: int = 1
+    rows: Any = None
+    draws: int = 5
+    overrides: str = ""
+    workers: int = 1
+    threads: int = 1
+    out: str | None = None
+    runs: str = "runs/compare"
+    report: bool = False
+
+
+SCRIPTS = {
+    "train": TrainOptions,
+    "tune": TuneOptions,
+    "synthesize": SynthesizeOptions,
+    "evaluate": EvaluateOptions,
+    "compare": CompareOptions,
+}
 
 PARTS = (
     "scaler", "adversarial", "augmentation", "fusion", "likelihood", "players", "process", "denoiser", "quantizer",
@@ -97,6 +123,8 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 # Numbers that Hydra does not check, or not against their smallest value.
 NUMBERS = {
     "seed": ("whole number", 0),
+    "seeds": ("whole number", 1),
+    "data.draw": ("whole number", 0),
     "threads": ("whole number", 1),
     "draws": ("whole number", 1),
     "workers": ("whole number", 1),
