@@ -171,9 +171,11 @@ def _rounded(value: Any) -> Any:
 
 def _quiet_worker(log: str) -> None:
     """Send what a process prints to the log: the terminal belongs to the bar."""
+    from mmgan.training.quiet import quiet_lightning
     from mmgan.tuning.workers import end_with_parent
 
     end_with_parent()
+    quiet_lightning()
     target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(target, 1)
     os.dup2(target, 2)
