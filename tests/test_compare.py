@@ -136,8 +136,8 @@ def test_a_file_that_is_no_result_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["measure=nonsense"], "measure=nonsense: give quality"),
-        (["measure=os.system"], "measure=os.system: give quality"),
+        (["measure=nonsense"], "measure=nonsense: .*; give quality"),
+        (["measure=os.system"], "measure=os.system: it is no Measure; give quality"),
         (["rows=[some]"], "rows=some: give full"),
         (["variants=none.yaml"], "variants=none.yaml cannot be read"),
         (["models=[robust_classifier]"], "robust_classifier makes no samples"),

@@ -12,12 +12,12 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -55,12 +55,13 @@ def compare(cfg: DictConfig) -> Path:
 
 def chosen_measure(cfg: DictConfig) -> Measure:
     """Return the measure that `cfg.measure` names, one of `MEASURES` or the dotted path of a class."""
+    module, _, name = cfg.measure.rpartition(".")
     try:
-        kind = MEASURES.get(cfg.measure) or get_class(cfg.measure)
-    except Exception:  # whatever importing it raises
-        raise MmganError(
-            f"measure={cfg.measure}: give {', '.join(MEASURES)}, or the path of a class, such as my.module.Measure."
-        ) from None
+        kind, why = MEASURES.get(cfg.measure) or getattr(import_module(module or "mmgan"), name), "it is no Measure"
+    except Exception as error:  # whatever importing it raises
+        kind, why = None, " ".join(str(error).split())
+    if not (isinstance(kind, type) and issubclass(kind, Measure)):
+        raise MmganError(f"measure={cfg.measure}: {why}; give {', '.join(MEASURES)}, or the path of such a class.")
     return kind(cfg)
 
 
@@ -81,7 +82,7 @@ def asked_cells(cfg: DictConfig, measure: Measure) -> list[Cell]:
                 for seed in range(cfg.seeds)
                 for fold in measure.folds
             ]
-    return cells
+    return [cell for cell in cells if measure.wants(cell)]
 
 
 def data_words(data: DictConfig) -> list[str]:

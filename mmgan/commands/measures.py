@@ -39,6 +39,10 @@ class Measure:
         self.options = {"draws": cfg.draws}  # of `compare`, that change a cell's metrics
         self.folds = list(cfg.folds)  # of the cells
 
+    def wants(self, cell: Cell) -> bool:
+        """Say whether there is anything to measure of a cell."""
+        return True
+
     def check(self, cells: Sequence[Cell]) -> None:
         """Raise MmganError for a model that cannot be measured."""
         for cell in cells:
