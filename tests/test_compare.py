@@ -190,6 +190,14 @@ def test_variants_stand_in_the_order_asked_for_beside_the_real_row_of_the_fold()
     assert rows[1].startswith(f"| a | 0.800 | 0.889 | +1.8 | 0.500 | {(0.5 / 0.91 + 0.5 / 0.92) / 2:.3f} | 0.700 |")
 
 
+def test_variants_of_few_samples_have_a_table_of_their_own_and_need_no_real_row():
+    lines = [line("net", 1, rows=rows, variant="a") for rows in ("full", "10")]
+    lines[1]["metrics"] = {"gain": 0.02, "baseline": 0.5}
+    page = tables_page(measure_of(), lines, ["a"])
+    assert "rows=full" in page and "| a | 0.800 | +1.0 |" in page  # no ratios
+    assert page.endswith("rows=10\n\n|  | gain, points |\n| --- | ---: |\n| a | +2.0 |\n")
+
+
 def test_the_curve_gives_gains_and_what_share_of_real_rows_they_are():
     lines = [line("real", fold, rows="5", gain=0.10 + 0.01 * fold, baseline=0.6) for fold in range(5)]
     lines += [line("smote", fold, rows="5", gain=0.03 + 0.001 * fold, baseline=0.6) for fold in range(5)]

@@ -22,7 +22,7 @@ from mmgan.errors import MmganError
 from mmgan.evaluation.evaluator import Evaluator
 from mmgan.evaluation.files import judging_samples
 from mmgan.evaluation.table import REAL, FoldSamples, baseline_samples
-from mmgan.report.quality import FULL, WITHOUT_ROWS
+from mmgan.report.quality import WITHOUT_ROWS
 from mmgan.training.checkpoint import load
 from mmgan.training.folder import RunFolder
 
@@ -46,10 +46,8 @@ class Cell:
     variant: str
     fold: int
     seed: int
-    words: tuple[str, ...] = field(
-        default=(), compare=False
-    )  # options of train.py: those of all cells, and the variant's
-    shared_words: tuple[str, ...] = field(default=(), compare=False)  # those of all cells
+    words: tuple[str, ...] = field(default=(), compare=False)  # options of train.py
+    shared_words: tuple[str, ...] = field(default=(), compare=False)  # without those of the variant
     runs: str = field(default="runs/compare", compare=False)
 
     @property
@@ -71,11 +69,6 @@ class Cell:
     def data_words(self) -> tuple[str, ...]:
         """Those options that its first stage, and what is not trained, share with it: the data's, and which samples are kept back."""
         return tuple(word for word in self.words if word.startswith(("data", "final=")))
-
-    @property
-    def limited(self) -> bool:
-        """Whether only what it adds to few samples is asked for; it is all there is of what makes no samples."""
-        return self.rows != FULL or self.model in WITHOUT_ROWS
 
     @property
     def folder(self) -> Path:

@@ -159,15 +159,11 @@ def measured(cell: Cell, measure: Measure) -> Line:
     started = time.monotonic()
     try:
         work = Work(cell, measure.options.get("draws", 5))
-        metrics = {key: _rounded(value) for key, value in measure.metrics(work).items() if ":" not in key}
+        metrics = {key: round(float(value), 5) for key, value in measure.metrics(work).items() if ":" not in key}
         line = {"trained": cell.trained, **work.sizes(), "metrics": metrics}
     except MmganError as error:
         line = {"error": str(error)}
     return {**line, "seconds": round(time.monotonic() - started, 1)}
-
-
-def _rounded(value: Any) -> Any:
-    return [round(float(each), 5) for each in value] if isinstance(value, list) else round(float(value), 5)
 
 
 def _quiet_worker(log: str) -> None:

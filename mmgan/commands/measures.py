@@ -18,7 +18,7 @@ from mmgan.evaluation.gain import Augmentation, extra_per_class
 from mmgan.evaluation.prediction import calibration_error
 from mmgan.evaluation.table import REAL, derived
 from mmgan.report.content import Table
-from mmgan.report.quality import correction_of, quality_tables
+from mmgan.report.quality import FULL, WITHOUT_ROWS, correction_of, quality_tables
 from mmgan.report.tables import MAIN, points
 from mmgan.schema import Arrays
 
@@ -52,7 +52,7 @@ class Measure:
                 raise MmganError(f"models: {cell.model} makes no samples; another measure= is for it.")
 
     def metrics(self, work: Work) -> dict[str, Any]:
-        """Return a cell's metrics, by name; numbers, or lists of them."""
+        """Return a cell's metrics, by name."""
         raise TypeError("a Measure defines metrics")
 
     def judged(self, judge: Evaluator, rows: LabelledSamples | None) -> dict[str, float]:
@@ -66,17 +66,20 @@ class Measure:
         yield line.get("variant") or line["model"], line["metrics"]
 
     def tables(self, lines: Sequence[Line], order: Sequence[str] = ()) -> list[Table]:
-        """Return the means over folds, with their intervals from three folds on; a row for each model or variant."""
+        """Return a table for each number of training samples, with a row for each model or variant, in this order."""
+        by_rows = {rows: [line for line in lines if line["rows"] == rows] for rows in (line["rows"] for line in lines)}
+        return [self._means(f"Means over folds, rows={rows}", own, order) for rows, own in by_rows.items()]
+
+    def _means(self, title: str, lines: Sequence[Line], order: Sequence[str]) -> Table:
         found: dict[str, dict[int, list[Line]]] = {}
         for line in lines:
             for name, metrics in self.parts(line):
                 found.setdefault(name, {}).setdefault(line["fold"], []).append(metrics)
         keys = dict.fromkeys(key for folds in found.values() for each in folds.values() for key in each[0])
-        columns = self.columns or {key: key for key in keys}
-        columns = {heading: key for heading, key in columns.items() if key in keys}
+        columns = {heading: key for heading, key in (self.columns or {key: key for key in keys}).items() if key in keys}
         names = sorted(found, key=lambda name: order.index(name) if name in order else len(order))
         rows = [[name, *(self._cell(found[name], key, lines) for key in columns.values())] for name in names]
-        return [Table("Means over folds", ["", *columns], rows)]
+        return Table(title, ["", *columns], rows)
 
     def _cell(self, folds: Mapping[int, list[Line]], key: str, lines: Sequence[Line]) -> str:
         # Seeds are averaged within a fold first: they are not independent samples.
@@ -106,7 +109,7 @@ class Quality(Measure):
     }
 
     def metrics(self, work: Work) -> dict[str, Any]:
-        if work.cell.limited:
+        if work.cell.rows != FULL or work.cell.model in WITHOUT_ROWS:
             return self.gain(work)
         judge, y = work.judge(), work.train[1]
         found = judge.real() if work.cell.model == REAL else judge((work.generated(y), y))
@@ -133,11 +136,13 @@ class Quality(Measure):
     def tables(self, lines: Sequence[Line], order: Sequence[str] = ()) -> list[Table]:
         if not any(line["variant"] for line in lines):
             return quality_tables(lines)
-        real = {line["fold"]: line["metrics"] for line in lines if line["model"] == REAL}
-        shown = [
-            line | {"metrics": derived(line["metrics"], real[line["fold"]])} for line in lines if line["fold"] in real
-        ]
-        return super().tables(shown, order)
+        real = {line["fold"]: line["metrics"] for line in lines if line["model"] == REAL and "tstr" in line["metrics"]}
+
+        def with_ratios(line: Line) -> Line:
+            found, beside = line["metrics"], real.get(line["fold"])
+            return {**line, "metrics": derived(found, beside) if beside and "tstr" in found else found}
+
+        return super().tables([with_ratios(line) for line in lines], order)
 
 
 class Classification(Measure):
@@ -207,8 +212,4 @@ def classical_f1(name: str, train: LabelledSamples, test: LabelledSamples) -> fl
     return macro_f1(test[1], fit(task_classifiers(flat.shape[1])[name], flat, train[1]).predict(tested))
 
 
-MEASURES = {
-    "quality": Quality,
-    "classification": Classification,
-    "ensemble": Ensemble,
-}
+MEASURES = {"quality": Quality, "classification": Classification, "ensemble": Ensemble}
