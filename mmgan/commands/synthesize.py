@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from mmgan.commands.arguments import tell
+from mmgan.commands.arguments import command_line, tell
 from mmgan.data.dataset import Dataset
 from mmgan.data.files import check_writable, write_npz, write_pickle
 from mmgan.data.folds import RANDOM_STATE, Fold, configured_folds, make_folds, select_fold
@@ -67,7 +67,9 @@ def find_checkpoints(where: Any) -> list[Path]:
         return [path / "best.ckpt"]
     found = [folder / "best.ckpt" for folder in fold_folders(path) if (folder / "best.ckpt").exists()]
     if not found:
-        raise MmganError(f"ckpt={path}: no best.ckpt there, nor in a fold<k>/ under it; train first (python train.py).")
+        raise MmganError(
+            f"ckpt={path}: no best.ckpt there, nor in a fold<k>/ under it; train first ({command_line('train')})."
+        )
     return found
 
 

@@ -1,14 +1,12 @@
 """The job of train.py: one fold or all of them, and the table at the end."""
 
-import shlex
-
 import numpy as np
 from hydra.utils import get_class
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from mmgan.commands.arguments import command_line, tell, trust_option
+from mmgan.commands.arguments import command_line, shell_line, tell, trust_option
 from mmgan.models.vqgan import VQGAN
 from mmgan.training.checkpoint import load
 from mmgan.training.predictions import ensemble, write_predictions
@@ -27,7 +25,7 @@ def train_folds(cfg: DictConfig) -> list[FitResult]:
     first = next(iter(results.values())).folder
     shown = first.parent if str(cfg.fold) == "all" else first
     print_results(results, cfg)
-    tell(f"files:  {shown}", f"watch:  {shlex.join(['tensorboard', '--logdir', str(shown)])}")
+    tell(f"files:  {shown}", f"watch:  {shell_line('tensorboard', '--logdir', shown)}")
     if generates(cfg):
         tell(f"next:   {command_line('synthesize', f'ckpt={shown}', *trust_option(trusted(cfg)))}")
     elif issubclass(get_class(cfg.model._target_), VQGAN):

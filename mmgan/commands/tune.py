@@ -1,7 +1,6 @@
 """The job of tune.py: the sweep over the folds that are asked for, its tables, and its summary."""
 
 import contextlib
-import shlex
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -11,7 +10,7 @@ import numpy as np
 from omegaconf import DictConfig
 from optuna.trial import TrialState
 
-from mmgan.commands.arguments import command_line, tell, trust_option
+from mmgan.commands.arguments import command_line, shell_line, tell, trust_option
 from mmgan.commands.train import print_results
 from mmgan.data.dataset import Dataset
 from mmgan.data.folds import make_folds
@@ -68,7 +67,7 @@ def tune_folds(cfg: DictConfig) -> list[FitResult]:
     tell(
         f"files:  {shown_folder} (best_params.yaml, trials.csv, history.png, importance.png of each fold)",
         f"report: {home / 'summary.html'}",
-        f"watch:  {shlex.join(['tensorboard', '--logdir', str(shown_folder)])}",
+        f"watch:  {shell_line('tensorboard', '--logdir', shown_folder)}",
         *(
             [f"next:   {command_line('synthesize', f'ckpt={shown_folder}', *trust_option(trusted(cfg)))}"]
             if generates(cfg)
