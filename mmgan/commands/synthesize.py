@@ -64,7 +64,9 @@ def find_checkpoints(where: Any) -> list[Path]:
         return [path / "best.ckpt"]
     found = [folder / "best.ckpt" for folder in fold_folders(path) if (folder / "best.ckpt").exists()]
     if not found:
-        raise MmganError(f"ckpt={path}: no best.ckpt there, nor in a fold<k>/ under it; train first (python train.py).")
+        raise MmganError(
+            f"ckpt={path}: no best.ckpt there, nor in a fold<k>/ under it; train first ({command_line('train')})."
+        )
     return found
 
 
