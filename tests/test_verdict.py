@@ -83,7 +83,7 @@ def judged(rows):
         (interpolated, ["Near-copies", "Shrunken"], {"new": "no", "faithful": "no"}),
     ],
 )
-def test_samples_are_called_what_they_are(samples, findings, answers):
+def test_samples_are_called_what_they_are(rows, findings, answers):
     found = judged(rows())
     assert [text[: len(start)] for text, start in zip(found.findings, findings, strict=True)] == findings
     assert {question: found.answer(question) for question in answers} == answers
