@@ -127,7 +127,10 @@ def read(path: str | os.PathLike) -> Content:
 
 
 def named_data(content: Content) -> tuple[Dataset, dict[str, Any]]:
-    """Return the data set that a file says it was made from, and its options; raises MmganError unless the source is ours."""
+    """Return the data set that a file says it was made from, and its options; raises MmganError unless the source is ours.
+
+    Here alone something is run that a file names.
+    """
     if not content.recipe:
         raise MmganError(f"{content.path} does not say what data it was made from; {REMEDY}")
     options = content.recipe["data"]
