@@ -86,9 +86,10 @@ class Cell:
 
     def model_of(self, runs: str | Path, overrides: str = "") -> Synthesizer | RobustClassifier:
         """Return the cell's model, trained now, or by an earlier call with the same settings and data."""
+        from mmgan.training.run import Run, fit, load_data
+
         from mmgan.training.checkpoint import load
         from mmgan.training.folder import RunFolder
-        from mmgan.training.run import Run, fit, load_data
 
         cfg = self.config(overrides)
         dataset = load_data(cfg)

@@ -94,10 +94,11 @@ def kind(key: Helped) -> Hashable:
 
 def measured(key: Helped, options: Options) -> Line:
     """Return the macro-F1 of a classifier on all test samples."""
+    from mmgan.training.run import load_data
+
     from mmgan.data.files import write_pickle
     from mmgan.data.folds import configured_folds, select_fold
     from mmgan.evaluation.table import baseline_samples
-    from mmgan.training.run import load_data
 
     overrides = of_classifier(options)
     cfg = key.config(overrides)
@@ -108,7 +109,7 @@ def measured(key: Helped, options: Options) -> Line:
     sizes = {"n_train": kept, "n_fold": kept + len(fold.extra_indices), "n_val": len(fold.val_indices)}
     where = Path("runs/classifier_gain") / key.source.replace(" ", "_")
     if key.source != ALONE:
-        train, cell = dataset.rows(fold.train_indices), generator(key)
+        train, cell = dataset.samples(fold.train_indices), generator(key)
         labels = np.repeat(train[1], PER_ROW)
         if cell.trained:
             rows = cell.model_of(options.runs, options.overrides).sample(dataset.schema.decode(labels), seed=key.seed)

@@ -61,14 +61,15 @@ def main() -> None:
 
 def measured(cell: Cell, runs: str, overrides: str) -> Line:
     """Return the errors of each direction on a fold's test samples."""
-    from mmgan.data.folds import configured_folds, select_fold
     from mmgan.training.run import load_data
+
+    from mmgan.data.folds import configured_folds, select_fold
 
     cfg = cell.config(overrides)
     dataset = load_data(cfg)
     fold = select_fold(configured_folds(dataset, cfg.data), cell.fold)
     model = cell.model_of(runs, overrides)
-    train, test = dataset.rows(fold.train_indices), labelled_test_samples(dataset)
+    train, test = dataset.samples(fold.train_indices), labelled_test_samples(dataset)
     if len(test[0]) < 2:
         raise MmganError(f"{dataset.source} has a single modality; there is none to be drawn for another.")
     metrics = {}

@@ -78,14 +78,15 @@ def main() -> None:
 
 def by_setting(cell: Cell, options: Options) -> Line:
     """Return the metrics of samples by the value of a setting of the sampler, and the seconds that they took over those of the model as it is."""
+    from mmgan.training.run import load_data
+
     from mmgan.data.folds import configured_folds, select_fold
     from mmgan.evaluation.files import judging_samples
-    from mmgan.training.run import load_data
 
     cfg = cell.config(options.overrides)
     dataset = load_data(cfg)
     fold = select_fold(configured_folds(dataset, cfg.data), cell.fold)
-    model, train = diffusion_of(cell, options), dataset.rows(fold.train_indices)
+    model, train = diffusion_of(cell, options), dataset.samples(fold.train_indices)
     heldout, unseen_groups = judging_samples(dataset, fold)
     judge = FoldSamples(cell.fold, train, heldout, train, unseen_groups).judge()
     real, metrics = judge.real()["metrics"], {}
@@ -114,9 +115,9 @@ def timed_sample(model: Any, labels: Any, seed: int) -> tuple[dict[str, np.ndarr
 def by_epochs(cell: Cell, options: Options) -> Line:
     """Return the held-out error and the novelty of samples, epoch by epoch, of a training with an inner split."""
     import lightning as L
+    from mmgan.training.run import Run, load_data
 
     from mmgan.training.folder import RunFolder
-    from mmgan.training.run import Run, load_data
 
     cfg = cell.config(f"{options.overrides} final=false resume=false")
     if (stage := cell.first_stage(options.overrides)) is not None:  # of the same inner split
@@ -131,7 +132,7 @@ def by_epochs(cell: Cell, options: Options) -> Line:
             if epoch % options.every == 0:
                 error = float(trainer.callback_metrics[pl_module.monitor])
                 looks.append(
-                    {"epoch": epoch, "error": error} | nearness(pl_module, data.rows(data.training_indices), test)
+                    {"epoch": epoch, "error": error} | nearness(pl_module, data.samples(data.training_indices), test)
                 )
 
     folder = RunFolder(cell.folder(f"{options.runs}-copies"))

@@ -82,15 +82,16 @@ class Work:
     """One cell's data and what is measured on them."""
 
     def __init__(self, cell: Cell, options: Options) -> None:
+        from mmgan.training.run import load_data
+
         from mmgan.data.folds import configured_folds, select_fold
         from mmgan.evaluation.files import judging_samples
-        from mmgan.training.run import load_data
 
         self.cell, self.options = cell, options
         cfg = cell.config(options.overrides)
         self.dataset = load_data(cfg)
         self.fold = select_fold(configured_folds(self.dataset, cfg.data), cell.fold)
-        self.train = self.dataset.rows(self.fold.train_indices)
+        self.train = self.dataset.samples(self.fold.train_indices)
         self.heldout, self.unseen_groups = judging_samples(self.dataset, self.fold)
 
     def line(self) -> Line:
@@ -109,7 +110,7 @@ class Work:
     def augmentation(self) -> dict[str, float]:
         """Return what synthetic samples, or as many extra real ones, add to the training samples."""
         judge = Augmentation(self.train, self.unseen_groups or self.heldout)
-        extra = self.dataset.rows(self.fold.extra_indices)
+        extra = self.dataset.samples(self.fold.extra_indices)
         classes = self.dataset.schema.n_classes
         counts = extra_per_class(*(np.bincount(y, minlength=classes) for y in (self.train[1], extra[1])))
         labels = np.repeat(np.arange(classes), counts)

@@ -58,14 +58,15 @@ def main() -> None:
 
 def measured(cell: Cell, runs: str, overrides: str) -> Line:
     """Return the errors on the test samples of a model trained on a fold's samples."""
-    from mmgan.data.folds import configured_folds, select_fold
     from mmgan.training.run import load_data
+
+    from mmgan.data.folds import configured_folds, select_fold
 
     cfg = cell.config(overrides)
     dataset = load_data(cfg)
     fold = select_fold(configured_folds(dataset, cfg.data), cell.fold)
     model = cell.model_of(runs, overrides)
-    (x, y), (x_test, y_test) = dataset.rows(fold.train_indices), labelled_test_samples(dataset)
+    (x, y), (x_test, y_test) = dataset.samples(fold.train_indices), labelled_test_samples(dataset)
     train, true = flat(model, x), flat(model, x_test)
     means = np.stack([train[y == k].mean(0) for k in range(dataset.schema.n_classes)])
     rebuilt = flat(model, model.reconstruct(x_test, dataset.schema.decode(y_test)))

@@ -113,15 +113,16 @@ def main() -> None:
 
 def measured(key: Variant, of_all: str = "") -> Line:
     """Return macro-F1 by condition: of a fold on its `val` samples, of the ensemble, or of all training samples, on the `test` samples."""
-    from mmgan.data.folds import configured_folds, select_fold
     from mmgan.training.run import load_data
+
+    from mmgan.data.folds import configured_folds, select_fold
 
     cfg = key.config(key.overrides(of_all))
     dataset = load_data(cfg)
     folds = configured_folds(dataset, cfg.data)
     fold = None if key.fold == ENSEMBLE else select_fold(folds, key.fold)
-    x, y = labelled_test_samples(dataset) if fold is None else dataset.rows(fold.val_indices)
-    train = dataset.rows(np.arange(len(dataset)) if fold is None else fold.train_indices)
+    x, y = labelled_test_samples(dataset) if fold is None else dataset.samples(fold.val_indices)
+    train = dataset.samples(np.arange(len(dataset)) if fold is None else fold.train_indices)
     sizes = {"n_train": len(folds[0].train_indices), "n_val": len(folds[0].val_indices)}
     if key.model == REAL:
         return sizes | {"metrics": {"all": of_classical(key.variant, train, (x, y))}}

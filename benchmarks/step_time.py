@@ -20,14 +20,14 @@ import lightning as L
 import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
+from mmgan.models.neural import NeuralSynthesizer
+from mmgan.training.run import Run, load_data
 from torch import Tensor, nn
 
 from mmgan.commands.options import register_options
 from mmgan.data.datamodule import FoldDataModule
-from mmgan.models.neural import NeuralSynthesizer
 from mmgan.training.folder import RunFolder
 from mmgan.training.quiet import quiet_lightning
-from mmgan.training.run import Run, load_data
 
 ROOT = Path(__file__).resolve().parents[1]
 

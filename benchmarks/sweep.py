@@ -148,12 +148,12 @@ def plain_sweep(words: str, trials: int, folder: Path) -> list[tuple[float, floa
     import hydra
     import optuna
     import torch
+    from mmgan.training.run import Run, load_data
 
     from mmgan.commands.options import register_options
     from mmgan.data.datamodule import FoldDataModule
     from mmgan.training.folder import RunFolder
     from mmgan.training.quiet import quiet_lightning
-    from mmgan.training.run import Run, load_data
     from mmgan.tuning.space import check_space, suggest, with_params
     from mmgan.tuning.study import trial_epochs
 

@@ -161,14 +161,15 @@ def features_of(cell: Cell, options: Options) -> str:
 
 def drawn(cell: Cell, options: Options) -> Line:
     """Return the metrics of drawn images in the features of the fold's first stage."""
-    from mmgan.data.folds import configured_folds, select_fold
     from mmgan.training.run import load_data
+
+    from mmgan.data.folds import configured_folds, select_fold
 
     cfg = cell.config(options.overrides)
     dataset = load_data(cfg)
     fold = select_fold(configured_folds(dataset, cfg.data), cell.fold)
     stage = first_stage(cell, options)
-    train, heldout = dataset.rows(fold.train_indices), labelled_test_samples(dataset)
+    train, heldout = dataset.samples(fold.train_indices), labelled_test_samples(dataset)
     seen = in_features(stage, train)
     judge = FoldSamples(cell.fold, seen, in_features(stage, heldout), seen).judge()
     real = judge.real()["metrics"]
@@ -187,14 +188,15 @@ def drawn(cell: Cell, options: Options) -> Line:
 
 def limit(cell: Cell, options: Options) -> Line:
     """Return the metrics of a first stage's own training samples as it rebuilds them."""
+    from mmgan.training.run import load_data
+
     from mmgan.data.folds import configured_folds, select_fold
     from mmgan.evaluation.files import judging_samples
-    from mmgan.training.run import load_data
 
     cfg = cell.config(options.overrides)
     dataset = load_data(cfg)
     fold = select_fold(configured_folds(dataset, cfg.data), cell.fold)
-    x, y = dataset.rows(fold.train_indices)
+    x, y = dataset.samples(fold.train_indices)
     heldout, unseen_groups = judging_samples(dataset, fold)
     judge = FoldSamples(cell.fold, (x, y), heldout, (x, y), unseen_groups).judge(options.draws)
     rebuilt, _ = cell.model_of(options.runs, options.overrides).reconstruct(x)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import CONF, TWO, compose, content, quick_judge, rows_of
 from hydra.errors import HydraException
+from mmgan.training.run import fit
 from omegaconf import OmegaConf
 
 from mmgan.baselines import BASELINES
@@ -20,7 +21,6 @@ from mmgan.data.files import write_npz, write_pickle
 from mmgan.data.folds import make_folds
 from mmgan.data.sources.pkl import pkl
 from mmgan.errors import MmganError
-from mmgan.training.run import fit
 
 LABELS = {
     "integers": np.array([3, 7, 20, 100]),
@@ -93,8 +93,8 @@ def test_each_fold_of_our_file_is_judged_by_its_val_indices(ours, tiny, by):
     folds = {fold.fold: fold for fold in make_folds(dataset, "file")}
     assert [rows.fold for rows in file.folds] == [1, 3] and file.has_folds and file.n_val == 20
     for rows in file.folds:
-        same(rows.train, dataset.rows(folds[rows.fold].train_indices))
-        same(rows.heldout, dataset.rows(folds[rows.fold].val_indices))
+        same(rows.train, dataset.samples(folds[rows.fold].train_indices))
+        same(rows.heldout, dataset.samples(folds[rows.fold].val_indices))
     assert [rows.fold for rows in read(ours, "fold=3").folds] == [3]
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hydra.utils import instantiate
 from joblib import Parallel, cpu_count, delayed
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -15,9 +14,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table as ConsoleTable
 
 from mmgan.baselines import BASELINES
+from mmgan.commands.arguments import tell
 from mmgan.data import synthetic_file
 from mmgan.data.arrays import take
 from mmgan.data.files import check_writable
+from mmgan.data.trust import build, trusted_names
 from mmgan.errors import MmganError
 from mmgan.evaluation.files import VAL, SyntheticFile, judged_file
 from mmgan.evaluation.metrics import METRICS
@@ -98,10 +99,10 @@ def read_judged(cfg: DictConfig) -> SyntheticFile:
     """Return the file that `cfg.synthetic` names with its real samples: those that `cfg.data` names, or the file itself."""
     content = synthetic_file.read(str(cfg.synthetic))
     if cfg.data is None:
-        dataset, options = synthetic_file.named_data(content)
+        dataset, options = synthetic_file.named_data(content, trusted_names(cfg.trust))
     else:
         options = OmegaConf.to_container(cfg.data, resolve=True)
-        dataset = instantiate(options["source"], _convert_="all")
+        dataset = build(options["source"])
     return judged_file(content, dataset, options, cfg.fold)
 
 
@@ -245,4 +246,4 @@ def _print(found: Verdict, table: Table, folder: Path) -> None:
         console.print(f"[bold]{line.question}: {line.answer}[/]  {line.reason}", highlight=False)
     for sentence in found.findings:
         console.print(f"- {sentence}", highlight=False, markup=False)
-    console.print(f"report: {folder / 'report.html'}", highlight=False, markup=False, soft_wrap=True)
+    tell(f"report: {folder / 'report.html'}")

@@ -5,26 +5,24 @@ for each generator, and `meta`. A file of another tool needs the entries only, o
 """
 
 import os
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hydra.utils import instantiate
 
 from mmgan.data.arrays import LabelledSamples, check_samples
 from mmgan.data.dataset import Dataset
 from mmgan.data.files import read_archive, write_npz, write_pickle
 from mmgan.data.folds import RANDOM_STATE, Fold, make_folds
 from mmgan.data.pickles import as_array
+from mmgan.data.trust import build_source
 from mmgan.errors import MmganError
 
-FORMAT = 1
+FORMAT = 2  # of `meta.recipe`
 FORMS = "give a file of synthesize.py, or a dict with x_synth ({name: array}) and y_synth, or with a list of such dicts as folds"
 SPLIT_KEYS = ("n_splits", "random_state", "stratified")  # what a file says of its own cv_splits
-SOURCES = re.compile(r"mmgan\.data\.sources\.(\w+)\.\1")  # all that a file may have run
 REMEDY = "give data=watch, or data=pkl data.path=FILE."
 
 
@@ -126,21 +124,12 @@ def read(path: str | os.PathLike) -> Content:
     return Content(path, tree, list(entries), recipe if ours else {})
 
 
-def named_data(content: Content) -> tuple[Dataset, dict[str, Any]]:
-    """Return the data set that a file says it was made from, and its options; raises MmganError unless the source is ours.
-
-    Here alone something is run that a file names.
-    """
-    if not content.recipe:
+def named_data(content: "Content", trust: Sequence[str] = ()) -> tuple[Dataset, dict[str, Any]]:
+    """Return the data set that a file names, and how its folds are made; `trust` names packages whose data sources it may name."""
+    data = content.recipe.get("data")
+    if not isinstance(data, dict) or "source" not in data:
         raise MmganError(f"{content.path} does not say what data it was made from; {REMEDY}")
-    options = content.recipe["data"]
-    target = options["source"].get("_target_")
-    if not SOURCES.fullmatch(str(target)):
-        raise MmganError(
-            f"{content.path} was made from data of {target}, which is run only if you ask for it; {REMEDY}"
-        )
-    source = {key: value for key, value in options["source"].items() if key != "cache"}  # no file says where to write
-    return instantiate(source, _convert_="all", _recursive_=False), options
+    return build_source(data["source"], content.path, trust=trust), data
 
 
 def entry_samples(entry: Mapping[str, Any], dataset: Dataset, where: str) -> LabelledSamples:
@@ -199,7 +188,7 @@ def samples_of_fold(path: Any, dataset: Dataset, fold: Fold, split: Mapping[str,
             f"{where}: its generator saw the samples that choose this model's checkpoint; give final=true, which chooses none."
         )
     samples = entry_samples(made[0], dataset, where)
-    check_samples(dataset.rows(fold.train_indices), samples, "synthetic")
+    check_samples(dataset.samples(fold.train_indices), samples, "synthetic")
     return samples
 
 

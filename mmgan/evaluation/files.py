@@ -98,7 +98,7 @@ def _fold_samples(
         )
     heldout, unseen_groups = judging_samples(dataset, fold)
     synthetic = entry_samples(entry, dataset, where)
-    return FoldSamples(fold.fold, dataset.rows(fold.train_indices), heldout, synthetic, unseen_groups)
+    return FoldSamples(fold.fold, dataset.samples(fold.train_indices), heldout, synthetic, unseen_groups)
 
 
 def judging_samples(dataset: Dataset, fold: Fold) -> tuple[LabelledSamples, LabelledSamples | None]:
@@ -107,7 +107,7 @@ def judging_samples(dataset: Dataset, fold: Fold) -> tuple[LabelledSamples, Labe
     They are the test samples where their labels are known, else `val_indices`. Where the fold keeps groups apart, the test samples
     of its training groups judge, and the others, with `val_indices`, are unseen_groups.
     """
-    val = dataset.rows(fold.val_indices)
+    val = dataset.samples(fold.val_indices)
     if dataset.x_test is None or dataset.y_test is None:
         return val, None
     x, y = taken(dataset.x_test, slice(None)), dataset.y_test
