@@ -100,6 +100,11 @@ def task_of(cfg: DictConfig) -> Task:
     return instantiate(cfg.model.task)
 
 
+def generates(cfg: DictConfig) -> bool:
+    """Say whether the model of a configuration is a generator."""
+    return "samples" in task_of(cfg).offers
+
+
 def train_fold(
     cfg: DictConfig, dataset: Dataset, fold: int, path: Path, *, best_params: Mapping[str, Any] | None = None
 ) -> FitResult:

@@ -6,7 +6,7 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from mmgan.commands.arguments import CONF, as_hydra_reads, command_line
 from mmgan.data.trust import trusted_names
 from mmgan.errors import (
+    EachOf,
     MmganError,
     NonNegative,
     NonNegativeInt,
@@ -119,7 +120,32 @@ class EvaluateOptions(Options):
     data: Group = option(Any, "as for train.py; by default what the file says that it was made from")
 
 
-COMMANDS = {"train": TrainOptions, "tune": TuneOptions, "synthesize": SynthesizeOptions, "evaluate": EvaluateOptions}
+@dataclass
+class CompareOptions(Options):
+    """Options of compare."""
+
+    measure: Any = option(str, "what is measured of each model", "quality")
+    data: Group = option(Any, "which data set")
+    models: Any = option(Any, "real, baselines, or files of conf/model/, as a list; null: as the measure has them")
+    variants: Any = option(Text, "a YAML file of named options of train.py")
+    folds: Any = option(Annotated[Sequence[int], EachOf(PositiveInt, empty=True)], "folds of the data set", [])
+    seeds: Any = option(Annotated[int, Range(1, 10_000)], "trainings of each model on each fold", 1)
+    rows: Any = option(Any, "training samples of a fold, as a list: full, 10 (of each class), imbalance10 (10:1)")
+    draws: Any = option(Annotated[int, Range(1, 1000)], "random choices of the samples that are compared", 5)
+    overrides: Any = option(str, "options of train.py for all that is trained, separated by blanks", "")
+    workers: Any = option(Annotated[int, Range(1, 1024)], "processes", 1)
+    out: Any = option(Text, "the .jsonl of result lines, with which the same command goes on")
+    runs: Any = option(str, "folder of the trained models", "runs/compare")
+    report: Any = option(bool, "only write the tables of the lines that are there", False)
+
+
+COMMANDS = {
+    "train": TrainOptions,
+    "tune": TuneOptions,
+    "synthesize": SynthesizeOptions,
+    "evaluate": EvaluateOptions,
+    "compare": CompareOptions,
+}
 
 # Options of other packages' classes, and of nodes that are read key by key: (declared, meaning).
 MORE = {
