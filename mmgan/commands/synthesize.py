@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from mmgan.commands.arguments import tell
+from mmgan.commands.arguments import command_line, tell
 from mmgan.data import synthetic_file
 from mmgan.data.dataset import Dataset
 from mmgan.data.files import check_writable
