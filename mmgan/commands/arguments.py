@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -69,8 +70,14 @@ def command_line(command: str, *words: object) -> str:
     """Return a command of mmgan that can be pasted into a shell, in the form in which the running one was given."""
     running = Path(sys.argv[0])
     if running.suffix == ".py" and running.stem in SCRIPTS and command in SCRIPTS:
-        return shlex.join(["python", str(running.with_stem(command)), *map(str, words)])
-    return shlex.join(["python", "-m", "mmgan", command, *map(str, words)])
+        return shell_line("python", running.with_stem(command), *words)
+    return shell_line("python", "-m", "mmgan", command, *words)
+
+
+def shell_line(*words: object) -> str:
+    """Return words as one line for the shell, quoted where it asks for that."""
+    quoted = subprocess.list2cmdline if os.name == "nt" else shlex.join
+    return quoted([*map(str, words)])
 
 
 def trust_option(names: Iterable[str]) -> list[str]:

@@ -1,6 +1,5 @@
 """The job of train.py: one fold or all of them, and the table at the end."""
 
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from mmgan.commands.arguments import command_line, tell, trust_option
+from mmgan.commands.arguments import command_line, shell_line, tell, trust_option
 from mmgan.commands.build import check_run, chosen_folds, fold_path, fold_run, load_data, task_of, trusted
 from mmgan.training.fit import FitResult
 from mmgan.training.quiet import quiet_lightning
@@ -29,10 +28,10 @@ def train_folds(cfg: DictConfig) -> list[FitResult]:
     first, task = next(iter(results.values())).folder, task_of(cfg)
     shown = first.parent if str(cfg.fold) == "all" else first
     print_results(results, task.title)
-    lines = {"files": shown, "watch": shlex.join(["tensorboard", "--logdir", str(shown)])}
+    lines = {"files": shown, "watch": shell_line("tensorboard", "--logdir", shown)}
     if words := task.next_command(shown):
         lines["next"] = command_line(*words, *trust_option(trusted(cfg)))
-    models = [run.load(results[fold].folder / "best.ckpt") for fold, run in runs.items()]
+    models = (run.load(results[fold].folder / "best.ckpt") for fold, run in runs.items())  # where they are asked for
     print_lines(lines | dict(task.after_folds(models, dataset, shown)))
     return list(results.values())
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import shlex
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -15,7 +14,7 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from optuna.trial import TrialState
 
-from mmgan.commands.arguments import command_line, trust_option
+from mmgan.commands.arguments import command_line, shell_line, trust_option
 from mmgan.commands.build import (
     check_run,
     chosen_folds,
@@ -124,7 +123,7 @@ def tune_folds(cfg: DictConfig) -> list[FitResult]:
     lines = {
         "files": f"{_shown_folder(home, paths)} (best_params.yaml, trials.csv, history.png, importance.png of each fold)",
         "report": home / "summary.html",
-        "watch": shlex.join(["tensorboard", "--logdir", str(_shown_folder(home, paths))]),
+        "watch": shell_line("tensorboard", "--logdir", _shown_folder(home, paths)),
     }
     if sweep.settings.next_command:
         lines["next"] = command_line(*sweep.settings.next_command)
