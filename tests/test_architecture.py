@@ -41,7 +41,17 @@ def test_imports_from_below_only(path):
 
 @pytest.mark.parametrize(
     "room",
-    ["evaluation", "report", "plots", "baselines.py", "schema.py", "errors.py", "data/files.py", "data/pickles.py"],
+    [
+        "evaluation",
+        "report",
+        "plots",
+        "baselines.py",
+        "schema.py",
+        "errors.py",
+        "data/files.py",
+        "data/pickles.py",
+        "data/synthetic_file.py",
+    ],
 )
 def test_what_judges_or_reads_any_file_knows_no_torch(room):
     where = ROOT / "mmgan" / room

@@ -8,6 +8,7 @@ import sys
 import pytest
 from conftest import CONF, content
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from mmgan.training.run import load_data, plain
 from omegaconf import OmegaConf
 
 from mmgan.commands import arguments
@@ -16,7 +17,6 @@ from mmgan.commands.build import compose
 from mmgan.commands.options import SCRIPTS
 from mmgan.commands.synthesize import find_checkpoints
 from mmgan.data.files import write_pickle
-from mmgan.training.run import load_data, plain
 
 ROOT = CONF.parent
 NASTY = [

@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 from conftest import compose, quick_judge
+from mmgan.training.run import Run, chosen_folds, fit, load_data, make_datamodule
 
 import mmgan
 from mmgan.commands.train import train_folds
@@ -16,7 +17,6 @@ from mmgan.errors import MmganError
 from mmgan.models.module import DivergedError
 from mmgan.training.checkpoint import read_checkpoint
 from mmgan.training.folder import RunFolder, differing_keys, fold_folders
-from mmgan.training.run import Run, chosen_folds, fit, load_data, make_datamodule
 
 LABELS = [0, 1, 2, 3] * 20
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 from conftest import CONF, compose, content
+from mmgan.training.run import Run, fit, plain
 from omegaconf import OmegaConf
 
 import mmgan
@@ -23,7 +24,6 @@ from mmgan.errors import MmganError
 from mmgan.evaluation.files import read_synthetic
 from mmgan.training.first_stage import read_first_stage
 from mmgan.training.folder import RunFolder
-from mmgan.training.run import Run, fit, plain
 from mmgan.tuning.space import with_params
 from mmgan.tuning.storage import Storage
 from mmgan.tuning.study import FoldStudy, warm_params

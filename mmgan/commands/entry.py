@@ -25,4 +25,4 @@ def start(command: str) -> None:
         getattr(import_module(module), JOBS[command])(cfg)
 
     job.__module__ = module  # by which Hydra names the job
-    run(hydra.main(version_base="1.3", config_path=str(CONF), config_name=command)(script(job)))
+    run(command, hydra.main(version_base="1.3", config_path=str(CONF), config_name=command)(script(job)))

@@ -11,7 +11,9 @@ from typing import Any
 from mmgan.errors import MmganError
 
 # Rooms whose public classes and functions a file may name: those of which models are made, and data sources.
-MODEL = re.compile(r"(mmgan\.baselines|mmgan\.(?:models|nets|losses|diffusion)\.[A-Za-z]\w*)\.([A-Za-z]\w*)")
+MODEL = re.compile(
+    r"(mmgan\.baselines|mmgan\.training\.tasks|mmgan\.(?:models|nets|losses|diffusion)\.[A-Za-z]\w*)\.([A-Za-z]\w*)"
+)
 SOURCE = re.compile(r"(mmgan\.data\.sources\.[A-Za-z]\w*)\.([A-Za-z]\w*)")
 TORCH = {
     *(f"torch.optim.{name}" for name in ("Adam", "AdamW", "SGD", "RMSprop")),

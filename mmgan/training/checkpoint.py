@@ -13,22 +13,25 @@ from hydra.utils import instantiate
 
 from mmgan.data.trust import admit, build
 from mmgan.errors import MmganError
-from mmgan.models.synthesizer import Synthesizer
 from mmgan.schema import DataSchema
 
 FORMAT = 2  # of a checkpoint; what counts is how the recipe describes the model
-OF_RUN = ("name", "epochs")  # what a model's configuration says of its runs
+# What a model's configuration says beside the model: of its runs, and what its parts refer to.
+NOT_OF_MODEL = ("name", "epochs", "task", "fusion")
 
 
-def build_model(config: Mapping[str, Any], schema: DataSchema) -> Synthesizer:
+def build_model(config: Mapping[str, Any], schema: DataSchema) -> Any:
     """Instantiate a model's configuration, which the user typed, for the shapes and classes of `schema`."""
-    return instantiate(_of_model(config), _convert_="all")(schema)
+    return instantiate(of_model(config), _convert_="all")(schema)
 
 
-def _of_model(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a model's configuration, and that of its first stage, without what is said of runs."""
-    own = {key: value for key, value in config.items() if key not in OF_RUN}
-    return own | {"first_stage": _of_model(own["first_stage"])} if isinstance(own.get("first_stage"), Mapping) else own
+def of_model(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a model's configuration without what is said of runs; so that of a first stage within it."""
+    own = {key: value for key, value in config.items() if key not in NOT_OF_MODEL}
+    space = own.get("space")
+    if isinstance(space, Mapping) and isinstance(space.get("first_stage"), Mapping):
+        own["space"] = {**space, "first_stage": of_model(space["first_stage"])}
+    return own
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -65,7 +68,7 @@ def write_light_checkpoint(source: str | Path, target: str | Path) -> None:
     _save({"recipe": content["recipe"], "state_dict": content["state_dict"]}, target)
 
 
-def write_checkpoint(target: str | Path, model: Synthesizer) -> None:
+def write_checkpoint(target: str | Path, model: Any) -> None:
     """Write the recipe and tensors of a model that no trainer has written."""
     _save({"recipe": model.recipe, "state_dict": model.state_dict()}, target)
 
@@ -87,7 +90,7 @@ def load(path: str | Path, *, trust: Sequence[str] = ()) -> Any:
     recipe = content["recipe"]
     admit(recipe["model"], path, trust=trust)
     try:
-        model = build(_of_model(recipe["model"]))(DataSchema.from_dict(recipe["schema"]))
+        model = build(of_model(recipe["model"]))(DataSchema.from_dict(recipe["schema"]))
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise MmganError(f"{path}: its recipe makes no model; it was changed, or another version wrote it.") from error
     try:
@@ -97,6 +100,6 @@ def load(path: str | Path, *, trust: Sequence[str] = ()) -> Any:
             f"{path}: its tensors do not fit its recipe; it was changed, or another version wrote it."
         ) from error
     model.recipe = recipe
-    if isinstance(model, torch.nn.Module):
+    if model.needs_training:
         model.eval()
-    return model
+    return build(recipe["model"]["task"]).finished(model)
