@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from mmgan.commands.arguments import tell
+from mmgan.commands.arguments import command_line, tell
 from mmgan.data import synthetic_file
 from mmgan.data.dataset import Dataset
 from mmgan.data.files import check_writable
@@ -64,7 +64,9 @@ def find_checkpoints(where: Any) -> list[Path]:
         return [path / "best.ckpt"]
     found = [folder / "best.ckpt" for folder in fold_folders(path) if (folder / "best.ckpt").exists()]
     if not found:
-        raise MmganError(f"ckpt={path}: no best.ckpt there, nor in a fold<k>/ under it; train first (python train.py).")
+        raise MmganError(
+            f"ckpt={path}: no best.ckpt there, nor in a fold<k>/ under it; train first ({command_line('train')})."
+        )
     return found
 
 

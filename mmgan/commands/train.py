@@ -31,7 +31,7 @@ def train_folds(cfg: DictConfig) -> list[FitResult]:
     lines = {"files": shown, "watch": shell_line("tensorboard", "--logdir", shown)}
     if words := task.next_command(shown):
         lines["next"] = command_line(*words, *trust_option(trusted(cfg)))
-    models = [run.load(results[fold].folder / "best.ckpt") for fold, run in runs.items()]
+    models = (run.load(results[fold].folder / "best.ckpt") for fold, run in runs.items())  # where they are asked for
     print_lines(lines | dict(task.after_folds(models, dataset, shown)))
     return list(results.values())
 

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from mmgan.plots.samples import MUTED, REAL, STYLE, SYNTHETIC, WIDTH, shortened
+from mmgan.plots.style import MUTED, REAL, STYLE, SYNTHETIC, WIDTH, shortened
 
 DASHES = ("--", ":", "-.", (0, (6, 2, 1, 2, 1, 2)), (0, (1, 3)), (0, (8, 3)))
 MARKERS, HUES = "sD^vPX", (SYNTHETIC, "#8a63c4", "#2f9482", "#b1802a", MUTED, "#c2559d")

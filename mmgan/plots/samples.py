@@ -8,30 +8,10 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mmgan.plots.style import MUTED, REAL, STYLE, SYNTHETIC, WIDTH, shortened
 from mmgan.schema import Arrays
 
-REAL, SYNTHETIC, MUTED = "#1f5a94", "#c8553d", "#6b7480"
-WIDTH = 4.4  # inches: a telephone's screen
 MOST_CHANNELS = 8
-STYLE = {
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.labelsize": 9,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "legend.fontsize": 8.5,
-    "legend.frameon": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.6,
-    "text.parse_math": False,  # a class may be called $x
-}
-
-
-def shortened(name: object, most: int) -> str:
-    """Return the name, its end cut off where it is longer than `most` characters."""
-    text = " ".join(str(name).split())
-    return text if len(text) <= most else f"{text[: most - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def is_curve(shape: tuple[int, ...]) -> bool:

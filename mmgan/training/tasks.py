@@ -3,7 +3,7 @@
 A model's configuration names its task; a new kind of model is a task, a model, and YAML.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ class Task:
         """Return the scores of a finished model on the fold's `val_indices`, and leave a picture in `folder`."""
         return {}
 
-    def after_folds(self, models: Sequence[Any], dataset: Dataset, folder: Path) -> Mapping[str, Path]:
+    def after_folds(self, models: Iterable[Any], dataset: Dataset, folder: Path) -> Mapping[str, Path]:
         """Write what the models of all folds say together; return the files by what they hold."""
         return {}
 
@@ -93,7 +93,7 @@ class Classification(Task):
         _save(drawings.confusion(matrix, model.schema.class_names), folder / "confusion.png")
         return _rounded(prediction.scores(y, answers))
 
-    def after_folds(self, models: Sequence[Any], dataset: Dataset, folder: Path) -> Mapping[str, Path]:
+    def after_folds(self, models: Iterable[Any], dataset: Dataset, folder: Path) -> Mapping[str, Path]:
         if dataset.x_test is None:
             return {}
         answers = np.stack([model.predict_probabilities(dataset.x_test) for model in models])
