@@ -253,7 +253,11 @@ def test_train_folds_of_a_file_s_own_splits(write_data, tmp_path, quick, capsys)
     results = train_folds(cfg)
     assert [result.folder for result in results] == [tmp_path / f"fold{k}" for k in (1, 2, 3)]
     shown = capsys.readouterr().out
-    assert "mean" in shown and "spread" in shown and f"synthesize.py ckpt={tmp_path}" in shown.replace("\n", "")
+    assert (
+        "mean" in shown
+        and "spread" in shown
+        and f"python -m mmgan synthesize ckpt={tmp_path}" in shown.replace("\n", "")
+    )
 
 
 @pytest.mark.parametrize("fold", [0, 6, "three", "all ", "-1", "1.5"])

@@ -1,6 +1,7 @@
 """Nothing runs that a file names: checkpoints, first stages, synthetic files, settings of runs, studies, best parameters."""
 
 import copy
+import functools
 import sys
 from pathlib import Path
 
@@ -18,9 +19,9 @@ from mmgan.commands.options import script
 from mmgan.commands.synthesize import synthesize
 from mmgan.data.files import read_archive, write_pickle
 from mmgan.data.sources.pkl import pkl
+from mmgan.data.synthetic_file import named_data, read
 from mmgan.data.trust import admit, build, build_source, named_targets
 from mmgan.errors import MmganError
-from mmgan.evaluation.files import read_synthetic
 from mmgan.training.first_stage import read_first_stage
 from mmgan.training.folder import RunFolder
 from mmgan.tuning.space import with_params
@@ -92,6 +93,17 @@ def hostile(request, mark):
 
 
 every_payload = pytest.mark.parametrize("hostile", NAMES, indirect=True)
+
+
+composed = functools.cache(compose)  # composing takes longer than refusing
+
+
+def with_options(cfg, **options):
+    """Return a copy of a configuration with these options."""
+    cfg = cfg.copy()
+    for name, value in options.items():
+        cfg[name] = value
+    return cfg
 
 
 def refuses(job, *arguments, **options) -> str:
@@ -197,7 +209,7 @@ def test_a_checkpoint_runs_nothing_that_it_names(checkpoint, hostile, place, tmp
 @every_payload
 def test_nor_does_its_data_source(checkpoint, hostile, tmp_path):
     path = changed(checkpoint, tmp_path / "evil.ckpt", "source", hostile)
-    cfg = compose("synthesize", f"ckpt={path}", f"out={tmp_path / 'out.pkl'}")
+    cfg = with_options(composed("synthesize"), ckpt=str(path), out=str(tmp_path / "out.pkl"))
     with pytest.raises(SystemExit) as ended:
         script(synthesize)(cfg)
     assert str(ended.value).startswith("error: ") and "\n" not in str(ended.value)
@@ -261,13 +273,13 @@ def stage(dataset):
 @pytest.mark.parametrize("place", ["model", "within"])
 def test_a_first_stage_runs_nothing_that_it_names(stage, dataset, hostile, place, tmp_path):
     path = changed(stage, tmp_path / "evil.ckpt", place, hostile)
-    cfg = compose("train", "model=ldm", f"first_stage={path}", path=dataset.source)
+    cfg = with_options(composed("train", "model=ldm", path=dataset.source), first_stage=str(path))
     assert "evil.ckpt: " in refuses(Run(cfg, dataset, 1).check)
 
 
 def test_a_first_stage_of_mmgan_is_taken(stage, dataset, tmp_path):
     torch.save(stage, tmp_path / "best.ckpt")
-    cfg = compose("train", "model=ldm", f"first_stage={tmp_path / 'best.ckpt'}", path=dataset.source)
+    cfg = with_options(composed("train", "model=ldm", path=dataset.source), first_stage=str(tmp_path / "best.ckpt"))
     assert read_first_stage(cfg, dataset, 1, final=False)["recipe"] == stage["recipe"]
 
 
@@ -279,6 +291,10 @@ def synthetic(checkpoint, tmp_path_factory):
     torch.save(checkpoint, folder / "best.ckpt")
     synthesize(compose("synthesize", f"ckpt={folder / 'best.ckpt'}"))
     return read_archive(folder / "synthetic.pkl")
+
+
+def data_of(path):
+    return named_data(read(path))[0]
 
 
 def with_source(content, path, source):
@@ -294,7 +310,7 @@ def with_source(content, path, source):
 @every_payload
 def test_a_synthetic_file_runs_nothing_that_it_names(synthetic, hostile, tmp_path):
     for source in (hostile, synthetic["meta"]["recipe"]["data"]["source"] | {"path": hostile}):
-        refuses(read_synthetic, with_source(synthetic, tmp_path / "evil.pkl", source), None)
+        refuses(data_of, with_source(synthetic, tmp_path / "evil.pkl", source))
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -302,27 +318,23 @@ def test_a_synthetic_file_is_judged_with_the_data_that_it_names(synthetic, datas
     content = copy.deepcopy(synthetic)
     content["meta"]["format"] = number  # a file keeps its meaning
     write_pickle(tmp_path / "a.pkl", content)
-    assert read_synthetic(tmp_path / "a.pkl", None).dataset.fingerprint() == dataset.fingerprint()
+    assert data_of(tmp_path / "a.pkl").fingerprint() == dataset.fingerprint()
 
 
 def test_no_file_says_where_to_write_or_what_a_text_refers_to(synthetic, mark, tmp_path):
     images = {"_target_": "mmgan.data.sources.images.images", "path": str(tmp_path / "none"), "cache": str(mark)}
-    assert "there is no such folder" in refuses(
-        read_synthetic, with_source(synthetic, tmp_path / "a.pkl", images), None
-    )
+    assert "there is no such folder" in refuses(data_of, with_source(synthetic, tmp_path / "a.pkl", images))
     source = synthetic["meta"]["recipe"]["data"]["source"]
-    told = refuses(
-        read_synthetic, with_source(synthetic, tmp_path / "a.pkl", source | {"path": "${oc.env:HOME}"}), None
-    )
+    told = refuses(data_of, with_source(synthetic, tmp_path / "a.pkl", source | {"path": "${oc.env:HOME}"}))
     assert "${oc.env:HOME}" in told  # as it stands
-    told = refuses(read_synthetic, with_source(synthetic, tmp_path / "a.pkl", source | {"nothing": 1}), None)
+    told = refuses(data_of, with_source(synthetic, tmp_path / "a.pkl", source | {"nothing": 1}))
     assert "does not take the options" in told
 
 
 # -- settings of runs, studies, best parameters -----------------------------------------------------------------------------
 @every_payload
 def test_the_settings_of_a_run_are_compared_and_never_built(hostile, dataset, mark, tmp_path):
-    cfg = compose("train", "model=jitter", "resume=true", path=dataset.source)
+    cfg = composed("train", "model=jitter", "resume=true", path=dataset.source)
     run = Run(cfg, dataset, 1)
     try:
         text = yaml.safe_dump(run.params() | {"model": hostile})
@@ -339,7 +351,7 @@ def test_the_settings_of_a_run_are_compared_and_never_built(hostile, dataset, ma
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 @every_payload
 def test_a_study_is_compared_and_its_trials_choose_plain_values_of_the_search(hostile, dataset, tmp_path):
-    cfg = compose("tune", "model=vae", path=dataset.source)
+    cfg = composed("tune", "model=vae", path=dataset.source)
     for params in (
         {"model.latent_dim": hostile},
         {"model.latent_dim": "${oc.env:HOME}"},
@@ -353,7 +365,7 @@ def test_a_study_is_compared_and_its_trials_choose_plain_values_of_the_search(ho
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 @pytest.mark.parametrize("known", [{"_target_": "os.system"}, {"format": 1}, [1], "x", {"seed": 0}], ids=str)
 def test_a_study_of_another_format_is_refused_with_what_to_do(known, dataset, tmp_path):
-    cfg = compose("tune", "model=vae", path=dataset.source)
+    cfg = composed("tune", "model=vae", path=dataset.source)
     storage = Storage(f"sqlite:///{tmp_path / 'study.db'}")
     study = optuna.create_study(study_name="pkl-vae-fold1", storage=storage, direction="maximize")
     study.set_user_attr("config", known)

@@ -6,10 +6,9 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin
 
 from hydra.core.config_store import ConfigStore
@@ -17,8 +16,10 @@ from hydra.errors import HydraException
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mmgan.commands.arguments import CONF, as_hydra_reads, command_line
 from mmgan.data.trust import trusted_names
 from mmgan.errors import (
+    EachOf,
     MmganError,
     NonNegative,
     NonNegativeInt,
@@ -123,7 +124,32 @@ class EvaluateOptions(Options):
     data: Group = option(Mapping | None, "as for train.py; by default what the file says that it was made from")
 
 
-COMMANDS = {"train": TrainOptions, "tune": TuneOptions, "synthesize": SynthesizeOptions, "evaluate": EvaluateOptions}
+@dataclass
+class CompareOptions(Options):
+    """Options of compare."""
+
+    measure: Any = option(str, "what is measured of each model", "quality")
+    data: Group = option(Mapping, "which data set")
+    models: Any = option(Any, "real, baselines, or files of conf/model/, as a list; null: as the measure has them")
+    variants: Any = option(Text, "a YAML file of named options of train.py")
+    folds: Any = option(Annotated[Sequence[int], EachOf(PositiveInt, empty=True)], "folds of the data set", [])
+    seeds: Any = option(Annotated[int, Range(1, 10_000)], "trainings of each model on each fold", 1)
+    rows: Any = option(Any, "training samples of a fold, as a list: full, 10 (of each class), imbalance10 (10:1)")
+    draws: Any = option(Annotated[int, Range(1, 1000)], "random choices of the samples that are compared", 5)
+    overrides: Any = option(str, "options of train.py for all that is trained, separated by blanks", "")
+    workers: Any = option(Annotated[int, Range(1, 1024)], "processes", 1)
+    out: Any = option(Text, "the .jsonl of result lines, with which the same command goes on")
+    runs: Any = option(str, "folder of the trained models", "runs/compare")
+    report: Any = option(bool, "only write the tables of the lines that are there", False)
+
+
+COMMANDS = {
+    "train": TrainOptions,
+    "tune": TuneOptions,
+    "synthesize": SynthesizeOptions,
+    "evaluate": EvaluateOptions,
+    "compare": CompareOptions,
+}
 
 # Options of other packages' classes, and of nodes that are read key by key: (declared, meaning).
 MORE = {
@@ -209,7 +235,7 @@ def script(job: Callable[[Any], None]) -> Callable[[Any], None]:
             check_options(cfg)
             job(cfg)
         except (MmganError, HydraException, OmegaConfBaseException) as error:
-            sys.exit(f"error: {sentence(error)}")
+            sys.exit(f"error: {sentence(error, OmegaConf.get_type(cfg))}")
         except OSError as error:
             if error.errno not in NO_ROOM:
                 raise
@@ -238,7 +264,7 @@ def check_own_options(cfg: Any) -> None:
     """Raise MmganError for options that the command does not have (+fold=3), and for values that its own may not have."""
     kind = OmegaConf.get_type(cfg)
     if added := sorted(set(cfg) - set(kind.__dataclass_fields__) - {"experiment"}):
-        raise MmganError(f"there is no option '{added[0]}'{_closest(added[0])}; --help lists the options.")
+        raise MmganError(f"there is no option '{added[0]}'{_closest(added[0], kind)}; --help lists the options.")
     for each in own_options(kind, cfg):
         check_value(each.name, each.value, each.kind)
     trusted_names(OmegaConf.select(cfg, "trust", default=()))
@@ -326,21 +352,22 @@ def _plain(value: Any) -> Any:
 
 
 # -- a command line -----------------------------------------------------------------------------------------------------
-def run(main: Callable[[], None]) -> None:
-    """Run a `@hydra.main` function; an option that Hydra cannot use ends with one sentence and status 1."""
+def run(command: str, main: Callable[[], None]) -> None:
+    """Run the `@hydra.main` function of a command; an option that Hydra cannot use ends with one sentence and status 1."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises, and `sentence` words the error
     register_options()
+    sys.argv[1:] = as_hydra_reads(sys.argv[1:])
     try:
         try:
             refuse_renamed(sys.argv[1:])
             if {"--help", "-h"} & set(sys.argv[1:]):
-                print(help_text(Path(sys.argv[0]).stem))
+                print(help_text(command))
             else:
                 main()
         finally:
             sys.stdout.flush()  # here: as Python ends, a reader that has gone would be an error
     except (MmganError, HydraException, OmegaConfBaseException) as error:
-        sys.exit(f"error: {sentence(error)}")
+        sys.exit(f"error: {sentence(error, COMMANDS[command])}")
     except BrokenPipeError:  # whoever reads the output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes as it ends
         sys.exit(1)
@@ -358,30 +385,53 @@ def refuse_renamed(words: list[str]) -> None:
 
 def help_text(command: str) -> str:
     """Return the help of a command: its options with their ranges and defaults, and the groups to choose from."""
-    kind, conf = COMMANDS[command], Path(__file__).resolve().parents[2] / "conf"
-    own = list(own_options(kind))
+    kind, conf = COMMANDS[command], CONF
+    own, known = list(own_options(kind)), _defaults_of_groups(command)
     width = max(len(each.name) for each in own) + 1
-    lines = [f"python {command}.py [option=value ...]", ""]
+    lines = [f"{command_line(command)} [option=value ...]", ""]
     for each in own:
-        if each.kind is Any and each.value is None and (conf / each.name).is_dir():
-            continue
-        default = "" if each.value in (None, MISSING) else f"; default {_word(each.value)}"
-        allowed = f" ({expected(each.kind)}{default})" if expected(each.kind) else ""
-        lines.append(f"  {each.name + '=':<{width}} {each.meaning}{allowed}")
+        if not (conf / each.name).is_dir():
+            lines.append(f"  {each.name + '=':<{width}} {each.meaning}{_allowed(each.kind, each.value)}")
     groups = [each for each in own if (conf / each.name).is_dir()]
     lines += ["", "Groups, each with keys of its own (data.batch_size=64, model.latent_dim=32):", ""] if groups else []
     for each in groups:
         names = ", ".join(sorted(path.stem for path in (conf / each.name).glob("*.yaml")))
         lines.append(f"  {each.name + '=':<{width}} {each.meaning}: {names}")
-    lines += ["", f"python {command}.py ... --cfg job --resolve prints the whole configuration, nothing is run."]
+        own_keys = {name: declared for name, declared in MORE.items() if name.startswith(f"{each.name}.")}
+        for name, (declared, meaning) in own_keys.items() if each.name in known else ():
+            value = known[each.name].get(name.partition(".")[2])
+            lines.append(f"    {name + '=':<{width + 16}} {meaning}{_allowed(declared, value)}")
+    lines += ["", f"{command_line(command)} --cfg job --resolve prints the whole configuration; nothing is run."]
     return "\n".join(lines)
+
+
+def _allowed(declared: Any, default: Any) -> str:
+    """Return what an option may be, and its default, in brackets."""
+    words = [expected(declared), "" if default in (None, MISSING) else f"default {_word(default)}"]
+    return f" ({'; '.join(filter(None, words))})" if any(words) else ""
+
+
+def _defaults_of_groups(command: str) -> dict[str, dict[str, Any]]:
+    """Return what the command's files of groups say of keys, {group: {key: value}}: no references to other keys."""
+    choices: dict[str, Any] = {}
+    for entry in OmegaConf.to_container(OmegaConf.load(CONF / f"{command}.yaml")).get("defaults", ()):
+        choices |= entry if isinstance(entry, dict) else {}
+    found = {}
+    for group, choice in choices.items():
+        files = [CONF / group / f"{choice}.yaml", *([CONF / "loader" / "default.yaml"] if group == "data" else [])]
+        nodes = [OmegaConf.to_container(OmegaConf.load(file)) for file in files if file.is_file()]
+        found[group] = {
+            key: value for node in nodes for key, value in node.items() if isinstance(value, int | float | str)
+        }
+        found[group] = {key: value for key, value in found[group].items() if "${" not in str(value)}
+    return found
 
 
 def _word(value: Any) -> str:
     return {True: "true", False: "false"}.get(value, str(value)) if isinstance(value, bool) else str(value)
 
 
-def sentence(error: BaseException) -> str:
+def sentence(error: BaseException, options: type = TrainOptions) -> str:
     """Return mmgan's own sentence, also from under Hydra's, or say what Hydra or OmegaConf found wrong with an option."""
     if isinstance(error, MmganError):
         return str(error)
@@ -392,7 +442,7 @@ def sentence(error: BaseException) -> str:
     if unknown := re.search(r"Could not override '([^']+)'", text) or re.search(
         r"Key '([^']+)' is not in struct", text
     ):
-        return f"there is no option '{unknown[1]}'{_closest(unknown[1])}; --help lists the options."
+        return f"there is no option '{unknown[1]}'{_closest(unknown[1], options)}; --help lists the options."
     if wrong := re.search(r"Value '([^']*)' .*could not be converted to (\w+).*full_key: (\S+)", text):
         return f"{wrong[3]}={wrong[1]}: this option takes a value of type {wrong[2].lower()}."
     if plugin := re.search(r"Could not find 'hydra/launcher/([^']+)'", text):
@@ -419,11 +469,7 @@ def _choices(text: str) -> str:
     return "; choose " + ", ".join(listed[1].split()) if listed else ""
 
 
-def _closest(name: str) -> str:
-    """Return a suggestion for a misspelt top-level option of the command that runs."""
-    running = COMMANDS.get(Path(sys.argv[0]).stem)
-    known = {
-        field for options in ([running] if running else COMMANDS.values()) for field in options.__dataclass_fields__
-    }
-    near = difflib.get_close_matches(name, sorted(known), n=1)
+def _closest(name: str, options: type) -> str:
+    """Return a suggestion for a misspelt option of the command that has these."""
+    near = difflib.get_close_matches(name, [each.name for each in fields(options)], n=1)
     return f"; did you mean '{near[0]}'?" if near else ""
