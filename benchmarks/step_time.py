@@ -19,15 +19,13 @@ from pathlib import Path
 import lightning as L
 import numpy as np
 import torch
-from hydra import compose, initialize_config_dir
 from torch import Tensor, nn
 
-from mmgan.commands.options import register_options
+from mmgan.commands.build import Run, compose, load_data
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.models.neural import NeuralSynthesizer
 from mmgan.training.folder import RunFolder
 from mmgan.training.quiet import quiet_lightning
-from mmgan.training.run import Run, load_data
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -104,9 +102,7 @@ class Alternate(L.Callback):
 
 def measure_steps(epochs: int, block: int) -> Alternate:
     """Train for some epochs as train.py does, with the bare loop between the blocks; return the times."""
-    register_options()
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("train", [f"trainer.max_epochs={epochs}"])
+    cfg = compose("train", [f"trainer.max_epochs={epochs}"])
     quiet_lightning()
     dataset = load_data(cfg)
     clock = Alternate(BareLoop(*Run(cfg, dataset, fold=1).build()), block)
