@@ -105,7 +105,7 @@ class Lengths(Measure):
         events = EventAccumulator(str(work.cell.folder))
         events.Reload()
         data = make_datamodule(work.cfg, work.dataset, work.cell.fold, final=False)
-        train, y = data.rows(data.training_indices)
+        train, y = data.samples(data.training_indices)
         space = FeatureSpace(train)
         flat, *others = (space.flat(x) for x in (train, work.test[0], model.sample(work.labels(y))))
         found = novelty(*(nearest(flat, each)[:, 0] for each in others))

@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -34,14 +34,16 @@ from omegaconf.errors import OmegaConfBaseException
 from optuna.trial import TrialState
 
 import mmgan
-from mmgan.commands.build import Run, compose, load_data
+from mmgan.commands.build import compose, fold_run
+from mmgan.commands.tune import ConfiguredTrials, sweep_settings, trial_epochs, with_params
 from mmgan.report.content import Table
-from mmgan.report.markdown import table_text
+from mmgan.report.page import table_text
+from mmgan.training.fit import FoldRun
 from mmgan.training.folder import RunFolder
 from mmgan.training.quiet import quiet_lightning
-from mmgan.tuning.space import check_space, suggest, with_params
+from mmgan.tuning.space import suggest
 from mmgan.tuning.storage import Storage
-from mmgan.tuning.study import RETRY_OF, trial_epochs
+from mmgan.tuning.study import RETRY_OF
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = "data=linear2d model=gan data.steps_per_epoch=20 data.n_splits=2 trainer.max_epochs=2 search.epochs=2"  # trials of seconds
@@ -159,8 +161,10 @@ def of_plain(options: Options, folder: Path) -> list[list[str]]:
 def plain_sweep(words: str, trials: int, folder: Path) -> list[tuple[float, float]]:
     """Return when each trial of the plain way had ended, in seconds, and its score."""
     quiet_lightning()
-    check_space(cfg := compose("tune", words))
-    dataset = load_data(cfg)
+    cfg = compose("tune", words)
+    trials_of_cfg = ConfiguredTrials(cfg)
+    dataset = trials_of_cfg.dataset
+    space = sweep_settings(cfg, trials_of_cfg, {cfg.fold: folder}, folder).space
 
     def collated(data: Any) -> Any:
         rows = [(*(x[i] for x in dataset.x_train.values()), dataset.y_train[i]) for i in data.training_indices]
@@ -168,19 +172,23 @@ def plain_sweep(words: str, trials: int, folder: Path) -> list[tuple[float, floa
         sampler = torch.utils.data.RandomSampler(rows, replacement=True, num_samples=length)
         return torch.utils.data.DataLoader(rows, batch_size=data.batch_size, sampler=sampler)
 
-    class Plain(Run):
-        def build(self, *, final: bool = False) -> Any:
-            model, data = super().build(final=final)
+    def plain_run(chosen: Any) -> FoldRun:
+        run = fold_run(chosen, dataset, cfg.fold)
+
+        def build(final: bool) -> tuple[Any, Any]:
+            model, data = run.build(final)
             data.train_dataloader = lambda: collated(data)
             return model, data
+
+        return replace(run, build=build)
 
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=cfg.seed))
     started, found = time.monotonic(), []
     for number in range(trials):
-        chosen = with_params(cfg, suggest(study.ask(), cfg.search.space))
+        chosen = with_params(cfg, suggest(study.ask(), space))
         place = RunFolder(folder / f"trial{number}")
         place.make()
-        score = Plain(chosen, dataset, cfg.fold).train_trial(place, trial_epochs(cfg), lambda monitor: L.Callback())
+        score = plain_run(chosen).train_trial(place, trial_epochs(cfg), lambda monitor: L.Callback())
         found.append((time.monotonic() - started, score))
     return found
 

@@ -3,10 +3,10 @@
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["load", "load_augmented"]
 
-_HOMES = {"load": "mmgan.training.checkpoint", "load_augmented": "mmgan.data.files"}
+_HOMES = {"load": "mmgan.training.checkpoint", "load_augmented": "mmgan.data.synthetic_file"}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,10 +1,130 @@
-"""The one error that is meant for the user's eyes, and packages that only some options need."""
+"""What the user can mend, in one sentence: the error for it, declared ranges of arguments, and packages that only some options need."""
 
+import functools
+import inspect
+import math
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+MOST = 10**9  # of an integer without a limit of its own: more would end in an overflow, not in a sentence
+
+CallableT = TypeVar("CallableT", bound=Callable[..., Any])
 
 
 class MmganError(Exception):
     """One sentence that names the file, key, row or option at fault, and the remedy; scripts end with it and status 1."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers that an argument may be: from `low` to `high`, without these two where they are `open`."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    open: Literal["", "low", "high", "both"] = ""
+
+    def holds(self, value: float) -> bool:
+        """Say whether a number lies within; NaN never does."""
+        above = value > self.low if self.open in ("low", "both") else value >= self.low
+        below = value < self.high if self.open in ("high", "both") else value <= self.high
+        return above and below and math.isfinite(value)
+
+    def __str__(self) -> str:
+        low = f"{'>' if self.open in ('low', 'both') else '>='} {self.low:g}" if self.low > -math.inf else ""
+        high = f"{'<' if self.open in ('high', 'both') else '<='} {self.high:.10g}" if self.high < math.inf else ""
+        return " and ".join(filter(None, (low, high)))
+
+
+@dataclass(frozen=True)
+class OptionsOf:
+    """Marks a mapping whose entries are keyword arguments of `function`, which declares and checks them."""
+
+    function: Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class EachOf:
+    """Marks a mapping, or a list, each of whose values is what the annotation `declared` says."""
+
+    declared: Any
+    empty: bool = False
+
+
+PositiveInt = Annotated[int, Range(1, MOST)]
+NonNegativeInt = Annotated[int, Range(0, MOST)]
+Width = Annotated[int, Range(1, 65_536)]  # units, channels, layers, tokens: what memory is made of
+Widths = Annotated[Sequence[int], EachOf(Width)]
+Hidden = Annotated[Sequence[int], EachOf(Width, empty=True)]
+Depth = Annotated[int, Range(0, 1000)]  # layers, blocks, halvings
+Positive = Annotated[float, Range(0, open="low")]
+NonNegative = Annotated[float, Range(0)]
+Share = Annotated[float, Range(0, 1)]
+Finite = Annotated[float, Range()]
+Weights = Annotated[Mapping[str, Mapping[str, float]], EachOf(Annotated[Mapping, EachOf(NonNegative)])]
+Rates = Annotated[Mapping[str, float], EachOf(Positive)]
+CalibrationSamples = Annotated[int, Range(100, MOST)] | Literal[0]
+ShareBelowOne = Annotated[float, Range(0, 1, open="high")]
+Betas = Annotated[Sequence[float], EachOf(ShareBelowOne)]
+Clip = Positive | None
+
+
+def check_value(name: str, value: Any, declared: Any) -> None:
+    """Raise MmganError unless `value` is what the annotation `declared` says: `name=value: expected an integer >= 1.`
+
+    Annotations that declare nothing (a network, Any) let everything pass. `OptionsOf` and `EachOf` look into a mapping or a list.
+    """
+    for mark in get_args(declared)[1:] if get_origin(declared) is Annotated else ():
+        if isinstance(mark, OptionsOf):
+            return _check_options_of(name, value, mark)
+        if isinstance(mark, EachOf):
+            return _check_each(name, value, mark, declared)
+    if (wanted := expected(declared)) and not _fits(value, declared):
+        if not isinstance(value, int) or abs(value) <= MOST:
+            wanted = wanted.replace(f" and <= {MOST}", "")  # which only a larger number has to be told
+        raise MmganError(f"{name}={_shown(value)}: expected {wanted}.")
+
+
+def _check_options_of(name: str, value: Any, mark: OptionsOf) -> None:
+    if value is None:
+        return
+    parameters = inspect.signature(mark.function).parameters
+    if not isinstance(value, Mapping):
+        raise MmganError(f"{name}={_shown(value)}: expected its own keys: {', '.join(_keywords(parameters))}.")
+    for key, item in value.items():
+        if key not in parameters:
+            raise MmganError(f"there is no option '{name}.{key}'; expected one of {', '.join(_keywords(parameters))}.")
+        check_value(f"{name}.{key}", item, parameters[key].annotation)
+
+
+def _keywords(parameters: Mapping[str, inspect.Parameter]) -> list[str]:
+    return [key for key, parameter in parameters.items() if parameter.kind is inspect.Parameter.KEYWORD_ONLY]
+
+
+def _check_each(name: str, values: Any, mark: EachOf, declared: Any) -> None:
+    kind = get_args(declared)[0]
+    mapping = issubclass(get_origin(kind) or kind, Mapping)
+    fits = isinstance(values, Mapping if mapping else Sequence) and not isinstance(values, str)
+    if not fits or not (values or mark.empty):
+        form = "its own keys, the value of each" if mapping else "a list, each of it"
+        raise MmganError(f"{name}={_shown(values)}: expected {form} {expected(mark.declared) or 'a mapping'}.")
+    for key, value in values.items() if mapping else ((None, value) for value in values):
+        check_value(name if key is None else f"{name}.{key}", value, mark.declared)
+
+
+def checked(function: CallableT) -> CallableT:
+    """Check the arguments of a function, or of a class's constructor, against its annotations before it runs."""
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        for name, value in signature.bind(*args, **kwargs).arguments.items():
+            check_value(name, value, signature.parameters[name].annotation)
+        return function(*args, **kwargs)
+
+    return wrapped
 
 
 def require(package: str, what: str, *, extra: str) -> None:
@@ -13,3 +133,61 @@ def require(package: str, what: str, *, extra: str) -> None:
         raise MmganError(
             f'{what} needs the package {package}: python -m pip install -c constraints.txt -e ".[{extra}]".'
         )
+
+
+def _alternatives(declared: Any) -> tuple[Any, ...]:
+    return get_args(declared) if get_origin(declared) in (Union, types.UnionType) else (declared,)
+
+
+def expected(declared: Any) -> str:
+    """Return what an annotation expects, in words; nothing where the annotation declares nothing that could be checked."""
+    words = [_expected_one(each) for each in _alternatives(declared)]
+    return " or ".join(words) if all(words) else ""
+
+
+def _expected_one(declared: Any) -> str:
+    kind, limits = _parts(declared)
+    if get_origin(kind) is Literal:
+        choices = [str(choice) for choice in get_args(kind)]
+        return f"one of {', '.join(choices)}" if len(choices) > 1 else choices[0]
+    words = {
+        int: "an integer",
+        float: "a number",
+        bool: "true or false",
+        str: "a text",
+        type(None): "null",
+        None: "null",
+    }
+    within = f" {limits}" if limits and str(limits) else ""
+    return words.get(kind, "") and words[kind] + within
+
+
+def _fits(value: Any, declared: Any) -> bool:
+    return any(_fits_one(value, each) for each in _alternatives(declared))
+
+
+def _fits_one(value: Any, declared: Any) -> bool:
+    kind, limits = _parts(declared)
+    if get_origin(kind) is Literal:
+        return isinstance(value, str | int) and not isinstance(value, bool) and value in get_args(kind)
+    if kind in (int, float):
+        number = isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
+        return number and (limits or Range(-MOST, MOST) if kind is int else limits or Range()).holds(value)
+    return value is None if kind in (None, type(None)) else isinstance(value, kind)
+
+
+def _parts(declared: Any) -> tuple[Any, Range | None]:
+    """Return the type of an annotation, and its range if it has one."""
+    if get_origin(declared) is not Annotated:
+        return declared, None
+    kind, *more = get_args(declared)
+    return kind, next((each for each in more if isinstance(each, Range)), None)
+
+
+def _shown(value: Any) -> str:
+    text = (
+        {None: "null", True: "true", False: "false"}.get(value, str(value))
+        if isinstance(value, bool | None)
+        else str(value)
+    )
+    return text if len(text) <= 60 else f"{text[:59]}\N{HORIZONTAL ELLIPSIS}"

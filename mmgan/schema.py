@@ -2,13 +2,22 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from mmgan.errors import MmganError
 
-Arrays = Mapping[str, np.ndarray]  # samples by the name of their modality, (n, *shape)
+Arrays = Mapping[str, np.ndarray]  # samples by the name of their modality, (n, *shape), in physical units
+Batch = dict[str, "torch.Tensor"]  # noqa: F821 - the same as tensors, (B, *shape), scaled; who only reads files loads no torch
+
+
+def kind_of(shape: tuple[int, ...]) -> Literal["vector", "signal", "image"]:
+    """Return what a modality of this shape is: (F,) a vector, (C, L) a signal, (C, H, W) an image; raises MmganError for another."""
+    kinds = {1: "vector", 2: "signal", 3: "image"}
+    if len(shape) not in kinds:
+        raise MmganError(f"a modality has shape (F,), (C, L) or (C, H, W), not {tuple(shape)}.")
+    return kinds[len(shape)]
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ import pytest
 from conftest import CONF, TINY_RUN, compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import get_method, instantiate
+from mmgan.training.run import plain
 from omegaconf import OmegaConf
 
 from mmgan.commands.options import register_options
 from mmgan.schema import DataSchema
 from mmgan.training.checkpoint import build_model
-from mmgan.training.run import plain
 
 ROOT = CONF.parent
 NEEDED = {"synthesize": {"ckpt"}, "evaluate": {"synthetic"}}  # what only the user can give

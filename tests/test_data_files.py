@@ -8,8 +8,9 @@ import sys
 import numpy as np
 import pytest
 
-from mmgan.data.files import check_writable, load_augmented, read_archive, write_npz, write_pickle
+from mmgan.data.files import check_writable, read_archive, write_npz, write_pickle
 from mmgan.data.pickles import read_npy_dict
+from mmgan.data.synthetic_file import load_augmented
 from mmgan.errors import MmganError
 
 
@@ -254,5 +255,8 @@ def test_load_augmented(tmp_path, write):
     with pytest.raises(MmganError, match="has no fold 9; it holds 3"):
         load_augmented(tmp_path / "out", 9)
     write(tmp_path / "out", {"x_train": content()["x_train"]})
-    with pytest.raises(MmganError, match="has no synthetic samples"):
+    with pytest.raises(MmganError, match="holds no synthetic samples"):
+        load_augmented(tmp_path / "out", 3)
+    write(tmp_path / "out", {"x_synth": content()["x_train"], "y_synth": np.arange(4), "fold": 3})
+    with pytest.raises(MmganError, match="has no train_indices, which tells the real samples; give a file of synth"):
         load_augmented(tmp_path / "out", 3)

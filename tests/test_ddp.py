@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import compose
+from mmgan.training.run import Run, fit
 from test_models_contract import dataset_of
 
 from mmgan.data.datamodule import EndlessBatches
 from mmgan.errors import MmganError
 from mmgan.training.folder import RunFolder
-from mmgan.training.run import Run, fit
 
 STEPS = 20
 ALONE = ["trainer=default"]

@@ -11,17 +11,16 @@ import numpy as np
 import pytest
 from conftest import CONF, TWO, compose, content, quick_judge, rows_of
 from hydra.errors import HydraException
+from mmgan.training.run import fit
 from omegaconf import OmegaConf
 
 from mmgan.baselines import BASELINES
-from mmgan.commands.evaluate import judge_file
+from mmgan.commands.evaluate import judge_file, read_judged
 from mmgan.commands.synthesize import synthesize
 from mmgan.data.files import write_npz, write_pickle
 from mmgan.data.folds import make_folds
 from mmgan.data.sources.pkl import pkl
 from mmgan.errors import MmganError
-from mmgan.evaluation.files import read_synthetic
-from mmgan.training.run import fit
 
 LABELS = {
     "integers": np.array([3, 7, 20, 100]),
@@ -51,8 +50,7 @@ def options(path, *overrides, data=None):
 
 
 def read(path, *overrides, data=None):
-    cfg = options(path, *overrides, data=data)
-    return read_synthetic(cfg.synthetic, cfg.data, cfg.fold)
+    return read_judged(options(path, *overrides, data=data))
 
 
 def written(folder, content, name="rows.pkl"):
@@ -95,18 +93,18 @@ def test_each_fold_of_our_file_is_judged_by_its_val_indices(ours, tiny, by):
     folds = {fold.fold: fold for fold in make_folds(dataset, "file")}
     assert [rows.fold for rows in file.folds] == [1, 3] and file.has_folds and file.n_val == 20
     for rows in file.folds:
-        same(rows.train, dataset.rows(folds[rows.fold].train_indices))
-        same(rows.heldout, dataset.rows(folds[rows.fold].val_indices))
+        same(rows.train, dataset.samples(folds[rows.fold].train_indices))
+        same(rows.heldout, dataset.samples(folds[rows.fold].val_indices))
     assert [rows.fold for rows in read(ours, "fold=3").folds] == [3]
 
 
 @pytest.mark.parametrize("suffix", ["pkl", "npz"])
 @pytest.mark.parametrize("kind", LABELS)
-def test_another_tool_s_rows_are_read_with_the_labels_it_gives(kind, suffix, tmp_path):
+def test_another_tool_s_samples_are_read_with_the_labels_it_gives(kind, suffix, tmp_path):
     theirs = LABELS["integers"] if kind == "whole floats" else LABELS[kind]
     data = written(tmp_path, content() | {"y_train": theirs[content()["y_train"]]}, "data.pkl")
     wide = {name: values.astype(np.float64) for name, values in X.items()}
-    path = written(tmp_path, entry(x_synth=wide, y_synth=LABELS[kind][Y]), f"samples.{suffix}")
+    path = written(tmp_path, entry(x_synth=wide, y_synth=LABELS[kind][Y]), f"rows.{suffix}")
     file = read(path, "fold=2", data=data)
     (rows,) = file.folds
     assert rows.fold == 2 and file.name == "rows"
@@ -116,14 +114,14 @@ def test_another_tool_s_rows_are_read_with_the_labels_it_gives(kind, suffix, tmp
         np.testing.assert_array_equal(rows.synthetic[0][name], X[name])
 
 
-def test_the_rows_that_the_tool_saw_are_the_training_rows(tiny, tmp_path):
+def test_the_samples_that_the_tool_saw_are_the_training_samples(tiny, tmp_path):
     seen = make_folds(pkl(str(tiny)), "file")[3].train_indices[:30]
     path = written(tmp_path, {"folds": [entry(fold=4, train_indices=seen)]})
     same(read(path, data=tiny).folds[0].train, pkl(str(tiny)).rows(seen))
 
 
 @pytest.mark.parametrize(("fold", "fold_number", "trained"), [("null", 0, 100), ("2", 2, 80)])
-def test_labelled_test_rows_judge_a_file_without_folds(fold, fold_number, trained, tmp_path):
+def test_labelled_test_samples_judge_a_file_without_folds(fold, fold_number, trained, tmp_path):
     y = np.arange(50) % 10
     path = written(tmp_path, {"x_synth": rows_of({"spec": (7, 48), "env": (5, 32)}, y), "y_synth": y})
     file = read(path, *BEARING, f"fold={fold}")
@@ -163,7 +161,7 @@ def test_the_report_stands_beside_the_file_and_is_whole(report, ours):
     assert "Curve" in (report / "report.html").read_text() and len(list((report / "figures").iterdir())) == 1
 
 
-def test_the_file_s_row_stands_beside_real_rows_and_controls(report):
+def test_the_file_s_row_stands_beside_real_samples_and_baselines(report):
     rows = numbers(report)["rows"]
     assert list(rows) == ["real", "smote", "smote (file)"] and all(list(folds) == ["1", "3"] for folds in rows.values())
     assert {found["n"] for folds in rows.values() for found in folds.values()} == {10}
@@ -171,16 +169,16 @@ def test_the_file_s_row_stands_beside_real_rows_and_controls(report):
 
 def test_the_report_says_its_verdict_and_who_judged(report):
     text, data = (report / "report.md").read_text(), numbers(report)
-    words = data["verdict"]["words"]
-    assert [word["asks"] for word in words] == ["faithful", "new", "useful"]
-    assert all(f"**{word['asks']}: {word['answer']}**" in text for word in words)
+    words = data["verdict"]["criteria"]
+    assert [word["question"] for word in words] == ["faithful", "new", "useful"]
+    assert all(f"**{word['question']}: {word['answer']}**" in text for word in words)
     assert data["facts"]["folds"] == "1, 3" and data["facts"]["held-out samples"].startswith(
         "each fold's own val_indices"
     )
     assert data["facts"]["training samples"] == "80, 80" and "val_indices" in text
 
 
-def test_a_class_without_rows_is_no_error_but_a_finding(tmp_path, undrawn, capsys):
+def test_a_class_without_samples_is_no_error_but_a_finding(tmp_path, undrawn, capsys):
     y = np.r_[np.arange(84) % 3, [3] * 16]
     # Only the first fold has held-out samples of the last class.
     first, second = np.r_[0:12, 84:94], np.arange(12, 34)
@@ -226,9 +224,9 @@ def folds(*entries):
 
 
 ALONE = ["fold=1"]
-FOLD = r"samples\.pkl, fold 1: "
+FOLD = r"rows\.pkl, fold 1: "
 NOT_ROWS = FOLD + "train_indices are not samples of .*; leave"
-EMPTY = r"samples\.pkl .*\(folds is no list, or empty\); give"
+EMPTY = r"rows\.pkl .*\(folds is no list, or empty\); give"
 UNKNOWN = ".*are none of the data's labels"
 REFUSED = {
     "other shapes": (changed("spec", X["spec"][:, :2]), ALONE, FOLD + r".*'spec' have shape \(2, 10\), expected"),
@@ -243,25 +241,25 @@ REFUSED = {
     "infinite": (spoilt(np.inf), ALONE, FOLD + "3 .*'env' hold NaN or infinite values; leave"),
     "beyond float32": (changed("env", np.full(X["env"].shape, 1e300)), ALONE, FOLD + "100 .*'env' hold"),
     "text": (changed("env", X["env"].astype(str)), ALONE, FOLD + r"x_synth\['env'\] holds <U.*; give"),
-    "objects": (changed("env", X["env"].astype(object)), ALONE, r"samples\.pkl: x_synth/env is an object array; save"),
+    "objects": (changed("env", X["env"].astype(object)), ALONE, r"rows\.pkl: x_synth/env is an object array; save"),
     "ragged": (changed("env", [[1.0], [1.0, 2.0]]), ALONE, FOLD + r"x_synth\['env'\] is ragged; give"),
-    "one array": (entry(x_synth=X["spec"]), ALONE, r"samples\.pkl: x_synth is no dict.*; give"),
-    "no x_synth": ({"y_synth": Y}, ALONE, r"samples\.pkl .*no key 'x_synth'\); give"),
-    "no y_synth": ({"x_synth": X}, ALONE, r"samples\.pkl .*no key 'y_synth'\); give"),
-    "fold without samples": (folds(entry(fold=1), {"fold": 2}), [], r"samples\.pkl .*no key 'x_synth'\); give"),
-    "no dict": ([X, Y], ALONE, r"samples\.pkl holds a list"),
+    "one array": (entry(x_synth=X["spec"]), ALONE, r"rows\.pkl: x_synth is no dict.*; give"),
+    "no x_synth": ({"y_synth": Y}, ALONE, r"rows\.pkl .*no key 'x_synth'\); give"),
+    "no y_synth": ({"x_synth": X}, ALONE, r"rows\.pkl .*no key 'y_synth'\); give"),
+    "fold without samples": (folds(entry(fold=1), {"fold": 2}), [], r"rows\.pkl .*no key 'x_synth'\); give"),
+    "no dict": ([X, Y], ALONE, r"rows\.pkl holds a list"),
     "no folds": (folds(), [], EMPTY),
     "folds as dict": ({"folds": {"a": entry()}}, [], EMPTY),
     "folds as array": ({"folds": np.arange(3)}, [], EMPTY),
-    "a fold twice": (folds(entry(fold=1), entry(fold=1)), [], r"samples\.pkl: .*numbers \[1, 1\]; give"),
-    "a fold twice, asked for": (folds(entry(fold=1), entry(fold=1)), ALONE, r"samples\.pkl: .*numbers \[1, 1\]; give"),
-    "folds without numbers": (folds(entry(), entry()), ALONE, r"samples\.pkl: .*numbers \[None, None\]; give"),
-    "unknown fold": (folds(entry(fold=9)), [], r"samples\.pkl: there is no fold 9; .* 1, 2, 3, 4, 5"),
-    "a list as fold": (folds(entry(fold=[1])), [], r"samples\.pkl: there is no fold \[1\]; .* 1, 2, 3, 4, 5"),
+    "a fold twice": (folds(entry(fold=1), entry(fold=1)), [], r"rows\.pkl: .*numbers \[1, 1\]; give"),
+    "a fold twice, asked for": (folds(entry(fold=1), entry(fold=1)), ALONE, r"rows\.pkl: .*numbers \[1, 1\]; give"),
+    "folds without numbers": (folds(entry(), entry()), ALONE, r"rows\.pkl: .*numbers \[None, None\]; give"),
+    "unknown fold": (folds(entry(fold=9)), [], r"rows\.pkl: there is no fold 9; .* 1, 2, 3, 4, 5"),
+    "a list as fold": (folds(entry(fold=[1])), [], r"rows\.pkl: there is no fold \[1\]; .* 1, 2, 3, 4, 5"),
     "fold=9": (entry(), ["fold=9"], "there is no fold=9; .* 1, 2, 3, 4, 5"),
     "fold=three": (entry(), ["fold=three"], "there is no fold=three; .* 1, 2, 3, 4, 5"),
-    "fold that the file lacks": (folds(entry(fold=2)), ALONE, r"samples\.pkl has no fold=1; it holds 2"),
-    "nothing to judge by": (entry(), [], r"samples\.pkl says no fold, .*; give fold="),
+    "fold that the file lacks": (folds(entry(fold=2)), ALONE, r"rows\.pkl has no fold=1; it holds 2"),
+    "nothing to judge by": (entry(), [], r"rows\.pkl says no fold, .*; give fold="),
     "too few samples": (entry(5), ALONE, FOLD + "only 5 samples .*; give more synthetic samples"),
     "zero samples": (entry(0), ALONE, FOLD + "there are no synthetic samples; give some"),
     "one label a pair": (entry(y_synth=np.c_[Y, Y]), ALONE, FOLD + r"y_synth has shape \(100, 2\); give"),
@@ -307,7 +305,7 @@ def test_other_data_than_the_file_was_made_from(ours, write_data):
 
 @pytest.mark.parametrize("meta", [None, "text", {"recipe": None}, {"recipe": {"data": {}}}])
 def test_a_file_that_does_not_say_its_data(meta, tmp_path):
-    with pytest.raises(MmganError, match=r"samples\.pkl does not say what data .*; give data=watch, or data=pkl"):
+    with pytest.raises(MmganError, match=r"rows\.pkl does not say what data .*; give data=watch, or data=pkl"):
         read(written(tmp_path, entry(fold=1, meta=meta)))
 
 

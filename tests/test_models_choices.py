@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import CONF, compose
+from mmgan.training.run import Run
 from scipy import stats
 from test_models_contract import NEURAL, dataset_of, same, scaled_batch, train
 
 from mmgan.errors import MmganError
-from mmgan.training.run import Run
 
 
 @pytest.mark.parametrize("rows", [-5, 1, 0.5, "many"])
@@ -44,7 +44,7 @@ def test_every_game_can_be_chosen(name, game):
 @pytest.mark.parametrize("name", [n for n in NEURAL if "n_calibration_samples" in compose("train", f"model={n}").model])
 def test_calibrated_rows_have_the_marginals_of_the_training_rows(name):
     trained = train(name, dataset_of(rows=200), "model.n_calibration_samples=4000")
-    x, y = trained.datamodule.rows(trained.datamodule.training_indices)
+    x, y = trained.datamodule.samples(trained.datamodule.training_indices)
     drawn = trained.model.sample(trained.model.schema.decode(np.tile(y, 20)), seed=5)
     plain = train(name, dataset_of(rows=200), "model.n_calibration_samples=0").model
     apart = [

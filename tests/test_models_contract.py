@@ -12,16 +12,16 @@ import pytest
 import torch
 from conftest import CONF, THREE, TWO, compose, rows_of
 from hydra.utils import get_class
+from mmgan.models.neural import NeuralSynthesizer
+from mmgan.training.run import Run
 
 from mmgan.data.dataset import Dataset
 from mmgan.errors import MmganError
 from mmgan.models.memory import exemplars
 from mmgan.models.module import DivergedError
-from mmgan.models.neural import NeuralSynthesizer
 from mmgan.models.synthesizer import Synthesizer
 from mmgan.schema import DataSchema
 from mmgan.training.checkpoint import load, write_checkpoint
-from mmgan.training.run import Run
 
 
 def families(kind: type) -> list[str]:

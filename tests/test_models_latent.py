@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import TWO, compose, content, rows_of
+from mmgan.training.run import Run, fit, load_data
 from PIL import Image
 from sklearn.decomposition import PCA
 
@@ -11,7 +12,6 @@ from mmgan.data.files import write_pickle
 from mmgan.errors import MmganError
 from mmgan.training.checkpoint import load
 from mmgan.training.pictures import Plane
-from mmgan.training.run import Run, fit, load_data
 
 ENCODERS = ("vacwgan", "vae")
 
@@ -25,7 +25,7 @@ def trained(request, tmp_path_factory):
     model, datamodule = Run(cfg, load_data(cfg), 1).build(final=True)
     with model.evaluating():
         model.after_epoch()
-    x, y = datamodule.rows(datamodule.training_indices)
+    x, y = datamodule.samples(datamodule.training_indices)
     return model, x, y
 
 

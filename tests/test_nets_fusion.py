@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from mmgan.nets.corruption import Corruption, mixed
+from mmgan.nets.variational import VariationalEncoders
 
 from mmgan.errors import MmganError
-from mmgan.nets.corruption import Corruption, mixed
 from mmgan.nets.fusion import ConcatFusion, GatedUncertaintyFusion, ProductOfExperts, ProxyAttentionFusion
 from mmgan.nets.networks import Encoder, RobustNetwork
-from mmgan.nets.variational import VariationalEncoders
 from mmgan.schema import DataSchema
 
 FUSIONS = [ConcatFusion, GatedUncertaintyFusion, ProductOfExperts, ProxyAttentionFusion]

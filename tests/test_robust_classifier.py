@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import compose, content, rows_of
+from mmgan.training.run import Run, load_data
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import mmgan
@@ -18,7 +19,6 @@ from mmgan.data.files import read_archive, write_pickle
 from mmgan.errors import MmganError
 from mmgan.evaluation.prediction import calibration_error, scores
 from mmgan.training.predictions import ensemble, write_predictions
-from mmgan.training.run import Run, load_data
 
 LONG = [
     "final=true",

@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 from conftest import compose, quick_judge
+from mmgan.training.run import Run, chosen_folds, fit, load_data, make_datamodule
 
 import mmgan
 from mmgan.commands.train import train_folds
@@ -16,7 +17,6 @@ from mmgan.errors import MmganError
 from mmgan.models.module import DivergedError
 from mmgan.training.checkpoint import read_checkpoint
 from mmgan.training.folder import RunFolder, differing_keys, fold_folders
-from mmgan.training.run import Run, chosen_folds, fit, load_data, make_datamodule
 
 LABELS = [0, 1, 2, 3] * 20
 
@@ -253,7 +253,11 @@ def test_train_folds_of_a_file_s_own_splits(write_data, tmp_path, quick, capsys)
     results = train_folds(cfg)
     assert [result.folder for result in results] == [tmp_path / f"fold{k}" for k in (1, 2, 3)]
     shown = capsys.readouterr().out
-    assert "mean" in shown and "spread" in shown and f"synthesize.py ckpt={tmp_path}" in shown.replace("\n", "")
+    assert (
+        "mean" in shown
+        and "spread" in shown
+        and f"python -m mmgan synthesize ckpt={tmp_path}" in shown.replace("\n", "")
+    )
 
 
 @pytest.mark.parametrize("fold", [0, 6, "three", "all ", "-1", "1.5"])

@@ -287,7 +287,7 @@ def test_a_running_sweep_can_be_reported_on(tiny, tmp_path):
     begin(study)
     tune_folds(config(tiny, *words, "report=true"))
     text = (tmp_path / "summary.md").read_text()
-    assert "still running: 1" in text and "python synthesize.py ckpt=" in text and "| mean | 2 |" in text
+    assert "still running: 1" in text and "python -m mmgan synthesize ckpt=" in text and "| mean | 2 |" in text
     assert {"summary.html", "summary.json"} <= {path.name for path in tmp_path.iterdir()}
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import TWO, compose, content, quick_judge, rows_of
 from hydra.errors import HydraException
+from mmgan.training.run import fit
 
 import mmgan
 from mmgan.commands import options as cli
@@ -17,7 +18,6 @@ from mmgan.commands.synthesize import synthesize, wanted_labels
 from mmgan.data.files import read_archive, write_pickle
 from mmgan.data.sources.pkl import pkl
 from mmgan.errors import MmganError
-from mmgan.training.run import fit
 
 GAPS = np.array([3, 7, 20, 100])  # the user's labels of the four classes
 COUNTS = [50, 25, 15, 10]
@@ -93,7 +93,7 @@ def test_a_folder_of_folds_becomes_one_file(runs, data, tmp_path):
         assert entry["y_synth"].dtype == np.int64 and entry["scores"]["score"] > 0
         for name, shape in TWO.items():
             assert entry["x_synth"][name].shape == (80, *shape) and entry["x_synth"][name].dtype == np.float32
-    assert file["meta"]["format"] == 1 and {"recipe", "versions"} <= file["meta"].keys()
+    assert file["meta"]["format"] == 2 and {"recipe", "versions"} <= file["meta"].keys()
     pkl(str(tmp_path / "all.pkl"))  # a reader of the input reads it, too
 
 

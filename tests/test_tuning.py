@@ -230,8 +230,8 @@ def test_a_space_is_left_what_the_chosen_game_has(tiny, game, left_out):
 
 def test_parameters_override_dotted_keys_of_a_copy(tiny):
     cfg = config(tiny)
-    changed = with_params(cfg, {"model.latent_dim": 6, "model.optimizer.lr.critic": 0.5})
-    assert (changed.model.latent_dim, changed.model.optimizer.lr.critic) == (6, 0.5)
+    changed = with_params(cfg, {"model.latent_dim": 6, "model.networks.critic.width": 24})
+    assert (changed.model.latent_dim, changed.model.networks.critic.width) == (6, 24)
     assert cfg.model.latent_dim == 4
 
 
@@ -242,4 +242,4 @@ def test_all_folds_are_tuned_each_in_its_own_folder(write_data, tmp_path, capsys
     results = tune_folds(cfg)
     assert [result.folder for result in results] == [tmp_path / "fold1", tmp_path / "fold2"]
     assert (tmp_path / "study.db").exists() and (tmp_path / "summary.html").exists()
-    assert "synthesize.py" in capsys.readouterr().out
+    assert "mmgan synthesize ckpt=" in capsys.readouterr().out

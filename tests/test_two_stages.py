@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import THREE, TWO, compose
+from mmgan.training.run import Run, fit
 from scipy import stats
 from test_models_contract import dataset_of, first_stage, train
 
@@ -20,7 +21,6 @@ from mmgan.nets.pyramid import FeatureClassifier, PatchCritic
 from mmgan.nets.quantize import FiniteScalarQuantizer, NoQuantizer, TokenQuantizers, VectorQuantizer
 from mmgan.schema import DataSchema
 from mmgan.training.checkpoint import load, read_checkpoint, write_checkpoint
-from mmgan.training.run import Run, fit
 from mmgan.tuning.space import check_space
 
 

@@ -1,37 +1,248 @@
 """A configuration to objects: the one place where that happens."""
 
+import functools
+import platform
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import hydra
+import lightning as L
+import torch
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import DictConfig
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
 
+import mmgan
+from mmgan.commands.arguments import CONF, as_hydra_reads
 from mmgan.commands.options import register_options
-from mmgan.training.run import (
-    FitResult,
-    Run,
-    chosen_folds,
-    fit,
-    fold_path,
-    generates,
-    load_data,
-    make_datamodule,
-    run_name,
-)
-
-__all__ = [
-    "CONF", "FitResult", "Run", "chosen_folds", "compose", "fit", "fold_path", "generates", "load_data", "make_datamodule", "run_name",
-]  # fmt: skip
-
-CONF = Path(__file__).resolve().parents[2] / "conf"
+from mmgan.data.datamodule import FoldDataModule
+from mmgan.data.dataset import Dataset
+from mmgan.data.files import file_digest
+from mmgan.data.folds import make_folds
+from mmgan.data.synthetic_file import samples_of_fold
+from mmgan.data.trust import build, named_targets, trusted_names
+from mmgan.errors import MmganError, require
+from mmgan.training.checkpoint import FORMAT, build_model, load
+from mmgan.training.first_stage import first_stage_file, read_first_stage
+from mmgan.training.fit import FitResult, FoldRun
+from mmgan.training.tasks import Task
 
 
 def compose(command: str, overrides: str | Iterable[str] = ()) -> DictConfig:
     """Return the configuration of a command, as its script composes it; `overrides` as on the command line, or one string of them."""
-    words = shlex.split(overrides) if isinstance(overrides, str) else list(overrides)
+    words = as_hydra_reads(shlex.split(overrides) if isinstance(overrides, str) else overrides)
     register_options()
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         return hydra.compose(command, words)
+
+
+def plain(node: DictConfig) -> dict[str, Any]:
+    """Return a configuration as plain containers: checkpoints load with weights_only=True, which knows nothing else."""
+    return OmegaConf.to_container(node, resolve=True)
+
+
+# -- data ---------------------------------------------------------------------------------------------------------------
+def load_data(cfg: DictConfig) -> Dataset:
+    """Return the data set that `cfg.data.source` describes."""
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise MmganError(f"give {missing[0]}=... on the command line.")
+    return build(plain(cfg.data.source))  # unlike Hydra it looks nothing up in a path
+
+
+def data_options(cfg: DictConfig) -> dict[str, Any]:
+    """Return the options of the data, each once: without those of the datamodule, which repeat them."""
+    return {key: value for key, value in plain(cfg.data).items() if key != "datamodule"}
+
+
+def make_datamodule(cfg: DictConfig, dataset: Dataset, fold: int, *, final: bool) -> FoldDataModule:
+    """Return the fold's datamodule, set up."""
+    datamodule = instantiate(cfg.data.datamodule, _convert_="all")(dataset, fold, final=final, seed=cfg.seed)
+    datamodule.setup("fit")
+    return datamodule
+
+
+def chosen_folds(cfg: DictConfig, dataset: Dataset) -> list[int]:
+    """Return the fold numbers that `cfg.fold` asks for; raises MmganError if it is neither a fold's number nor `all`."""
+    numbers = [fold.fold for fold in make_folds(dataset, cfg.data.split, cfg.data.n_splits)]
+    text = str(cfg.fold)
+    if text == "all":
+        return numbers
+    if not text.isdecimal() or int(text) not in numbers:
+        raise MmganError(f"fold={text}: give one of {', '.join(map(str, numbers))}, or all.")
+    return [int(text)]
+
+
+# -- names and places ---------------------------------------------------------------------------------------------------
+def run_name(cfg: DictConfig) -> str:
+    """Return `<data>-<model>`, as folders and studies are called."""
+    return f"{cfg.data.name}-{cfg.model.name}"
+
+
+def fold_path(cfg: DictConfig, command: str, fold: int) -> Path:
+    """Return the folder of one fold's run; `out_dir` is that folder, or with fold=all (and -m) the one that holds them."""
+    if cfg.out_dir is None:
+        return Path("runs") / command / run_name(cfg) / f"fold{fold}"
+    several = str(cfg.fold) == "all" or (HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN)
+    return Path(cfg.out_dir) / f"fold{fold}" if several else Path(cfg.out_dir)
+
+
+# -- a training ---------------------------------------------------------------------------------------------------------
+def task_of(cfg: DictConfig) -> Task:
+    """Return the task that the model's configuration names."""
+    return instantiate(cfg.model.task)
+
+
+def generates(cfg: DictConfig) -> bool:
+    """Say whether the model of a configuration is a generator."""
+    return "samples" in task_of(cfg).offers
+
+
+def train_fold(
+    cfg: DictConfig, dataset: Dataset, fold: int, path: Path, *, best_params: Mapping[str, Any] | None = None
+) -> FitResult:
+    """Train one fold into its folder; `best_params`, of a sweep, go into the checkpoint's recipe."""
+    run = fold_run(cfg, dataset, fold, best_params)
+    check_run(cfg, run)
+    return run.run(path)
+
+
+def fold_run(cfg: DictConfig, dataset: Dataset, fold: int, best_params: Mapping[str, Any] | None = None) -> FoldRun:
+    """Return the training of one fold as objects."""
+    return FoldRun(
+        task=task_of(cfg),
+        build=_Built(cfg, dataset, fold, dict(best_params or {})),
+        trainer=lambda max_epochs: functools.partial(_make_trainer, cfg, max_epochs=max_epochs),
+        callbacks=lambda: {name: instantiate(node) for name, node in cfg.callbacks.items() if node is not None},
+        load=functools.partial(load, trust=trusted(cfg)),
+        settings=settings_of(cfg, dataset, fold),
+        max_epochs=int(cfg.trainer.max_epochs),
+        final=bool(cfg.get("final", False)),
+        select_length=bool(cfg.select_length),
+        resume=bool(cfg.get("resume", False)),
+    )
+
+
+def check_run(cfg: DictConfig, run: FoldRun) -> None:
+    """Build everything once, and throw it away: whatever is refused is refused before a folder is touched."""
+    if run.select_length and not run.final and "final" in cfg:
+        raise MmganError("select_length=true asks for a second training on all samples; give final=true too.")
+    run.build(run.final and not run.select_length)
+    run.callbacks()
+    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = instantiate(cfg.trainer)(**options)
+    if trainer.world_size > 1 and "fork" not in str(cfg.trainer.get("strategy")):
+        raise MmganError(
+            f"trainer.devices={cfg.trainer.devices}: give trainer=ddp, whose devices share each batch;"
+            " or train several folds at once by several calls."
+        )
+
+
+def settings_of(cfg: DictConfig, dataset: Dataset, fold: int) -> dict[str, Any]:
+    """Return every setting of a run, and what the data were, as params.yaml keeps them."""
+    known = {"fold": fold, "data_fingerprint": dataset.fingerprint()}
+    if cfg.data.synthetic is not None:
+        known["synthetic_fingerprint"] = file_digest(cfg.data.synthetic)
+    if cfg.first_stage is not None:
+        known["first_stage_fingerprint"] = file_digest(first_stage_file(cfg.first_stage, fold))
+    return plain(cfg) | {"data": data_options(cfg)} | known
+
+
+def trusted(cfg: DictConfig) -> list[str]:
+    """Return the packages whose classes the run's files may name: those of `trust`, and what the user's own configuration names."""
+    named = [*named_targets(plain(cfg.model)), *named_targets(plain(cfg.data))]
+    packages = {target.partition(".")[0] for target in named}
+    return [*trusted_names(cfg.trust), *(packages - {"mmgan", "torch", "hydra"})]
+
+
+def _make_trainer(cfg: DictConfig, folder: Path, *, max_epochs: int, **options: Any) -> L.Trainer:
+    logger = instantiate(cfg.logger)(save_dir=str(folder))
+    make = instantiate(cfg.trainer)
+    return make(**{"max_epochs": max_epochs, "logger": logger, "default_root_dir": str(folder), **options})
+
+
+@dataclass(frozen=True)
+class _Built:
+    """Builds the model and the datamodule of one fold anew: called with `final`, whether all samples train."""
+
+    cfg: DictConfig
+    dataset: Dataset
+    fold: int
+    best_params: dict[str, Any] = field(default_factory=dict)
+
+    def __call__(self, final: bool) -> tuple[Any, FoldDataModule]:
+        cfg = self.cfg
+        if "wandb" in cfg.logger._target_:
+            require("wandb", "logger=wandb", extra="wandb")
+        torch.set_num_threads(cfg.threads)
+        torch.manual_seed(cfg.seed)
+        datamodule = make_datamodule(cfg, self.dataset, self.fold, final=final)
+        config = plain(cfg.model)
+        stage = self._first_stage(config, final)
+        model = build_model(config, self.dataset.schema)
+        if stage is not None:
+            model.space.adopt(stage["state_dict"])
+        model.fit_data(*datamodule.samples(datamodule.training_indices))
+        if cfg.data.synthetic is not None:
+            self._add_synthetic(model, datamodule)
+        model.seed = cfg.seed
+        model.recipe = self.recipe(config, final)
+        return model, datamodule
+
+    def _first_stage(self, config: dict[str, Any], final: bool) -> dict[str, Any] | None:
+        """Return the first stage that the configuration asks for, whose own configuration takes its place there."""
+        path, space = self.cfg.first_stage, config.get("space") or {}
+        if space.get("first_stage") != path and "first_stage" in space:
+            raise MmganError("model.space.first_stage: give the first stage as first_stage=.")
+        if path is None:
+            return None
+        if "first_stage" not in space:
+            raise MmganError(f"first_stage: model={self.cfg.model.name} has no first stage; leave first_stage= out.")
+        options = data_options(self.cfg) | {"seed": self.cfg.seed}
+        trust = trusted_names(self.cfg.trust)
+        stage = read_first_stage(path, self.dataset, self.fold, options, final=final, trust=trust)
+        space["first_stage"] = stage["recipe"]["model"]
+        return stage
+
+    def _add_synthetic(self, model: Any, datamodule: FoldDataModule) -> None:
+        """Give a classifier the synthetic samples of its fold."""
+        if not hasattr(model, "fit_synthetic"):
+            raise MmganError(
+                f"data.synthetic: model={self.cfg.model.name} is no classifier, and only a classifier trains on them."
+            )
+        split = {
+            "seed": self.cfg.seed,
+            "inner_val": self.cfg.data.inner_val,
+            "inner_val_indices": datamodule.inner_val_indices,
+        }
+        model.fit_synthetic(*samples_of_fold(self.cfg.data.synthetic, self.dataset, datamodule.fold, split))
+
+    def recipe(self, model: dict[str, Any], final: bool) -> dict[str, Any]:
+        """Return what a checkpoint must know to sample, and a reader to trust it; plain containers only."""
+        return {
+            "format": FORMAT,
+            "model": model,
+            "data": data_options(self.cfg),
+            "schema": self.dataset.schema.to_dict(),
+            "fingerprint": self.dataset.fingerprint(),
+            "fold": self.fold,
+            "seed": self.cfg.seed,
+            "final": final,
+            "best_params": self.best_params,
+            "versions": versions(),
+        }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that a result depends on."""
+    packages = ("torch", "lightning", "numpy", "scikit-learn")
+    return {"mmgan": mmgan.__version__, "python": platform.python_version()} | {
+        name: version(name) for name in packages
+    }

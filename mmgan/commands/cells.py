@@ -14,7 +14,7 @@ from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf
 
 from mmgan.baselines import BASELINES
-from mmgan.commands.build import Run, compose, fit, load_data
+from mmgan.commands.build import compose, load_data, settings_of, train_fold
 from mmgan.data.arrays import LabelledSamples
 from mmgan.data.dataset import Dataset
 from mmgan.data.folds import configured_folds, select_fold
@@ -91,7 +91,7 @@ class Cell:
     def first_stage(self) -> "Cell | None":
         """Return the cell of the first stage that its model needs, where the options give none."""
         cfg = self.config()
-        if "first_stage" not in cfg.model or cfg.first_stage is not None:
+        if "first_stage" not in (cfg.model.get("space") or {}) or cfg.first_stage is not None:
             return None
         return replace(self, model="vqgan", variant="", words=self.data_words)
 
@@ -99,7 +99,7 @@ class Cell:
         """Return a digest of all that decides its result, so that a line of other settings is not taken for it."""
         cfg = self.config()
         known = {"fingerprint": _fingerprint(json.dumps(_plain(cfg.data)))} | measure
-        data = {key: value for key, value in _plain(cfg.data).items() if key != "source"}
+        data = {key: value for key, value in _plain(cfg.data).items() if key not in ("source", "datamodule")}
         if self.trained:
             known |= {key: cfg[key] for key in ("final", "select_length", "n_trials", "max_epochs") if key in cfg}
             known |= {key: _plain(cfg[key]) for key in ("model", "search", "trainer") if key in cfg}
@@ -136,9 +136,9 @@ def train(cfg: DictConfig, dataset: Dataset, fold: int, path: Path) -> None:
     """Train a fold into its folder, or go on there, unless it holds the same run, as long."""
     folder, length = RunFolder(path), cfg.trainer.max_epochs
     done = folder.read_metrics().get("max_epochs")
-    cfg.resume = not folder.holds_other_than(Run(cfg, dataset, fold).params()) and (done is None or done <= length)
+    cfg.resume = not folder.holds_other_than(settings_of(cfg, dataset, fold)) and (done is None or done <= length)
     if not cfg.resume or done != length:
-        fit(cfg, dataset, fold, path)
+        train_fold(cfg, dataset, fold, path)
 
 
 def _plain(node: DictConfig) -> dict[str, Any]:
@@ -157,7 +157,7 @@ class Work:
         self.cell, self.draws, self.cfg = cell, draws, cell.config()
         self.dataset = load_data(self.cfg)
         self.fold = select_fold(configured_folds(self.dataset, self.cfg.data), max(cell.fold, 1))
-        self.train = self.dataset.rows(self.fold.train_indices)
+        self.train = self.dataset.samples(self.fold.train_indices)
         self.heldout, self.unseen_groups = judging_samples(self.dataset, self.fold)
 
     def sizes(self) -> dict[str, int]:

@@ -19,15 +19,15 @@ from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from mmgan.commands.arguments import tell
 from mmgan.commands.build import compose
 from mmgan.commands.cells import Cell, Work, is_trained
 from mmgan.commands.measures import MEASURES, Measure
 from mmgan.data.files import check_writable
 from mmgan.errors import MmganError
-from mmgan.report import markdown
+from mmgan.report.page import table_text
 from mmgan.report.quality import CELL, FULL, data_of, read_lines
 
 Line = dict[str, Any]
@@ -47,9 +47,7 @@ def compare(cfg: DictConfig) -> Path:
         _complete(wanted, measure, out, cfg)
     page = out.with_suffix(".md")
     page.write_text(tables_page(measure, read_lines(out, cfg.measure), [cell.name for cell in cells]))
-    console = Console()
-    console.print(page.read_text(), highlight=False, markup=False, soft_wrap=True)
-    console.print(f"lines:  {out}\ntables: {page}", highlight=False, markup=False, soft_wrap=True)
+    tell(page.read_text(), f"lines:  {out}", f"tables: {page}")
     return page
 
 
@@ -183,5 +181,5 @@ def tables_page(measure: Measure, lines: list[Line], order: list[str]) -> str:
     parts = []
     for data in dict.fromkeys(map(data_of, lines)):
         own = [line for line in lines if data_of(line) == data]
-        parts += [f"# {data}", *(markdown.table_text(table) for table in measure.tables(own, order))]
+        parts += [f"# {data}", *(table_text(table) for table in measure.tables(own, order))]
     return "\n\n".join(parts) + "\n"

@@ -118,7 +118,7 @@ class Quality(Measure):
     def gain(self, work: Work) -> dict[str, float]:
         """Return what synthetic samples, or as many extra real ones, add to the training samples."""
         judge = Augmentation(work.train, work.unseen_groups or work.heldout)
-        (x, y), classes = work.dataset.rows(work.fold.extra_indices), work.dataset.schema.n_classes
+        (x, y), classes = work.dataset.samples(work.fold.extra_indices), work.dataset.schema.n_classes
         counts = extra_per_class(*(np.bincount(each, minlength=classes) for each in (work.train[1], y)))
         labels = np.repeat(np.arange(classes), counts)
         if work.cell.model == "class_weights":
@@ -153,7 +153,7 @@ class Classification(Measure):
     levels = (0.5, 1.0)  # of the noise, in deviations of the training samples
 
     def metrics(self, work: Work) -> dict[str, Any]:
-        return self.scores(work, work.train, work.dataset.rows(work.fold.val_indices), [work.cell])
+        return self.scores(work, work.train, work.dataset.samples(work.fold.val_indices), [work.cell])
 
     def scores(
         self, work: Work, train: LabelledSamples, test: LabelledSamples, members: list[Cell]
@@ -179,7 +179,7 @@ class Ensemble(Classification):
         self.options, self.folds = {"folds": self.folds}, [0]
 
     def metrics(self, work: Work) -> dict[str, Any]:
-        everything = work.dataset.rows(np.arange(len(work.dataset)))
+        everything = work.dataset.samples(np.arange(len(work.dataset)))
         return self.scores(
             work, everything, work.test, [replace(work.cell, fold=fold) for fold in self.options["folds"]]
         )

@@ -1,4 +1,4 @@
-"""What the scripts share: type-checked options, and errors that end with one sentence and status 1."""
+"""The options of the commands: what each may be, declared once; errors that end with one sentence and status 1."""
 
 import difflib
 import errno
@@ -6,107 +6,140 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import MISSING as NO_DEFAULT
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, Literal
 
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mmgan.errors import MmganError
+from mmgan.commands.arguments import CONF, as_hydra_reads, command_line
+from mmgan.data.trust import trusted_names
+from mmgan.errors import (
+    EachOf,
+    MmganError,
+    NonNegative,
+    NonNegativeInt,
+    PositiveInt,
+    Range,
+    check_value,
+    expected,
+)
+
+Seed = Annotated[int, Range(0, 2**32 - 1)]
+Threads = Annotated[int, Range(1, 1024)]
+Fold = PositiveInt | Literal["all"]
+Text = str | None
+Group = Any  # a part of the configuration, whose own keys are declared where they act
+
+
+def option(declared: Any, meaning: str, default: Any = None) -> Any:
+    """Declare an option of a command: what it may be, one line of meaning, and its default."""
+    metadata = {"declared": declared, "meaning": meaning}
+    return (
+        field(default_factory=list, metadata=metadata) if default == [] else field(default=default, metadata=metadata)
+    )
 
 
 @dataclass
-class TrainOptions:
-    """Scalars of conf/train.yaml; Any marks what has a check of its own."""
+class Options:
+    """What every command takes."""
 
-    fold: Any = 1
-    seed: int = 0
-    threads: int = 1
-    final: bool = False
-    select_length: bool = False
-    resume: bool = False
-    out_dir: str | None = None
-    first_stage: str | None = None
-    data: Any = None
-    model: Any = None
-    trainer: Any = None
-    logger: Any = None
-    callbacks: Any = None
+    seed: Any = option(Seed, "of all random numbers", 0)
+    threads: Any = option(Threads, "of torch; two beside any busy neighbour are tens of times slower", 1)
+    trust: Any = option(Any, "packages whose classes the files that are read may use: [mypackage]", [])
 
 
 @dataclass
-class TuneOptions(TrainOptions):
-    """Scalars of conf/tune.yaml."""
+class FitOptions(Options):
+    """What the commands take that train."""
 
-    n_trials: int = 50
-    max_epochs: int | None = None
-    timeout: float | None = None
-    workers: int = 1
-    storage: str | None = None
-    study: str | None = None
-    warm_start: str | None = None
-    report: bool = False
-    search: Any = None
-    pruner: Any = None
-
-
-@dataclass
-class SynthesizeOptions:
-    """Scalars of conf/synthesize.yaml."""
-
-    ckpt: Any = MISSING
-    ratio: float = 1.0
-    n_per_class: int | None = None
-    balance: bool = False
-    sampling: str | None = None
-    given: Any = None
-    seed: int = 0
-    threads: int = 1
-    out: str | None = None
-    data_path: str | None = None
+    fold: Any = option(Fold, "a fold's number, counted from 1, or all", 1)
+    select_length: Any = option(bool, "find the best length on the inner split first, in a training of its own", False)
+    first_stage: Any = option(Text, "of model=ldm: a run of model=vqgan, or the folder that holds the folds'")
+    out_dir: Any = option(Text, "folder of the run; with fold=all, the one that holds the folds'")
+    data: Group = option(Any, "which data set, how it is split, and its batches")
+    model: Group = option(Any, "which model, its networks, weights and learning rates")
+    trainer: Group = option(Any, "options of lightning.Trainer")
+    logger: Group = option(Any, "tensorboard, csv or wandb")
+    callbacks: Group = option(Any, "scores and pictures while a model trains")
 
 
 @dataclass
-class EvaluateOptions:
-    """Scalars of conf/evaluate.yaml."""
+class TrainOptions(FitOptions):
+    """Options of train.py."""
 
-    synthetic: Any = MISSING
-    fold: Any = None
-    quick: bool = False
-    draws: int = 5
-    workers: int | None = None
-    curve: str | None = None
-    seed: int = 0
-    threads: int = 1
-    out_dir: str | None = None
-    data: Any = None
+    final: Any = option(bool, "train on all the fold's training samples, without an inner split", False)
+    resume: Any = option(bool, "go on from last.ckpt", False)
 
 
 @dataclass
-class CompareOptions:
-    """Scalars of conf/compare.yaml."""
+class TuneOptions(FitOptions):
+    """Options of tune.py."""
 
-    measure: str = "quality"
-    data: Any = None
-    models: Any = None
-    variants: str | None = None
-    folds: list[int] = field(default_factory=list)
-    seeds: int = 1
-    rows: Any = None
-    draws: int = 5
-    overrides: str = ""
-    workers: int = 1
-    threads: int = 1
-    out: str | None = None
-    runs: str = "runs/compare"
-    report: bool = False
+    n_trials: Any = option(Annotated[int, Range(1, 10**6)], "finished trials of each fold, earlier calls included", 50)
+    max_epochs: Any = option(PositiveInt | None, "no trial begins once a fold's trials have trained so many epochs")
+    timeout: Any = option(NonNegative | None, "no trial begins so many seconds after the start")
+    workers: Any = option(Annotated[int, Range(1, 1024)], "processes; with one, the same seed gives the same trials", 1)
+    storage: Any = option(Text, "postgresql+psycopg://USER@HOST/DATABASE, for many machines")
+    study: Any = option(Text, "name of the studies in it")
+    warm_start: Any = option(Text, "folder of another fold's finished sweep, whose best parameters are tried second")
+    report: Any = option(bool, "only write the summary of the sweep as it stands", False)
+    search: Group = option(Any, "length of trials, and the search space")
+    pruner: Group = option(Any, "median, hyperband, halving or none")
 
 
-SCRIPTS = {
+@dataclass
+class SynthesizeOptions(Options):
+    """Options of synthesize.py."""
+
+    ckpt: Any = option(Any, "best.ckpt or best.pth, a run's folder, a folder of folds, or a list of these", MISSING)
+    ratio: Any = option(Annotated[float, Range(0, 10_000)], "synthetic samples per training sample of a class", 1.0)
+    n_per_class: Any = option(Annotated[int, Range(1, 10**7)] | None, "the same number for every class instead")
+    balance: Any = option(bool, "fill every class up to the largest instead", False)
+    sampling: Any = option(Literal["posterior", "density", "prior"] | None, "where samples come from")
+    given: Any = option(Any, "a modality, or a list: keep it of training samples, and draw the others for it")
+    out: Any = option(Text, "the file: NAME.pkl or NAME.npz")
+    data: Group = option(Any, "data.path: the data file, if it has moved since the training")
+
+
+@dataclass
+class EvaluateOptions(Options):
+    """Options of evaluate.py."""
+
+    synthetic: Any = option(Any, ".pkl or .npz of synthesize.py, or of another tool (x_synth, y_synth)", MISSING)
+    fold: Any = option(PositiveInt | None, "judge this fold alone")
+    quick: Any = option(bool, "beside the file only the real row and SMOTE, one draw, no gain", False)
+    draws: Any = option(Annotated[int, Range(1, 1000)], "random choices of the samples that are compared", 5)
+    workers: Any = option(Annotated[int, Range(1, 1024)] | None, "processes of one thread each; null: one per core")
+    curve: Any = option(Text, "a .jsonl of compare: adds the gain over training samples per class")
+    out_dir: Any = option(Text, "folder of the report")
+    data: Group = option(Any, "as for train.py; by default what the file says that it was made from")
+
+
+@dataclass
+class CompareOptions(Options):
+    """Options of compare."""
+
+    measure: Any = option(str, "what is measured of each model", "quality")
+    data: Group = option(Any, "which data set")
+    models: Any = option(Any, "real, baselines, or files of conf/model/, as a list; null: as the measure has them")
+    variants: Any = option(Text, "a YAML file of named options of train.py")
+    folds: Any = option(Annotated[Sequence[int], EachOf(PositiveInt, empty=True)], "folds of the data set", [])
+    seeds: Any = option(Annotated[int, Range(1, 10_000)], "trainings of each model on each fold", 1)
+    rows: Any = option(Any, "training samples of a fold, as a list: full, 10 (of each class), imbalance10 (10:1)")
+    draws: Any = option(Annotated[int, Range(1, 1000)], "random choices of the samples that are compared", 5)
+    overrides: Any = option(str, "options of train.py for all that is trained, separated by blanks", "")
+    workers: Any = option(Annotated[int, Range(1, 1024)], "processes", 1)
+    out: Any = option(Text, "the .jsonl of result lines, with which the same command goes on")
+    runs: Any = option(str, "folder of the trained models", "runs/compare")
+    report: Any = option(bool, "only write the tables of the lines that are there", False)
+
+
+COMMANDS = {
     "train": TrainOptions,
     "tune": TuneOptions,
     "synthesize": SynthesizeOptions,
@@ -114,55 +147,45 @@ SCRIPTS = {
     "compare": CompareOptions,
 }
 
+# Options of other packages' classes, and of nodes that are read key by key: (declared, meaning).
+MORE = {
+    "data.draw": (Seed, "which samples are drawn; published tables use 0, so choose settings on others"),
+    "data.path": (Text, "the user's own file or folder"),
+    "data.synthetic": (Text, "a file of synthesize.py, whose samples a classifier trains on beside the real ones"),
+    "model.epochs": (PositiveInt, "trainer.max_epochs, unless that is given"),
+    "trainer.max_epochs": (PositiveInt, "length of a training; an epoch is data.steps_per_epoch batches"),
+    "trainer.log_every_n_steps": (PositiveInt, "of lightning.Trainer"),
+    "trainer.num_sanity_val_steps": (NonNegativeInt, "of lightning.Trainer"),
+    "trainer.enable_model_summary": (bool, "of lightning.Trainer"),
+    "search.epochs": (PositiveInt, "of a trial; the refit of the best runs trainer.max_epochs"),
+    "search.n_startup": (NonNegativeInt, "random trials before the sampler learns from them"),
+    "search.warmup": (NonNegativeInt, "first epochs of a trial that are never pruned"),
+}
+
+RENAMED = {  # what an option was called, and is called now; a name that ends with . stands for all that begin with it
+    "model/adversarial": "model/gan_loss", "model/players": "model/networks",
+    "model.calibration_rows": "model.n_calibration_samples", "model.sampler.near": "model.strength",
+    "model.sampler.guidance": "model.guidance_scale", "model.sampler.": "model.",
+    "model.training.unlabelled": "model.label_dropout", "model.training.": "model.", "model.networks.": "model.",
+    "model.adversarial.": "model.gan_loss.", "model.augmentation.": "model.augment.", "model.optimizer.": "model.",
+    "model.loss.": "model.", "model.residual": "model.space.residual", "model.control.": "model.baseline.",
+    "callbacks.reconstructions.rows": "callbacks.reconstructions.samples", "data_path": "data.path",
+}  # fmt: skip
+
 PARTS = (
-    "scaler", "adversarial", "augmentation", "fusion", "likelihood", "players", "process", "denoiser", "quantizer",
-)  # fmt: skip
+    "scaler",
+    "gan_loss",
+    "augment",
+    "fusion",
+    "likelihood",
+    "networks",
+    "process",
+    "denoiser",
+    "quantizer",
+    "task",
+)
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
-
-# Numbers that Hydra does not check, or not against their smallest value.
-NUMBERS = {
-    "seed": ("whole number", 0),
-    "seeds": ("whole number", 1),
-    "data.draw": ("whole number", 0),
-    "threads": ("whole number", 1),
-    "draws": ("whole number", 1),
-    "workers": ("whole number", 1),
-    "n_trials": ("whole number", 1),
-    "max_epochs": ("whole number", 1),
-    "timeout": ("number", 0),
-    "n_per_class": ("whole number", 1),
-    "ratio": ("number", 0),
-    "trainer.max_epochs": ("whole number", 1),
-    "data.batch_size": ("whole number", 1),
-    "data.steps_per_epoch": ("whole number", 1),
-    "data.n_splits": ("whole number", 2),
-    "data.rows_per_class": ("whole number", 1),
-    "data.imbalance_ratio": ("number", 1),
-    "data.inner_val": ("number", 0),
-    "data.image_size": ("whole number", 8),
-    "search.epochs": ("whole number", 1),
-    "callbacks.score.window": ("whole number", 1),
-    "callbacks.pictures.every_n_epochs": ("whole number", 1),
-    "callbacks.traversals.every_n_epochs": ("whole number", 1),
-    "callbacks.traversals.classes": ("whole number", 0),
-    "callbacks.traversals.dimensions": ("whole number", 1),
-    "callbacks.reconstructions.every_n_epochs": ("whole number", 1),
-    "callbacks.reconstructions.classes": ("whole number", 0),
-    "callbacks.reconstructions.rows": ("whole number", 1),
-    "model.latent_channels": ("whole number", 1),
-    "model.quantizer.size": ("whole number", 2),
-    "model.networks.coder.signal.patch": ("whole number", 1),
-    "model.denoiser.patch": ("whole number", 1),
-    "model.sampler.steps": ("whole number", 1),
-    "model.sampler.eta": ("number", 0),
-    "model.sampler.guidance": ("number", 0),
-    "model.sampler.near": ("number", 0.01),
-    "model.training.unlabelled": ("number", 0),
-    "model.training.adversarial_start": ("whole number", 0),
-    "callbacks.film.points": ("whole number", 2),
-    "callbacks.film.milliseconds": ("whole number", 10),
-}
 
 
 def register_options() -> None:
@@ -170,7 +193,7 @@ def register_options() -> None:
     store = ConfigStore.instance()
     # Hydra's --help copies the repository, and with it this store, once per group; nothing changes the copies.
     ConfigStore.__deepcopy__ = lambda self, memo: self
-    for name, options in SCRIPTS.items():
+    for name, options in COMMANDS.items():
         store.store(name=f"{name}_options", node=options)
 
 
@@ -179,15 +202,16 @@ def script(job: Callable[[Any], None]) -> Callable[[Any], None]:
 
     @functools.wraps(job)
     def wrapped(cfg: Any) -> None:
-        # Before the job imports torch and numpy, whose pools of threads are sized once.
-        for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-            os.environ.setdefault(pool, str(cfg.threads))
         # Inside the job: what leaves it, but for SystemExit, Hydra announces in words of its own.
         try:
+            check_own_options(cfg)
+            # Before the job imports torch and numpy, whose pools of threads are sized once.
+            for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+                os.environ.setdefault(pool, str(cfg.threads))
             check_options(cfg)
             job(cfg)
         except (MmganError, HydraException, OmegaConfBaseException) as error:
-            sys.exit(f"error: {sentence(error)}")
+            sys.exit(f"error: {sentence(error, OmegaConf.get_type(cfg))}")
         except OSError as error:
             if error.errno not in NO_ROOM:
                 raise
@@ -201,42 +225,155 @@ def script(job: Callable[[Any], None]) -> Callable[[Any], None]:
     return wrapped
 
 
+# -- checks -------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Declared:
+    """An option of a configuration by its dotted name: what it is there, what it may be, and its one line of meaning."""
+
+    name: str
+    value: Any
+    kind: Any
+    meaning: str = ""
+
+
+def check_own_options(cfg: Any) -> None:
+    """Raise MmganError for options that the command does not have (+fold=3), and for values that its own may not have."""
+    kind = OmegaConf.get_type(cfg)
+    if added := sorted(set(cfg) - set(kind.__dataclass_fields__) - {"experiment"}):
+        raise MmganError(f"there is no option '{added[0]}'{_closest(added[0], kind)}; --help lists the options.")
+    for each in own_options(kind, cfg):
+        check_value(each.name, each.value, each.kind)
+    trusted_names(OmegaConf.select(cfg, "trust", default=()))
+
+
 def check_options(cfg: Any) -> None:
-    """Raise MmganError for options that Hydra lets through: added ones (+fold=3), and numbers that mean nothing."""
-    known = set(OmegaConf.get_type(cfg).__dataclass_fields__) | {"experiment"}
-    if added := sorted(set(cfg) - known):
-        raise MmganError(f"there is no option '{added[0]}'{_closest(added[0])}; --help lists the options.")
+    """Raise MmganError for values that options of data, model, callbacks and the like may not have."""
+    check_own_options(cfg)
     for part in PARTS:
-        value = OmegaConf.select(cfg, f"model.{part}")
-        if isinstance(value, str):
+        if isinstance(value := OmegaConf.select(cfg, f"model.{part}"), str):
             raise MmganError(
                 f"model.{part}={value}: this is a part of the configuration; choose one of conf/model/{part}/ with"
                 f" model/{part}=NAME, or give its own keys."
             )
-    for name, (kind, least) in NUMBERS.items():
-        value = OmegaConf.select(cfg, name)
-        fits = isinstance(value, int if kind == "whole number" else int | float) and not isinstance(value, bool)
-        if value is not None and not (fits and value >= least):  # not >=: NaN too
-            raise MmganError(f"{name}={value}: give a {kind} from {least} on.")
+    for each in declared_options(cfg):
+        check_value(each.name, each.value, each.kind)
+    data = OmegaConf.select(cfg, "data")
+    for key, value in (data.get("source") or {}).items() if isinstance(data, Mapping) and "source" in data else ():
+        if key in data and data[key] != value:
+            raise MmganError(f"data.source.{key}={value}: give data.{key}= instead.")
 
 
-def run(main: Callable[[], None]) -> None:
-    """Run a `@hydra.main` function; an option that Hydra cannot use ends with one sentence and status 1."""
+def own_options(kind: type, cfg: Any = None) -> Iterator[Declared]:
+    """Yield the options that a command declares itself, with their values in `cfg` or their defaults."""
+    for each in fields(kind):
+        if cfg is not None and OmegaConf.is_missing(cfg, each.name):
+            continue
+        default = each.default_factory() if each.default is NO_DEFAULT else each.default
+        value = default if cfg is None else _plain(cfg[each.name])
+        yield Declared(each.name, value, each.metadata["declared"], each.metadata["meaning"])
+
+
+def declared_options(cfg: Any) -> Iterator[Declared]:
+    """Yield the options below data, model, trainer, callbacks and search that something declares: a constructor, or `MORE`."""
+    for name, (kind, meaning) in MORE.items():
+        marker = object()
+        if (value := OmegaConf.select(cfg, name, default=marker)) is not marker:
+            yield Declared(name, _plain(value), kind, meaning)
+    for group in ("data", "model", "callbacks", "trainer", "logger"):
+        node = _plain(OmegaConf.select(cfg, group))
+        if isinstance(node, dict):
+            yield from _declared_below(group, node)
+
+
+def _declared_below(name: str, node: dict[str, Any]) -> Iterator[Declared]:
+    parameters, meanings = _declarations(node.get("_target_"))
+    # What the datamodule and the source take are options of the data themselves, to which they refer.
+    shown = "data" if name in ("data.datamodule", "data.source") else name
+    for key, value in node.items():
+        if key in parameters:
+            yield Declared(f"{shown}.{key}", value, parameters[key].annotation, meanings.get(key, ""))
+        if isinstance(value, dict):
+            yield from _declared_below(f"{name}.{key}", value)
+
+
+@functools.cache
+def _declarations(target: Any) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+    """Return the parameters of one of mmgan's classes or functions, and their meanings from its docstring."""
+    import inspect
+    import pkgutil
+
+    if not isinstance(target, str) or not target.startswith("mmgan."):
+        return {}, {}
+    try:
+        found = pkgutil.resolve_name(target)
+    except (ImportError, AttributeError, ValueError):
+        return {}, {}  # which building it will tell
+    meanings = dict(re.findall(r"^\s*(\w+) : (.+)$", found.__doc__ or "", flags=re.M))
+    return inspect.signature(found).parameters, meanings
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+# -- a command line -----------------------------------------------------------------------------------------------------
+def run(command: str, main: Callable[[], None]) -> None:
+    """Run the `@hydra.main` function of a command; an option that Hydra cannot use ends with one sentence and status 1."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises, and `sentence` words the error
     register_options()
+    sys.argv[1:] = as_hydra_reads(sys.argv[1:])
     try:
         try:
-            main()
+            refuse_renamed(sys.argv[1:])
+            if {"--help", "-h"} & set(sys.argv[1:]):
+                print(help_text(command))
+            else:
+                main()
         finally:
             sys.stdout.flush()  # here: as Python ends, a reader that has gone would be an error
-    except (HydraException, OmegaConfBaseException) as error:
-        sys.exit(f"error: {sentence(error)}")
+    except (MmganError, HydraException, OmegaConfBaseException) as error:
+        sys.exit(f"error: {sentence(error, COMMANDS[command])}")
     except BrokenPipeError:  # whoever reads the output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes as it ends
         sys.exit(1)
 
 
-def sentence(error: BaseException) -> str:
+def refuse_renamed(words: list[str]) -> None:
+    """Raise MmganError for an option that has another name now."""
+    for word in words:
+        name = word.lstrip("+~").partition("=")[0]
+        for old, new in RENAMED.items():
+            if name == old or (old.endswith(".") and name.startswith(old)):
+                now = new + name.removeprefix(old) if old.endswith(".") else new
+                raise MmganError(f"the option '{name}' is called '{now}' now; give {now}=...")
+
+
+def help_text(command: str) -> str:
+    """Return the help of a command: its options with their ranges and defaults, and the groups to choose from."""
+    kind, conf = COMMANDS[command], CONF
+    own = list(own_options(kind))
+    width = max(len(each.name) for each in own) + 1
+    lines = [f"{command_line(command)} [option=value ...]", ""]
+    for each in own:
+        if each.kind is Any and each.value is None and (conf / each.name).is_dir():
+            continue
+        default = "" if each.value in (None, MISSING) else f"; default {_word(each.value)}"
+        allowed = f" ({expected(each.kind)}{default})" if expected(each.kind) else ""
+        lines.append(f"  {each.name + '=':<{width}} {each.meaning}{allowed}")
+    groups = [each for each in own if (conf / each.name).is_dir()]
+    lines += ["", "Groups, each with keys of its own (data.batch_size=64, model.latent_dim=32):", ""] if groups else []
+    for each in groups:
+        names = ", ".join(sorted(path.stem for path in (conf / each.name).glob("*.yaml")))
+        lines.append(f"  {each.name + '=':<{width}} {each.meaning}: {names}")
+    lines += ["", f"{command_line(command)} --cfg job --resolve prints the whole configuration; nothing is run."]
+    return "\n".join(lines)
+
+
+def _word(value: Any) -> str:
+    return {True: "true", False: "false"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+
+
+def sentence(error: BaseException, options: type = TrainOptions) -> str:
     """Return mmgan's own sentence, also from under Hydra's, or say what Hydra or OmegaConf found wrong with an option."""
     if isinstance(error, MmganError):
         return str(error)
@@ -247,7 +384,7 @@ def sentence(error: BaseException) -> str:
     if unknown := re.search(r"Could not override '([^']+)'", text) or re.search(
         r"Key '([^']+)' is not in struct", text
     ):
-        return f"there is no option '{unknown[1]}'{_closest(unknown[1])}; --help lists the options."
+        return f"there is no option '{unknown[1]}'{_closest(unknown[1], options)}; --help lists the options."
     if wrong := re.search(r"Value '([^']*)' .*could not be converted to (\w+).*full_key: (\S+)", text):
         return f"{wrong[3]}={wrong[1]}: this option takes a value of type {wrong[2].lower()}."
     if plugin := re.search(r"Could not find 'hydra/launcher/([^']+)'", text):
@@ -274,10 +411,7 @@ def _choices(text: str) -> str:
     return "; choose " + ", ".join(listed[1].split()) if listed else ""
 
 
-def _closest(name: str) -> str:
-    """Return a suggestion for a misspelt top-level option of the script that runs."""
-    running = SCRIPTS.get(Path(sys.argv[0]).stem)
-    scripts = [running] if running else SCRIPTS.values()
-    known = {field for options in scripts for field in options.__dataclass_fields__}
-    near = difflib.get_close_matches(name, sorted(known), n=1)
+def _closest(name: str, options: type) -> str:
+    """Return a suggestion for a misspelt option of the command that has these."""
+    near = difflib.get_close_matches(name, [each.name for each in fields(options)], n=1)
     return f"; did you mean '{near[0]}'?" if near else ""

@@ -1,26 +1,25 @@
 """Checkpoints to one file of synthetic labelled samples that plain numpy reads."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from mmgan.commands.arguments import command_line, tell
+from mmgan.data import synthetic_file
 from mmgan.data.dataset import Dataset
-from mmgan.data.files import check_writable, write_npz, write_pickle
-from mmgan.data.folds import RANDOM_STATE, Fold, configured_folds, make_folds, select_fold
+from mmgan.data.files import check_writable
+from mmgan.data.folds import Fold, configured_folds, select_fold
+from mmgan.data.trust import build_source, trusted_names
 from mmgan.errors import MmganError
 from mmgan.models.synthesizer import Synthesizer
 from mmgan.training.checkpoint import load
-from mmgan.training.folder import fold_folders
-
-SPLIT_KEYS = ("n_splits", "random_state", "stratified")  # what a file says of its own cv_splits
+from mmgan.training.folder import RunFolder, fold_folders
 
 
 def synthesize(cfg: DictConfig) -> Path:
@@ -32,21 +31,20 @@ def synthesize(cfg: DictConfig) -> Path:
     if not checkpoints:
         raise MmganError("ckpt=[] names no checkpoint; give a best.ckpt, or a folder of trained folds.")
     out = Path(cfg.out) if cfg.out else _default_out(cfg.ckpt, checkpoints)
-    if out.suffix not in (".pkl", ".npz"):
-        raise MmganError(f"out={out}: the name must end with .pkl or .npz.")
+    synthetic_file.check_name(out)
     check_writable(out)
-    found = [(load(path), path) for path in checkpoints]
-    if other := [path for model, path in found if not isinstance(model, Synthesizer)]:
+    trust = trusted_names(cfg.trust)
+    found = [(load(path, trust=trust), path) for path in checkpoints]
+    if other := [path for model, path in found if not hasattr(model, "sample")]:
         raise MmganError(f"{other[0]}: this model makes no samples; give the checkpoint of a generator.")
     found.sort(key=lambda pair: pair[0].recipe["fold"])
     models, checkpoints = [model for model, _ in found], [path for _, path in found]
     folds = [model.recipe["fold"] for model in models]
     if len(set(folds)) < len(folds):
         raise MmganError(f"ckpt: two of the checkpoints are of one fold ({folds}); give one per fold.")
-    dataset = common_data(models, checkpoints, cfg.data_path)
+    dataset = common_data(models, checkpoints, cfg.data.path, trust)
     entries = [_fold_entry(model, path, dataset, cfg) for model, path in found]
-    content = _file_content(dataset, entries, models[0].recipe)
-    (write_npz if out.suffix == ".npz" else write_pickle)(out, content)
+    synthetic_file.write(out, synthetic_file.file_content(dataset, entries, models[0].recipe))
     _report(out, entries)
     return out
 
@@ -66,7 +64,9 @@ def find_checkpoints(where: Any) -> list[Path]:
         return [path / "best.ckpt"]
     found = [folder / "best.ckpt" for folder in fold_folders(path) if (folder / "best.ckpt").exists()]
     if not found:
-        raise MmganError(f"ckpt={path}: no best.ckpt there, nor in a fold<k>/ under it; train first (python train.py).")
+        raise MmganError(
+            f"ckpt={path}: no best.ckpt there, nor in a fold<k>/ under it; train first ({command_line('train')})."
+        )
     return found
 
 
@@ -93,7 +93,9 @@ def _default_out(where: Any, checkpoints: list[Path]) -> Path:
     return (Path(where) if isinstance(where, str) else checkpoints[0].parent.parent) / "synthetic.pkl"
 
 
-def common_data(models: list[Synthesizer], checkpoints: list[Path], moved_to: str | None = None) -> Dataset:
+def common_data(
+    models: list[Synthesizer], checkpoints: list[Path], moved_to: str | None = None, trust: Sequence[str] = ()
+) -> Dataset:
     """Load the data that all the checkpoints were trained on; raises MmganError if theirs differ, or the data changed."""
     first = models[0].recipe
     for model, path in zip(models, checkpoints, strict=True):
@@ -104,12 +106,12 @@ def common_data(models: list[Synthesizer], checkpoints: list[Path], moved_to: st
     source = dict(first["data"]["source"])
     if moved_to is not None:
         if "path" not in source:
-            raise MmganError(f"data_path={moved_to}: these checkpoints' data come from no file; leave the option out.")
+            raise MmganError(f"data.path={moved_to}: these checkpoints' data come from no file; leave the option out.")
         source["path"] = moved_to
-    dataset = instantiate(source, _convert_="all")
+    dataset = build_source(source, checkpoints[0], trust=trust)
     if dataset.fingerprint() != first["fingerprint"]:
         raise MmganError(
-            f"{dataset.source}: {checkpoints[0]} was trained on other data; give the file it was trained on (data_path=)."
+            f"{dataset.source}: {checkpoints[0]} was trained on other data; give the file it was trained on (data.path=)."
         )
     return dataset
 
@@ -122,24 +124,14 @@ def fold_of(model: Synthesizer, dataset: Dataset) -> Fold:
 def _fold_entry(model: Synthesizer, path: Path, dataset: Dataset, cfg: DictConfig) -> dict[str, Any]:
     fold = fold_of(model, dataset)
     labels = wanted_labels(dataset.y_train[fold.train_indices], dataset.schema.n_classes, cfg)
-    if cfg.sampling is not None:
-        model.use_sampling(cfg.sampling)
-    metrics = path.parent / "metrics.json"
-    extra: dict[str, Any] = {"extra_indices": fold.extra_indices} if len(fold.extra_indices) else {}
-    if cfg.given is not None:
-        extra["given"] = given_names(cfg)  # these values are of training samples
-    return {
-        "fold": fold.fold,
-        "train_indices": fold.train_indices,
-        "val_indices": fold.val_indices,
-        **extra,
-        "x_synth": _rows(model, fold, dataset, labels, cfg),
-        "y_synth": np.array(dataset.schema.decode(labels)),
-        "best_params": model.recipe.get("best_params", {}),
-        "scores": json.loads(metrics.read_text())["scores"] if metrics.exists() else {},
-        "model": model.recipe["model"]["name"],
-        "seed": cfg.seed,
-    }
+    return synthetic_file.fold_entry(
+        fold,
+        (_samples(model, fold, dataset, labels, cfg), np.array(dataset.schema.decode(labels))),
+        model.recipe,
+        scores=RunFolder(path.parent).read_metrics().get("scores", {}),
+        seed=cfg.seed,
+        given=None if cfg.given is None else given_names(cfg),
+    )
 
 
 def given_names(cfg: DictConfig) -> list[str]:
@@ -148,52 +140,30 @@ def given_names(cfg: DictConfig) -> list[str]:
     return [str(name) for name in cfg.given] if several else [str(cfg.given)]
 
 
-def _rows(model: Synthesizer, fold: Fold, dataset: Dataset, labels: np.ndarray, cfg: DictConfig) -> dict[str, Any]:
-    """Return a synthetic row for each class index, with `given=` the named modalities of training samples, in turn."""
+def _samples(model: Synthesizer, fold: Fold, dataset: Dataset, labels: np.ndarray, cfg: DictConfig) -> dict[str, Any]:
+    """Return a synthetic sample for each class index, with `given=` the named modalities of training samples, in turn."""
     wanted = dataset.schema.decode(labels)
     if cfg.given is None:
-        return model.sample(wanted, seed=cfg.seed)
+        return model.sample(wanted, seed=cfg.seed, sampling=cfg.sampling)
     chosen = np.empty(len(labels), np.int64)
     for k in np.unique(labels):
         own = fold.train_indices[dataset.y_train[fold.train_indices] == k]
         if not len(own):
-            raise MmganError(f"given={cfg.given}: class {dataset.schema.labels[k]} has no training row to be given.")
+            raise MmganError(f"given={cfg.given}: class {dataset.schema.labels[k]} has no training sample to be given.")
         chosen[labels == k] = np.resize(own, (labels == k).sum())
     names = given_names(cfg)
     if unknown := [name for name in names if name not in dataset.x_train]:
         raise MmganError(f"given={unknown[0]}: the data have {', '.join(dataset.x_train)}.")
-    return model.complete({name: dataset.x_train[name][chosen] for name in names}, wanted, seed=cfg.seed)
-
-
-def _file_content(dataset: Dataset, entries: list[dict[str, Any]], recipe: dict[str, Any]) -> dict[str, Any]:
-    options = recipe["data"]
-    theirs = dataset.splits if options["split"] == "file" else None
-    folds = make_folds(dataset, options["split"], options["n_splits"])  # without limits, for the file's next reader
-    splits = theirs or [{key: getattr(fold, key) for key in ("fold", "train_indices", "val_indices")} for fold in folds]
-    content = {"x_train": dataset.x_train, "y_train": np.array(dataset.schema.decode(dataset.y_train))}
-    if dataset.x_test is not None:
-        content["x_test"] = dataset.x_test
-    if dataset.groups is not None:
-        content["groups"] = dataset.groups
-    content["class_names"] = list(dataset.schema.class_names)
-    content |= {"cv_splits": splits, "n_splits": len(splits), "random_state": RANDOM_STATE}
-    content |= {"stratified": options["split"] != "group"}
-    content |= {key: value for key, value in dataset.passthrough.items() if theirs or key not in SPLIT_KEYS}
-    # No time stamp: equal input gives equal bytes.
-    shared = {key: value for key, value in recipe.items() if key not in ("fold", "versions", "best_params")}
-    return content | {"folds": entries, "meta": {"format": 1, "recipe": shared, "versions": recipe["versions"]}}
+    given = {name: dataset.x_train[name][chosen] for name in names}
+    return model.complete(given, wanted, seed=cfg.seed, sampling=cfg.sampling)
 
 
 def _report(out: Path, entries: list[dict[str, Any]]) -> None:
     table = Table(title="synthetic samples")
-    for column in ("fold", "model", "rows", "classes"):
+    for column in ("fold", "model", "samples", "classes"):
         table.add_column(column, justify="right")
     for entry in entries:
         labels = entry["y_synth"]
         table.add_row(str(entry["fold"]), entry["model"], str(len(labels)), str(len(np.unique(labels))))
-    console = Console()
-    console.print(table)
-    console.print(f"file:   {out}", highlight=False, soft_wrap=True)
-    console.print(
-        f"next:   mmgan.load_augmented('{out}', fold={entries[0]['fold']}) in Python", highlight=False, soft_wrap=True
-    )
+    Console().print(table)
+    tell(f"file:   {out}", f"next:   mmgan.load_augmented({str(out)!r}, fold={entries[0]['fold']}) in Python")

@@ -1,66 +1,62 @@
 """The job of train.py: one fold or all of them, and the table at the end."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import numpy as np
-from hydra.utils import get_class
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from mmgan.models.vqgan import VQGAN
-from mmgan.training.checkpoint import load
-from mmgan.training.predictions import ensemble, write_predictions
+from mmgan.commands.arguments import command_line, shell_line, tell, trust_option
+from mmgan.commands.build import check_run, chosen_folds, fold_path, fold_run, load_data, task_of, trusted
+from mmgan.training.fit import FitResult
 from mmgan.training.quiet import quiet_lightning
-from mmgan.training.run import FitResult, Run, chosen_folds, fit, fold_path, generates, load_data
+
+# A terminal's line is short.
+HEADINGS = {"indistinguishability": "indist.", "calibration_error": "calibr. error", "log_likelihood": "log-lik."}
 
 
 def train_folds(cfg: DictConfig) -> list[FitResult]:
     """Train every fold that `cfg.fold` asks for and print what came of it."""
     quiet_lightning()
     dataset = load_data(cfg)
-    folds = chosen_folds(cfg, dataset)
-    for fold in folds[1:]:  # the first is checked as it starts
-        Run(cfg, dataset, fold).check()
-    results = {fold: fit(cfg, dataset, fold, fold_path(cfg, "train", fold)) for fold in folds}
-    first = next(iter(results.values())).folder
+    runs = {fold: fold_run(cfg, dataset, fold) for fold in chosen_folds(cfg, dataset)}
+    for run in runs.values():
+        check_run(cfg, run)
+    results = {fold: run.run(fold_path(cfg, "train", fold)) for fold, run in runs.items()}
+    first, task = next(iter(results.values())).folder, task_of(cfg)
     shown = first.parent if str(cfg.fold) == "all" else first
-    print_results(results, cfg)
-    console = Console()
-    console.print(f"files:  {shown}", highlight=False, soft_wrap=True)
-    console.print(f"watch:  tensorboard --logdir {shown}", highlight=False, soft_wrap=True)
-    if generates(cfg):
-        console.print(f"next:   python synthesize.py ckpt={shown}", highlight=False, soft_wrap=True)
-    elif issubclass(get_class(cfg.model._target_), VQGAN):
-        console.print(
-            f"next:   python train.py model=ldm first_stage={shown}, with the same data= options, fold= and final=",
-            highlight=False,
-            soft_wrap=True,
-        )
-    elif dataset.x_test is not None:
-        answers = ensemble([load(result.folder / "best.ckpt") for result in results.values()], dataset.x_test)
-        write_predictions(shown / "predictions.csv", dataset.schema, answers)
-        console.print(f"x_test: {shown / 'predictions.csv'}", highlight=False, soft_wrap=True)
+    print_results(results, task.title)
+    lines = {"files": shown, "watch": shell_line("tensorboard", "--logdir", shown)}
+    if words := task.next_command(shown):
+        lines["next"] = command_line(*words, *trust_option(trusted(cfg)))
+    models = (run.load(results[fold].folder / "best.ckpt") for fold, run in runs.items())  # where they are asked for
+    print_lines(lines | dict(task.after_folds(models, dataset, shown)))
     return list(results.values())
 
 
-def print_results(results: dict[int, FitResult], cfg: DictConfig) -> None:
+def print_results(results: Mapping[int, FitResult], title: str) -> None:
     """Print a row per fold, and mean and spread over several."""
     # A fold with too few val_indices has no scores of its own.
     parts = list(dict.fromkeys(part for result in results.values() for part in result.metrics["scores"]))
-    table = Table(title=get_class(cfg.model._target_).scored)
-    # A terminal's line is short.
-    headings = {"indistinguishability": "indist.", "calibration_error": "calibr. error", "log_likelihood": "log-lik."}
+    table = Table(title=title)
     for column in ("fold", "epochs", "inner score", *parts):
-        table.add_column(headings.get(column, column), justify="right", no_wrap=True)
-    for fold, result in results.items():
-        scores = [result.score, *[result.metrics["scores"].get(part) for part in parts]]
-        table.add_row(str(fold), str(result.epochs), *map(_shown, scores))
+        table.add_column(HEADINGS.get(column, column), justify="right", no_wrap=True)
+    columns = [[r.score for r in results.values()]]
+    columns += [[r.metrics["scores"].get(part) for r in results.values()] for part in parts]
+    for (fold, result), *values in zip(results.items(), *columns, strict=True):
+        table.add_row(str(fold), str(result.epochs), *map(_shown, values))
     if len(results) > 1:
-        columns = [[r.score for r in results.values()]]
-        columns += [[r.metrics["scores"].get(part) for r in results.values()] for part in parts]
         known = [[value for value in column if value is not None] for column in columns]
         table.add_row("mean", "", *[_shown(np.mean(values) if values else None) for values in known])
         table.add_row("spread", "", *[_shown(np.std(values, ddof=1) if len(values) > 1 else None) for values in known])
     Console().print(table)
+
+
+def print_lines(lines: Mapping[str, str | Path]) -> None:
+    """Print what was made, and what to do with it, a line each."""
+    tell(*(f"{what + ':':<8}{value}" for what, value in lines.items()))
 
 
 def _shown(score: float | None) -> str:

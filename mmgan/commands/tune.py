@@ -1,30 +1,96 @@
 """The job of tune.py: the sweep over the folds that are asked for, its tables, and its summary."""
 
 import contextlib
+import functools
 import time
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig, OmegaConf
 from optuna.trial import TrialState
-from rich.console import Console
 
-from mmgan.commands.train import print_results
+from mmgan.commands.arguments import command_line, shell_line, trust_option
+from mmgan.commands.build import (
+    check_run,
+    chosen_folds,
+    fold_path,
+    fold_run,
+    load_data,
+    make_datamodule,
+    plain,
+    run_name,
+    settings_of,
+    task_of,
+    trusted,
+)
+from mmgan.commands.train import print_lines, print_results
 from mmgan.data.dataset import Dataset
 from mmgan.data.folds import make_folds
 from mmgan.errors import MmganError
 from mmgan.report.page import write_report
+from mmgan.training.fit import FitResult, FoldRun
 from mmgan.training.folder import RunFolder
 from mmgan.training.quiet import quiet_lightning
-from mmgan.training.run import FitResult, Run, chosen_folds, fold_path, generates, load_data, make_datamodule
-from mmgan.tuning.space import check_space
+from mmgan.tuning.settings import MakePruning, SweepSettings
+from mmgan.tuning.space import usable_space
 from mmgan.tuning.study import FoldStudy, warm_params
 from mmgan.tuning.summary import summary
 from mmgan.tuning.sweep import Sweep
 from mmgan.tuning.view import shown
 from mmgan.tuning.workers import run_workers
+
+# Options of tune.py that say how a sweep goes on; a refit is a training like that of train.py.
+SWEEP_KEYS = (
+    "search", "pruner", "n_trials", "max_epochs", "timeout", "workers", "storage", "study", "warm_start", "report",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ConfiguredTrials:
+    """Trials and refits of a configuration, whose keys the parameters replace."""
+
+    cfg: DictConfig
+
+    @functools.cached_property
+    def dataset(self) -> Dataset:
+        """The data set, loaded once by each process."""
+        return load_data(self.cfg)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"cfg": self.cfg}  # to another process, which loads the data itself
+
+    def run_trial(self, fold: int, params: Mapping[str, Any], folder: Path, pruning: MakePruning) -> float:
+        """Train once with these parameters and return the score on the inner split."""
+        return self._run(fold, params).train_trial(RunFolder(folder), trial_epochs(self.cfg), pruning)
+
+    def refit(self, fold: int, params: Mapping[str, Any], folder: Path) -> FitResult:
+        """Train these parameters at full length on all the fold's training samples."""
+        bars = {
+            name for name, node in self.cfg.callbacks.items() if node is not None and "ProgressBar" in node._target_
+        }
+        run = self._run(fold, params)
+        callbacks = run.callbacks  # the sweep has a view of its own
+        quiet = lambda: {name: each for name, each in callbacks().items() if name not in bars}  # noqa: E731
+        settings = self.refit_settings(fold, params)
+        return replace(run, final=True, resume=True, settings=settings, callbacks=quiet).run(folder)
+
+    def refit_settings(self, fold: int, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the settings of that refit, as its params.yaml keeps them."""
+        found = settings_of(with_params(self.cfg, params), self.dataset, fold)
+        return {key: value for key, value in found.items() if key not in SWEEP_KEYS} | {"final": True}
+
+    def sizes(self, fold: int) -> tuple[int, int]:
+        """Return how many samples the trials of a fold learn from, and how many score them."""
+        datamodule = make_datamodule(self.cfg, self.dataset, fold, final=False)
+        return len(datamodule.training_indices), len(datamodule.inner_val_indices)
+
+    def _run(self, fold: int, params: Mapping[str, Any]) -> FoldRun:
+        return fold_run(with_params(self.cfg, params), self.dataset, fold, params)
 
 
 def tune_folds(cfg: DictConfig) -> list[FitResult]:
@@ -33,64 +99,108 @@ def tune_folds(cfg: DictConfig) -> list[FitResult]:
     With `report` nothing is run: the summary of the studies as they stand is written.
     """
     quiet_lightning()
-    dataset = load_data(cfg)
-    check_space(cfg)
-    folds = chosen_folds(cfg, dataset)
-    if cfg.warm_start:
-        warm_params(cfg.warm_start, cfg.search.space)
-    if cfg.final or cfg.resume:
-        raise MmganError(
-            "final=true and resume=true are train.py's: a sweep goes on by itself, and its refit takes all samples."
-        )
+    trials = ConfiguredTrials(cfg)
+    folds = chosen_folds(cfg, trials.dataset)
     if cfg.trainer.get("strategy") is not None:
         raise MmganError("trainer: a trial trains on one device; leave trainer=ddp out, and give workers=.")
-    for fold in folds:
-        Run(cfg, dataset, fold).check()
-        if not len(make_datamodule(cfg, dataset, fold, final=False).inner_val_indices):
-            raise MmganError(
-                f"{dataset.source}: fold {fold} has no inner split (it takes 60 training samples and data.inner_val above"
-                " 0), so that trials cannot be compared; use train.py, which trains for a fixed length."
-            )
     paths = {fold: fold_path(cfg, "tune", fold) for fold in folds}
     home = sweep_folder(cfg, paths)
+    sweep = Sweep(sweep_settings(cfg, trials, paths, home), trials)
+    for fold in folds:
+        check_run(cfg, fold_run(cfg, trials.dataset, fold))
+        if not trials.sizes(fold)[1]:
+            raise MmganError(
+                f"{trials.dataset.source}: fold {fold} has no inner split (it takes 60 training samples and data.inner_val above"
+                " 0), so that trials cannot be compared; use train.py, which trains for a fixed length."
+            )
     if cfg.report and not cfg.storage and not (home / "study.db").exists():
         raise MmganError(f"{home}: there is no sweep to report on; run it first, or give its out_dir=.")
-    url = cfg.storage or f"sqlite:///{(home / 'study.db').absolute()}"
-    deadline = np.inf if cfg.timeout is None else time.time() + cfg.timeout
-    sweep = Sweep(cfg, paths, url, deadline)
     if cfg.report:
-        _write(sweep.studies(dataset, create=False), home, url)
+        _write(sweep.studies(create=False), home, sweep)
         return []
-    results = run_sweep(sweep, home, dataset)
-    print_results(results, cfg)
-    console = Console()
-    shown_folder = home if len(paths) > 1 else next(iter(paths.values()))
-    for line in (
-        f"files:  {shown_folder} (best_params.yaml, trials.csv, history.png, importance.png of each fold)",
-        f"report: {home / 'summary.html'}",
-        f"watch:  tensorboard --logdir {shown_folder}",
-        *([f"next:   python synthesize.py ckpt={shown_folder}"] if generates(cfg) else []),
-    ):
-        console.print(line, highlight=False, soft_wrap=True)
+    results = run_sweep(sweep, home, one_machine=not cfg.storage)
+    print_results(results, task_of(cfg).title)
+    lines = {
+        "files": f"{_shown_folder(home, paths)} (best_params.yaml, trials.csv, history.png, importance.png of each fold)",
+        "report": home / "summary.html",
+        "watch": shell_line("tensorboard", "--logdir", _shown_folder(home, paths)),
+    }
+    if sweep.settings.next_command:
+        lines["next"] = command_line(*sweep.settings.next_command)
+    print_lines(lines)
     return list(results.values())
 
 
-def run_sweep(sweep: Sweep, home: Path, dataset: Dataset) -> dict[int, FitResult]:
-    """Bring every study to its end and refit its best parameters, in `workers` processes; return what the refits left."""
+def sweep_settings(cfg: DictConfig, trials: ConfiguredTrials, paths: Mapping[int, Path], home: Path) -> SweepSettings:
+    """Return how a sweep goes, as its configuration says."""
+    asked = plain(cfg.search.space) or {}
+    values = {key: OmegaConf.select(cfg, key, default=None) for key in asked}
+    space = usable_space(asked, values, f"conf/search/{cfg.model.name}.yaml")
+    first = {"default": {key: values[key] for key in space}}
+    if cfg.warm_start:
+        first[f"warm_start {Path(cfg.warm_start).resolve()}"] = warm_params(cfg.warm_start, space)
+    return SweepSettings(
+        title=f"{cfg.model.name} on {cfg.data.name}",
+        folders=paths,
+        names={fold: f"{cfg.study or run_name(cfg)}-fold{fold}" for fold in paths},
+        identities={fold: identity(cfg, trials, fold) for fold in paths},
+        url=cfg.storage or f"sqlite:///{(home / 'study.db').absolute()}",
+        direction=f"{get_class(cfg.model._target_).mode}imize",
+        space=space,
+        first=first,
+        n_trials=cfg.n_trials,
+        max_epochs=cfg.max_epochs,
+        deadline=np.inf if cfg.timeout is None else time.time() + cfg.timeout,
+        trial_epochs=trial_epochs(cfg),
+        refit_epochs=int(cfg.trainer.max_epochs),
+        n_startup=cfg.search.n_startup,
+        pruner=instantiate(cfg.pruner),
+        seed=cfg.seed,
+        workers=cfg.workers,
+        next_command=_next_command(cfg, _shown_folder(home, paths)),
+    )
+
+
+def _next_command(cfg: DictConfig, folder: Path) -> tuple[str, ...]:
+    words = task_of(cfg).next_command(folder)
+    return (*words, *trust_option(trusted(cfg))) if words else ()
+
+
+def identity(cfg: DictConfig, trials: ConfiguredTrials, fold: int) -> dict[str, Any]:
+    """Return what the trials of a study have in common: all settings but `storage`, which may hold a password."""
+    found = settings_of(cfg, trials.dataset, fold) | {"trial_epochs": trial_epochs(cfg)}
+    return {key: value for key, value in found.items() if key != "storage"}
+
+
+def trial_epochs(cfg: DictConfig) -> int:
+    """Return the length of a trial: `search.epochs`, bounded by `trainer.max_epochs`."""
+    return min(int(cfg.search.epochs), int(cfg.trainer.max_epochs))
+
+
+def with_params(cfg: DictConfig, params: Mapping[str, Any]) -> DictConfig:
+    """Return a copy of the configuration with these dotted keys changed."""
+    changed = cfg.copy()
+    for key, value in params.items():
+        OmegaConf.update(changed, key, value)
+    return changed
+
+
+def run_sweep(sweep: Sweep, home: Path, *, one_machine: bool = True) -> dict[int, FitResult]:
+    """Bring every study to its end and refit its best parameters; return what the refits left."""
     with contextlib.ExitStack() as held:
-        if not sweep.cfg.storage:
-            for path in sweep.paths.values():
+        if one_machine:
+            for path in sweep.settings.folders.values():
                 held.enter_context(RunFolder(path).locked("study.lock"))
-        studies = sweep.studies(dataset)
-        if not sweep.cfg.storage:  # nobody else is here, so that nobody runs what a kill left running
+        studies = sweep.studies()
+        if one_machine:  # nobody else is here, so that nobody runs what a kill left running
             for study in studies.values():
                 study.requeue_all()
         with shown(studies), _leaving(studies):
-            if sweep.cfg.workers == 1:
+            if sweep.settings.workers == 1:
                 sweep.work(studies)
             else:
-                run_workers(sweep, sweep.cfg.workers)
-        _write(studies, home, sweep.url)
+                run_workers(sweep, sweep.settings.workers)
+        _write(studies, home, sweep)
         return {fold: sweep.result(study) for fold, study in studies.items()}
 
 
@@ -113,22 +223,26 @@ def sweep_folder(cfg: DictConfig, paths: Mapping[int, Path]) -> Path:
     return first if cfg.out_dir is not None and first == Path(cfg.out_dir) else first.parent
 
 
-def _write(studies: Mapping[int, FoldStudy], home: Path, url: str) -> None:
+def _shown_folder(home: Path, paths: Mapping[int, Path]) -> Path:
+    return home if len(paths) > 1 else next(iter(paths.values()))
+
+
+def _write(studies: Mapping[int, FoldStudy], home: Path, sweep: Sweep) -> None:
     """Write trials.csv and Optuna's pictures of these folds, and the summary of all folds that the sweep's folder has."""
     for study in studies.values():
         write_study(study)
-    write_report(summary(_with_neighbours(studies, home), home, url), home, "summary")
+    write_report(summary(_with_neighbours(studies, home, sweep)), home, "summary")
 
 
-def _with_neighbours(studies: Mapping[int, FoldStudy], home: Path) -> dict[int, FoldStudy]:
+def _with_neighbours(studies: Mapping[int, FoldStudy], home: Path, sweep: Sweep) -> dict[int, FoldStudy]:
     """Return the studies with those of other folds beside them, which other calls may have run, of the same configuration."""
-    first, found = next(iter(studies.values())), dict(studies)
-    for fold in make_folds(first.dataset, first.cfg.data.split, first.cfg.data.n_splits):
+    trials, storage, found = sweep.trials, next(iter(studies.values())).storage, dict(studies)
+    for fold in make_folds(trials.dataset, trials.cfg.data.split, trials.cfg.data.n_splits):
         path = home / f"fold{fold.fold}"
         if fold.fold not in found and path.exists():
             with contextlib.suppress(MmganError):
-                options = first.cfg, first.dataset, fold.fold, path, first.storage
-                found[fold.fold] = FoldStudy(*options, create=False)
+                settings = sweep_settings(trials.cfg, trials, {fold.fold: path}, home)
+                found[fold.fold] = FoldStudy(settings, fold.fold, storage, trials, create=False)
     return dict(sorted(found.items()))
 
 

@@ -1,6 +1,7 @@
 """One fold of a data set, served to Lightning in batches of (modality, ..., label)."""
 
 from collections.abc import Iterator
+from typing import Annotated, Literal
 
 import lightning as L
 import numpy as np
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from mmgan.data.dataset import Dataset
 from mmgan.data.folds import Fold, inner_split, make_folds, select_fold
-from mmgan.errors import MmganError
+from mmgan.errors import MmganError, PositiveInt, Range, ShareBelowOne, checked
 
 
 class EndlessBatches:
@@ -22,9 +23,6 @@ class EndlessBatches:
     """
 
     def __init__(self, indices: np.ndarray, batch_size: int, steps: int, seed: int):
-        for option, value in (("batch_size", batch_size), ("steps_per_epoch", steps)):
-            if value < 1:
-                raise MmganError(f"data.{option}={value} is not possible; give a whole number from 1 on.")
         self.indices = np.asarray(indices, dtype=np.int64)
         self.batch_size = batch_size
         self.steps = steps
@@ -94,23 +92,34 @@ class BatchLoader:
 class FoldDataModule(L.LightningDataModule):
     """Serve one fold, counted from 1: (modality (B, *shape), ..., y (B,)) in the order of the schema.
 
-    After `setup`: `fold`, and of its training samples `training_indices` and `inner_val_indices`; with `final` all are
-    to fit. The arrays are shared with `dataset`, never copied. Raises MmganError where the fold or an option
-    is not possible.
+    After `setup`: `fold`, and of its training samples `training_indices` and `inner_val_indices`. The arrays are shared with
+    `dataset`, never copied. Raises MmganError where the fold or an option is not possible.
+
+    Parameters
+    ----------
+    split : stratified, group (no group on both sides) or file (the file's own cv_splits).
+    n_splits : number of folds.
+    rows_per_class : train on so many random samples of each class of a fold; None: on all.
+    imbalance_ratio : of a fold's most to its least frequent class; None: as they are.
+    inner_val : share of a fold's training samples that stands in for val_indices while training and tuning.
+    batch_size : samples of a batch.
+    steps_per_epoch : batches of an epoch, whatever the number of samples.
+    final : whether all the training samples train, and none stands in.
     """
 
+    @checked
     def __init__(
         self,
         dataset: Dataset,
         fold: int,
         *,
-        split: str = "stratified",
-        n_splits: int = 5,
-        rows_per_class: int | None = None,
-        imbalance_ratio: float | None = None,
-        inner_val: float = 0.2,
-        batch_size: int = 128,
-        steps_per_epoch: int = 200,
+        split: Literal["stratified", "group", "file"] = "stratified",
+        n_splits: Annotated[int, Range(2, 1000)] = 5,
+        rows_per_class: PositiveInt | None = None,
+        imbalance_ratio: Annotated[float, Range(1)] | None = None,
+        inner_val: ShareBelowOne = 0.2,
+        batch_size: Annotated[int, Range(1, 65_536)] = 128,
+        steps_per_epoch: PositiveInt = 200,
         final: bool = False,
         seed: int = 0,
     ):
@@ -155,11 +164,11 @@ class FoldDataModule(L.LightningDataModule):
         columns = [self.dataset.x_train[name] for name in self.schema.modalities] + [self.dataset.y_train]
         self._tensors = tuple(torch.from_numpy(column) for column in columns)
 
-    def rows(self, indices: np.ndarray, most: int | None = None) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    def samples(self, indices: np.ndarray, most: int | None = None) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Return copies of these samples, ({name: (n, *shape)}, (n,)); of more than `most`, a fixed random choice."""
         if most is not None and len(indices) > most:
             indices = np.random.default_rng(0).permutation(indices)[:most]
-        return self.dataset.rows(indices)
+        return self.dataset.samples(indices)
 
     def train_dataloader(self) -> BatchLoader:
         if self.trainer is not None:

@@ -31,7 +31,7 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.y_train)
 
-    def rows(self, indices: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    def samples(self, indices: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Return copies of these training samples, ({name: float32 (n, *shape)}, (n,))."""
         return taken(self.x_train, indices), self.y_train[indices]
 

@@ -168,21 +168,3 @@ def write_npz(path: str | os.PathLike, content: Mapping[str, Any]) -> None:
             buffer = io.BytesIO()
             np.lib.format.write_array(buffer, array, allow_pickle=False)
             archive.writestr(zipfile.ZipInfo(f"{key}.npy"), buffer.getbuffer())  # no date: same data, same bytes
-
-
-def load_augmented(path: str | os.PathLike, fold: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-    """Return x, y, is_synthetic: a fold's training samples, then its synthetic samples, with the file's own labels.
-
-    x is {name: (n, *shape)}, y and is_synthetic are (n,); raises MmganError if the file has no such fold.
-    """
-    data = read_archive(path)
-    if not data.get("folds"):
-        raise MmganError(f"{path} has no synthetic samples (no key 'folds'); give a file that synthesize.py wrote.")
-    folds = {entry["fold"]: entry for entry in data["folds"]}
-    if fold not in folds:
-        raise MmganError(f"{path} has no fold {fold}; it holds {', '.join(map(str, sorted(folds)))}.")
-    entry = folds[fold]
-    kept = entry["train_indices"]
-    x = {name: np.concatenate([rows[kept], entry["x_synth"][name]]) for name, rows in data["x_train"].items()}
-    y = np.concatenate([data["y_train"][kept], entry["y_synth"]])
-    return x, y, np.arange(len(y)) >= len(kept)

@@ -1,27 +1,21 @@
-"""Files of synthetic samples, ours or another tool's, together with the real samples that judge them."""
+"""A file of synthetic samples together with the real samples that judge it."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
 
 from mmgan.baselines import BASELINES
-from mmgan.data.arrays import LabelledSamples, check_samples
+from mmgan.data.arrays import LabelledSamples, take
 from mmgan.data.dataset import Dataset, taken
-from mmgan.data.files import read_archive
 from mmgan.data.folds import Fold, configured_folds, select_fold
-from mmgan.data.pickles import as_array
+from mmgan.data.synthetic_file import Content, entry_samples, entry_train_indices
 from mmgan.errors import MmganError
 from mmgan.evaluation.table import REAL, FoldSamples
 
-FORMS = "give a file of synthesize.py, or a dict with x_synth ({name: array}) and y_synth, or with a list of such dicts as folds"
 TEST, VAL = "test samples whose labels were kept back", "each fold's own val_indices"
-SOURCES = re.compile(r"mmgan\.data\.sources\.(\w+)\.\1")  # all that a file may have run
 
 
 @dataclass(frozen=True)
@@ -40,23 +34,19 @@ class SyntheticFile:
     grouped: bool
 
 
-def read_synthetic(path: Any, data: DictConfig | None, fold: Any = None) -> SyntheticFile:
-    """Read a file of synthetic samples and the data set that `data` configures, by default the one the file was made from.
+def judged_file(content: Content, dataset: Dataset, options: Mapping[str, Any], fold: Any = None) -> SyntheticFile:
+    """Return a file's folds with the real samples of the data set that it was made from; `options` describe its folds.
 
     `fold` chooses one of the file's folds, or says which fold's training samples a file without folds was made from; without
-    it, all training samples were. Raises MmganError for a file that holds no synthetic samples, or was made from other data.
+    it, all training samples were. Raises MmganError for a file that was made from other data.
     """
-    path = Path(str(path))
-    content = read_archive(path)
-    entries, recipe = _entries(content, path), _recipe(content)
-    options = _told(recipe, path) if data is None else OmegaConf.to_container(data, resolve=True)
-    dataset = instantiate(options["source"], _convert_="all", _recursive_=data is not None)
-    if recipe and recipe["fingerprint"] != dataset.fingerprint():
-        raise MmganError(f"{path} was made from other data than {dataset.source}; give the data= it was made from.")
+    path = content.path
+    content.check_made_from(dataset, "give the data= it was made from.")
     folds = configured_folds(dataset, options)
-    chosen = _chosen(entries, folds, fold, path)
+    chosen = _chosen(content, folds, fold)
     if not chosen:
-        raise MmganError(f"{path} has no fold={fold}; it holds {', '.join(str(entry['fold']) for entry in entries)}.")
+        numbers = ", ".join(str(entry["fold"]) for entry in content.entries)
+        raise MmganError(f"{path} has no fold={fold}; it holds {numbers}.")
     has_folds = all(number is not None for number, _ in chosen)
     known = dataset.y_test is not None
     if not has_folds and not known:
@@ -64,12 +54,13 @@ def read_synthetic(path: Any, data: DictConfig | None, fold: Any = None) -> Synt
             f"{path} says no fold, and {dataset.source} has no labelled test samples; give fold=, whose val_indices judge."
         )
     draw = f", draw {options['draw']}" if "draw" in options else ""
+    name = str(content.entries[0].get("model", path.stem))
     return SyntheticFile(
         path=path,
-        name=_name(entries, path),
+        name=f"{name} (file)" if name in (REAL, *BASELINES) else name,  # no other row of the table has it
         dataset=dataset,
         data_name=f"{options.get('name', dataset.source)}{draw}",
-        folds=[_fold_rows(number, entry, folds, dataset, path) for number, entry in chosen],
+        folds=[_fold_samples(number, entry, folds, dataset, content.where(number)) for number, entry in chosen],
         has_folds=has_folds,
         heldout=TEST if known else VAL,
         n_fold=len(folds[0].train_indices) + len(folds[0].extra_indices),
@@ -78,48 +69,9 @@ def read_synthetic(path: Any, data: DictConfig | None, fold: Any = None) -> Synt
     )
 
 
-def _entries(content: Mapping[str, Any], path: Path) -> list[dict[str, Any]]:
-    entries = content.get("folds") if "folds" in content else [content]
-    if not isinstance(entries, list | tuple) or not entries:
-        raise MmganError(f"{path} holds no synthetic samples (folds is no list, or empty); {FORMS}.")
-    for entry in entries:
-        missing = [key for key in ("x_synth", "y_synth") if not isinstance(entry, dict) or key not in entry]
-        if missing:
-            raise MmganError(f"{path} holds no synthetic samples (no key '{missing[0]}'); {FORMS}.")
-        if not isinstance(entry["x_synth"], dict):
-            raise MmganError(f"{path}: x_synth is no dict of modalities; {FORMS}.")
-    return list(entries)
-
-
-def _recipe(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the recipe of a file of synthesize.py; of another tool's, whatever its `meta`, an empty one."""
-    meta = content.get("meta")
-    recipe = meta.get("recipe") if isinstance(meta, dict) else None
-    return recipe if isinstance(recipe, dict) and {"data", "fingerprint"} <= recipe.keys() else {}
-
-
-def _told(recipe: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Return the data configuration that a file names, if the source is mmgan's own."""
-    remedy = "give data=watch, or data=pkl data.path=FILE."
-    if not recipe:
-        raise MmganError(f"{path} does not say what data it was made from; {remedy}")
-    target = recipe["data"]["source"].get("_target_")
-    if not SOURCES.fullmatch(str(target)):
-        raise MmganError(f"{path} was made from data of {target}, which is run only if you ask for it; {remedy}")
-    source = {
-        key: value for key, value in recipe["data"]["source"].items() if key != "cache"
-    }  # no file says where to write
-    return {**recipe["data"], "source": source}
-
-
-def _name(entries: list[dict[str, Any]], path: Path) -> str:
-    """Return the model's name, which must be none of the table's other samples."""
-    name = str(entries[0].get("model", path.stem))
-    return f"{name} (file)" if name in (REAL, *BASELINES) else name
-
-
-def _chosen(entries: list, folds: list[Fold], fold: Any, path: Path) -> list[tuple[int | None, dict[str, Any]]]:
+def _chosen(content: Content, folds: list[Fold], fold: Any) -> list[tuple[int | None, dict[str, Any]]]:
     """Return the entries to judge with their folds' numbers; None for samples that were made from all training samples."""
+    path, entries = content.path, content.entries
     numbers, known = [entry.get("fold") for entry in entries], [each.fold for each in folds]
     for number in numbers:
         if number is not None and (not isinstance(number, int | np.integer) or number not in known):
@@ -133,80 +85,20 @@ def _chosen(entries: list, folds: list[Fold], fold: Any, path: Path) -> list[tup
     return [(wanted, entry) for number, entry in zip(numbers, entries, strict=True) if number in (None, wanted)]
 
 
-def _fold_rows(
-    number: int | None, entry: Mapping[str, Any], folds: list[Fold], dataset: Dataset, path: Path
+def _fold_samples(
+    number: int | None, entry: Mapping[str, Any], folds: list[Fold], dataset: Dataset, where: str
 ) -> FoldSamples:
-    where = f"{path}, fold {number}" if number is not None else str(path)
-    if number is None:
-        fold = Fold(0, np.arange(len(dataset)), np.empty(0, np.int64))
-        train = fold.train_indices
-    else:
+    fold = Fold(0, np.arange(len(dataset)), np.empty(0, np.int64))
+    if number is not None:
         fold = select_fold(folds, number)
-        train = as_array(entry.get("train_indices", fold.train_indices), f"{where}: train_indices")
-        if train.dtype.kind not in "iu" or train.ndim != 1 or not np.isin(train, np.arange(len(dataset))).all():
-            raise MmganError(
-                f"{where}: train_indices are not samples of {dataset.source}; leave the key out, or correct it."
-            )
-        fold = replace(fold, train_indices=train.astype(np.int64))
-    heldout, unseen_groups = judging_samples(dataset, fold)
-    if dataset.y_test is None and np.intersect1d(train, fold.val_indices).size:
+        fold = replace(fold, train_indices=entry_train_indices(entry, fold, dataset, where))
+    if dataset.y_test is None and np.intersect1d(fold.train_indices, fold.val_indices).size:
         raise MmganError(
             f"{where}: the generator saw samples that would judge it; give the data= and data.split= it was trained with."
         )
-    return FoldSamples(
-        fold.fold, dataset.rows(train), heldout, _synthetic_samples(entry, dataset, where), unseen_groups
-    )
-
-
-def _synthetic_samples(entry: Mapping[str, Any], dataset: Dataset, where: str) -> LabelledSamples:
-    """Return the samples as float32 with class indices, for the labels that the file gives them."""
-    x = {}
-    for name, values in entry["x_synth"].items():
-        values = as_array(values, f"{where}: x_synth['{name}']")
-        if values.dtype.kind not in "fiub":
-            raise MmganError(f"{where}: x_synth['{name}'] holds {values.dtype}, no numbers; give arrays of floats.")
-        with np.errstate(over="ignore"):  # what overflows is refused as infinite
-            x[str(name)] = values.astype(np.float32)
-    labels = as_array(entry["y_synth"], f"{where}: y_synth")
-    if labels.ndim != 1:
-        raise MmganError(f"{where}: y_synth has shape {labels.shape}; give one label for each row.")
-    try:
-        return x, np.array(dataset.schema.encode(labels.tolist()), dtype=np.int64)
-    except MmganError as error:
-        raise MmganError(f"{where}: {error}") from None
-
-
-def samples_of_fold(path: Any, dataset: Dataset, fold: Fold, split: Mapping[str, Any]) -> LabelledSamples:
-    """Return the synthetic samples of one fold of a file, to train on; raises MmganError where their generator saw too much.
-
-    `split` says how the fold's samples are parted for the model that trains: its `final`, `seed` and `inner_val`, and the
-    `inner_val_indices` that choose its checkpoint. A generator that was parted otherwise has seen some of those.
-    """
-    path = Path(str(path))
-    content = read_archive(path)
-    entries, recipe = _entries(content, path), _recipe(content)
-    if recipe and recipe["fingerprint"] != dataset.fingerprint():
-        raise MmganError(f"{path} was made from other data than {dataset.source}; give a file made from these.")
-    made = [entry for entry in entries if entry.get("fold") == fold.fold]
-    if len(made) != 1:
-        known = ", ".join(str(entry.get("fold", "none")) for entry in entries)
-        raise MmganError(
-            f"{path} must hold samples of fold {fold.fold} once (it has: {known}); synthesize them from that fold."
-        )
-    where = f"{path}, fold {fold.fold}"
-    seen = as_array(made[0].get("train_indices", fold.train_indices), f"{where}: train_indices")
-    if not np.isin(seen, fold.train_indices).all():
-        raise MmganError(
-            f"{where}: its generator saw samples that this fold keeps back; give the data= options of that file."
-        )
-    alike = recipe.get("final") is False and recipe["seed"] == split["seed"]
-    if len(split["inner_val_indices"]) and not (alike and recipe["data"]["inner_val"] == split["inner_val"]):
-        raise MmganError(
-            f"{where}: its generator saw the samples that choose this model's checkpoint; give final=true, which chooses none."
-        )
-    rows = _synthetic_samples(made[0], dataset, where)
-    check_samples(dataset.rows(fold.train_indices), rows, "synthetic")
-    return rows
+    heldout, unseen_groups = judging_samples(dataset, fold)
+    synthetic = entry_samples(entry, dataset, where)
+    return FoldSamples(fold.fold, dataset.samples(fold.train_indices), heldout, synthetic, unseen_groups)
 
 
 def judging_samples(dataset: Dataset, fold: Fold) -> tuple[LabelledSamples, LabelledSamples | None]:
@@ -215,16 +107,15 @@ def judging_samples(dataset: Dataset, fold: Fold) -> tuple[LabelledSamples, Labe
     They are the test samples where their labels are known, else `val_indices`. Where the fold keeps groups apart, the test samples
     of its training groups judge, and the others, with `val_indices`, are unseen_groups.
     """
-    val = dataset.rows(fold.val_indices)
+    val = dataset.samples(fold.val_indices)
     if dataset.x_test is None or dataset.y_test is None:
         return val, None
-    test = taken(dataset.x_test, slice(None)), dataset.y_test
+    x, y = taken(dataset.x_test, slice(None)), dataset.y_test
     if dataset.groups is None or dataset.test_groups is None:
-        return test, None
+        return (x, y), None
     own = dataset.groups[np.concatenate([fold.train_indices, fold.extra_indices])]
     if not len(val[1]) or np.isin(dataset.groups[fold.val_indices], own).any():
-        return test, None
+        return (x, y), None
     known = np.isin(dataset.test_groups, own)
-    seen, unseen = [({name: rows[part] for name, rows in test[0].items()}, test[1][part]) for part in (known, ~known)]
-    new = {name: np.concatenate([rows, val[0][name]]) for name, rows in unseen[0].items()}
-    return seen, (new, np.concatenate([unseen[1], val[1]]))
+    unseen = {name: np.concatenate([values[~known], val[0][name]]) for name, values in x.items()}
+    return (take(x, known), y[known]), (unseen, np.concatenate([y[~known], val[1]]))

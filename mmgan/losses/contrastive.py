@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mmgan.errors import Positive, Width, checked
+
 
 def info_nce(
     first: Tensor, second: Tensor, temperature: float = 0.1, labels: Tensor | None = None, rows: Tensor | None = None
@@ -35,8 +37,15 @@ class CrossModalContrast(nn.Module):
     Representations (B, M, width), and which of them are there, (B, M) bool, to a scalar; 0 for a single modality.
     """
 
+    @checked
     def __init__(
-        self, n_modalities: int, width: int, *, dim: int = 64, temperature: float = 0.1, mask_same_class: bool = True
+        self,
+        n_modalities: int,
+        width: int,
+        *,
+        dim: Width = 64,
+        temperature: Positive = 0.1,
+        mask_same_class: bool = True,
     ):
         super().__init__()
         self.temperature = temperature

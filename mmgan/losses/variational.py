@@ -64,3 +64,14 @@ def log_likelihood(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
     # The square multiplied out, in double precision: (B, N, values) would not fit into memory.
     squared = x.square() @ precision.T - 2 * x @ (mean * precision).T + (mean.square() * precision).sum(1)
     return -0.5 * squared - log_std.sum(1)
+
+
+def importance_resampled(z: Tensor, log_likelihood: Tensor, choice: Tensor, temper: float = 0.05) -> Tensor:
+    """Return for each of B samples one of N candidates z (N, d), by how well it explains the sample: (B, d).
+
+    `log_likelihood` (B, N) counts `temper` times: values of a sample are far from independent given z, so with all of its weight a
+    sample would have a single explanation. `choice` (B,) are uniform numbers in [0, 1).
+    """
+    cumulative = torch.cumsum(torch.softmax(temper * log_likelihood.double(), dim=1), dim=1)
+    place = torch.searchsorted(cumulative, choice[:, None].double())[:, 0].clamp(max=len(z) - 1)
+    return z[place]

@@ -1,35 +1,56 @@
-"""Classical generators behind the interface of every other: the baselines of `mmgan.evaluation`, with their training samples."""
+"""Classical generators behind the interface of every other: a function of `mmgan.baselines` with its training samples."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mmgan.models.noise import BLOCK_SIZE, BlockNoise
-from mmgan.models.synthesizer import Synthesizer
 from mmgan.schema import Arrays, DataSchema
 
-Baseline = Callable[[Arrays, np.ndarray, np.ndarray, np.random.Generator], Arrays]
+Baseline = Callable[[Arrays, np.ndarray, np.ndarray, np.random.Generator], dict[str, np.ndarray]]
 
 
-class ClassicalSynthesizer(Synthesizer):
-    """A function (x, y, labels, rng) -> samples together with the training samples that it works from.
+class ClassicalGenerator:
+    """A function (x, y, labels, rng) -> samples together with the training samples that it works from, all in physical units.
 
     Its checkpoint holds those samples: whoever is given the file is given the data.
     """
 
+    samplings, sampling = ("prior",), "prior"
+    needs_training = False
+
     def __init__(self, schema: DataSchema, *, baseline: Baseline):
         self.schema = schema
         self.baseline = baseline
-        self.x: Arrays = {}
+        self.recipe: dict[str, Any] = {}
+        self.seed = 0
+        self.x: dict[str, np.ndarray] = {}
         self.y = np.empty(0, np.int64)
 
     def fit_data(self, x: Arrays, y: np.ndarray) -> None:
-        self.x, self.y = x, y
+        """Take in the training samples, {name: (n, *shape)}, with class indices (n,)."""
+        self.x, self.y = dict(x), y
 
-    def _sample(self, label: int, noise: BlockNoise) -> Arrays:
+    def generate(self, label: int, noise: BlockNoise, sampling: str) -> dict[str, np.ndarray]:
+        """Return samples of a class, {name: (64, *shape)}."""
         return self.baseline(self.x, self.y, np.full(BLOCK_SIZE, label), noise.rng)
+
+    def from_arrays(self, x: Arrays) -> Arrays:
+        """Return the samples as they are."""
+        return x
+
+    def to_arrays(self, x: Arrays, *, mapped: bool = True) -> Arrays:
+        """Return the samples as they are."""
+        return x
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Do nothing: there is no other mode."""
+        yield
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the training samples as tensors, for a checkpoint."""

@@ -1,54 +1,103 @@
-"""The plain game: a generator G against a critic D, nothing beside it.
+"""The plain GAN: a generator G against a critic D, nothing beside it.
 
-Whether there is a pair of them for each class (`model=gan`) or one pair that is told the class (`model=cgan`), and which game
-they play, is for the networks and the game that the configuration gives.
+Whether there is a pair of them for each class (`model=gan`) or one pair that is told the class (`model=cgan`) is for the
+networks that the configuration gives.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from mmgan.models.duel import Adversarial, Duel
-from mmgan.models.latent import LatentSynthesizer
-from mmgan.models.module import Batch, Phase
-from mmgan.schema import DataSchema
+from mmgan.errors import Betas, CalibrationSamples, Clip, PositiveInt, Rates, ShareBelowOne, Weights, Width, checked
+from mmgan.losses.adversarial import GANLoss, of_labels
+from mmgan.models.module import Phase, PhasedModel, moving_average
+from mmgan.models.noise import BlockNoise
+from mmgan.models.synthesizer import fit_quantile_mapping
+from mmgan.nets.quantile_mapping import QuantileMapping
+from mmgan.schema import Batch, DataSchema
 
 
-class GAN(Adversarial, LatentSynthesizer):
+class GAN(PhasedModel):
     """Generative adversarial network (Goodfellow et al. 2014, arXiv:1406.2661) over a set of modalities.
 
-    `networks` are {"generator": (schema, latent_dim) -> G, "critic": schema -> D}.
+    Parameters
+    ----------
+    generator : (schema, latent_dim) -> G, which turns z, labels and noise (B, noise_dim) into `Generated`.
+    critic : schema -> D, which scores samples of labels (B,).
+    gan_loss : the adversarial loss of D and G, of `mmgan.losses.adversarial`.
+    augment : what all that D sees goes through, real and generated samples alike.
+    latent_dim : number of latent dimensions; z is drawn from N(0, I).
+    critic_steps : updates of D per batch.
+    ema_decay : of the moving average of G, which samples.
+    n_calibration_samples : generated samples that the quantile mapping is fitted on after each epoch; 0: no mapping.
     """
 
+    monitor, mode = "val/score", "max"
+    samplings, sampling = ("prior",), "prior"
+
+    @checked
     def __init__(
         self,
         schema: DataSchema,
         *,
-        latent_dim: int,
-        networks: Mapping[str, Callable[..., nn.Module]],
-        adversarial: Any,
-        augmentation: Callable[[Batch, Batch], tuple[Batch, Batch]],
-        training: Mapping[str, Any],
-        **shared: Any,
+        generator: Callable[..., nn.Module],
+        critic: Callable[..., nn.Module],
+        gan_loss: GANLoss,
+        augment: nn.Module,
+        latent_dim: Width,
+        critic_steps: PositiveInt,
+        ema_decay: ShareBelowOne,
+        n_calibration_samples: CalibrationSamples,
+        scaler: Callable[..., nn.Module],
+        weights: Weights,
+        lr: Rates,
+        betas: Betas,
+        clip: Clip,
     ):
-        generator = networks["generator"](schema, latent_dim)
-        super().__init__(schema, generator, latent_dim=latent_dim, training=training, **shared)
-        self.critic_steps = int(training["critic_steps"])
-        self.critic = networks["critic"](schema)
-        self.duel = Duel(self.critic, adversarial, augmentation)
-
-    def phases(self) -> list[Phase]:
-        return [
-            Phase("critic", (self.critic,), self.critic_terms, repeats=self.critic_steps),
+        super().__init__(schema, scaler=scaler, weights=weights, lr=lr, betas=betas, clip=clip)
+        self.latent_dim = latent_dim
+        self.generator = generator(schema, latent_dim)
+        self.critic = critic(schema)
+        self.average = moving_average(self.generator, ema_decay)
+        self.mapping = QuantileMapping.of(schema, n_calibration_samples)
+        self.gan_loss, self.augment = gan_loss, augment
+        self.phases = [
+            Phase("critic", (self.critic,), self.critic_terms, repeats=critic_steps),
             Phase("generator", (self.generator,), self.generator_terms),
         ]
 
+    def critic_terms(self, x: Batch, labels: Tensor) -> dict[str, Tensor]:
+        """Terms that D minimises."""
+        with torch.no_grad():
+            generated = self.generated(labels)
+        return self.gan_loss.critic_terms(of_labels(self.critic, labels), *self.augment(x, generated), torch.rand)
+
     def generator_terms(self, x: Batch, labels: Tensor) -> dict[str, Tensor]:
         """Terms that G minimises."""
-        return {"adversarial": self.duel.generator_side(x, self.fake(x, labels), labels)[0]}
+        seen = self.augment(x, self.generated(labels))
+        return {"adversarial": self.gan_loss.generator_terms(self.critic, *seen, labels)[0]}
 
-    def fake(self, x: Batch, labels: Tensor) -> Batch:
-        """Return generated samples of these labels, from latents of N(0, I)."""
-        return self._generated(torch.randn(len(labels), self.latent_dim, device=labels.device), labels).rows
+    def generated(self, labels: Tensor) -> Batch:
+        """Return generated samples of these labels (B,), from latents of N(0, I)."""
+        z = torch.randn(len(labels), self.latent_dim, device=labels.device)
+        return self.generator(z, labels, torch.randn(len(z), self.generator.noise_dim, device=z.device)).samples
+
+    def after_batch(self, x: Batch, labels: Tensor) -> None:
+        self.average.update_parameters(self.generator)
+
+    def after_epoch(self) -> None:
+        fit_quantile_mapping(self, self.class_counts)
+
+    def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
+        """Log the critic's loss on held-out samples."""
+        x, labels = self.scaled(batch)
+        on_real, on_generated = (self.critic(each, labels) for each in self.augment(x, self.generated(labels)))
+        loss = self.gan_loss.critic_loss(on_real, on_generated)
+        self.log("critic/adversarial_held_out", loss, batch_size=len(labels), sync_dist=True)
+
+    def generate(self, label: int, noise: BlockNoise, sampling: str) -> Batch:
+        """Return scaled samples of a class, {name: (64, *shape)}, of the moving average of G."""
+        z = self.tensor(noise.normal((self.latent_dim,)))
+        labels = torch.full((len(z),), label, dtype=torch.int64, device=z.device)
+        return self.average(z, labels, self.tensor(noise.normal((self.generator.noise_dim,)))).samples

@@ -1,19 +1,24 @@
 """Where samples come from: what a model keeps of the training samples, class by class."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-MAX_EXEMPLARS = 10_000
-MAX_EXEMPLAR_VALUES = 2**24  # 64 MB
-POOLED_ROWS = 10  # that the residuals of all classes count as, beside those of one
+from mmgan.models.noise import BlockNoise
+from mmgan.schema import Arrays
+
+MAX_SAMPLES = 10_000
+MAX_VALUES = 2**24  # 64 MB
+ENCODED_SAMPLES = 128  # that go through an encoder together
+ACTIVE_VARIANCE = 0.01
+POOLED_SAMPLES = 10  # that the residuals of all classes count as, beside those of one
 
 
-def exemplars(y: np.ndarray, most: int = MAX_EXEMPLARS) -> np.ndarray:
+def memory_indices(y: np.ndarray, most: int = MAX_SAMPLES) -> np.ndarray:
     """Return the indices of at most `most` samples, random ones, rare classes in full before frequent ones have more."""
     order = np.random.default_rng(0).permutation(len(y))
     rank = np.empty(len(y), dtype=np.int64)  # among the samples of its class
@@ -22,7 +27,7 @@ def exemplars(y: np.ndarray, most: int = MAX_EXEMPLARS) -> np.ndarray:
     return np.argsort(rank, kind="stable")[:most]
 
 
-class Exemplars(nn.Module):
+class Memory(nn.Module):
     """Tensors with one line for each of some training samples, (n, width) by name, and their classes `labels` (n,).
 
     Buffers, so that a checkpoint carries them; they are as many as there are samples.
@@ -52,7 +57,7 @@ class Exemplars(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-class ExemplarRows(Exemplars):
+class SampleMemory(Memory):
     """Arrays of some `shapes`, {name: shape}, to begin from: those of the training, or random ones of them where they are many."""
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]]):
@@ -61,16 +66,16 @@ class ExemplarRows(Exemplars):
         self.shapes = dict(shapes)
         self.sizes = sizes
 
-    def chosen(self, y: np.ndarray) -> np.ndarray:
+    def indices_of(self, y: np.ndarray) -> np.ndarray:
         """Return the indices of the samples to be kept of those with class indices y (n,)."""
-        return exemplars(y, min(MAX_EXEMPLARS, max(1, MAX_EXEMPLAR_VALUES // sum(self.sizes))))
+        return memory_indices(y, min(MAX_SAMPLES, max(1, MAX_VALUES // sum(self.sizes))))
 
     def fit_data(self, parts: Sequence[Mapping[str, Tensor]], labels: Tensor) -> None:
         """Take samples {name: (n, *shape)}, in parts that follow each other, of classes `labels`, one for each row of all parts."""
         rows = [torch.cat([part[name].flatten(1) for name in self.shapes], dim=1) for part in parts]
         self.fit(labels, flat=torch.cat(rows))
 
-    def rows(self, lines: Tensor) -> dict[str, Tensor]:
+    def samples(self, lines: Tensor) -> dict[str, Tensor]:
         """Return the samples {name: (B, *shape)} of some lines (B,)."""
         return self._shaped(self.flat[lines])
 
@@ -79,31 +84,65 @@ class ExemplarRows(Exemplars):
         return {name: part.unflatten(1, shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
 
 
-class Residuals(ExemplarRows):
+class Residuals(SampleMemory):
     """What a model leaves unexplained of training samples, for each class a Gaussian with the mean and covariance of these residuals.
 
     Both are shrunk towards those of all classes, the more the fewer samples a class has, as in regularised discriminant analysis (Friedman 1989, doi:10.1080/01621459.1989.10478752).
     """
 
-    def draw(self, label: int, white: Tensor) -> dict[str, Tensor]:
+    def sample(self, label: int, white: Tensor) -> dict[str, Tensor]:
         """Return residuals {name: (B, *shape)} of one class, of normal noise (B, n): a value for each of the n samples that were taken in."""
         own = (self.labels == label).float()
         rows = own.sum()
-        share = rows / (rows + POOLED_ROWS)
+        share = rows / (rows + POOLED_SAMPLES)
         weights = share * own / rows.clamp_min(1) + (1 - share) / len(own)  # of the samples in mean and covariance
         mean = weights @ self.flat
         return self._shaped(mean + (white * weights.sqrt()) @ (self.flat - mean))
 
 
-class AggregatePosterior(Exemplars):
+class AggregatePosterior(Memory):
     """The posteriors q(z|x) = N(mu, diag(exp(logvar))) of training samples, each class's together one density over z.
 
     As the mixture that they are (an aggregate posterior; as prior: Norouzi et al. 2020, arXiv:2004.04795), or as the Gaussian of
     the same mean and covariance.
     """
 
+    SAMPLINGS = ("prior", "density", "posterior")
+
     def __init__(self, latent_dim: int):
         super().__init__(mu=latent_dim, logvar=latent_dim)
+        self.latent_dim = latent_dim
+        self._training: tuple[Arrays, np.ndarray, np.ndarray] = {}, np.empty(0, int), np.empty(0, int)
+
+    def fit_data(self, x: Arrays, y: np.ndarray) -> None:
+        """Take in the training samples whose posteriors `update` looks at: up to 10 000."""
+        self._training = x, memory_indices(y), y
+
+    def update(self, encode: Callable[[Arrays], tuple[Tensor, Tensor]]) -> None:
+        """Take the posteriors mu, logvar that an encoder gives to the training samples."""
+        x, kept, y = self._training
+        parts = np.array_split(kept, -(-len(kept) // ENCODED_SAMPLES))
+        posteriors = [encode({name: value[part] for name, value in x.items()}) for part in parts]
+        mu, logvar = (torch.cat(each) for each in zip(*posteriors, strict=True))
+        self.fit(torch.from_numpy(y[kept]).to(mu.device), mu=mu, logvar=logvar)
+
+    def sample(self, label: int, noise: BlockNoise, sampling: str) -> Tensor:
+        """Return z (64, latent_dim) of one class.
+
+        `sampling` says where from: `posterior`, that of a random training sample of the class; `density`, the Gaussian with the
+        moments of all those; `prior`, N(0, I).
+        """
+        z = torch.from_numpy(noise.normal((self.latent_dim,))).to(self.mu.device)
+        if sampling == "posterior":
+            return self.sample_mixture(label, z, torch.from_numpy(noise.uniform()).to(self.mu.device))
+        return self.sample_gaussian(label, z) if sampling == "density" else z
+
+    def active_units(self) -> int:
+        """Return how many latent dimensions tell samples apart: the variance of their posterior means exceeds .01.
+
+        Paper: Burda et al. 2016, arXiv:1509.00519, section 5.2.
+        """
+        return int((self.mu.var(0, correction=0) > ACTIVE_VARIANCE).sum()) if len(self.mu) else 0
 
     def sample_mixture(self, label: int, noise: Tensor, choice: Tensor) -> Tensor:
         """Return z (B, latent_dim) of one class: for each a posterior, by `choice` (B,) in [0, 1), and `noise` (B, latent_dim)."""

@@ -1,7 +1,7 @@
-"""What everything that is trained shares: scaling, phases of an update, moving averages, epoch logs."""
+"""What everything that is trained shares: scaling, the phases of a batch, logs per epoch."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torchmetrics import MeanMetric
 
-from mmgan.errors import MmganError
+from mmgan.errors import Betas, Clip, MmganError, Rates, Weights
+from mmgan.nets.quantile_mapping import QuantileMapping
 from mmgan.nets.scaling import ModalityScaler
-from mmgan.schema import Arrays, DataSchema
-
-Batch = dict[str, Tensor]
+from mmgan.schema import Arrays, Batch, DataSchema
 
 
 class DivergedError(MmganError):
@@ -25,70 +25,107 @@ class DivergedError(MmganError):
 
 @dataclass(frozen=True)
 class Phase:
-    """One kind of update within a batch: the modules that move, and the terms, by name, that move them."""
+    """One kind of update within a batch: the modules that move, and their loss, as terms by name, of (x, labels).
+
+    It is repeated `repeats` times a batch, and left out while `active` says no.
+    """
 
     name: str
     modules: tuple[nn.Module, ...]
     terms: Callable[[Batch, Tensor], dict[str, Tensor]]
     repeats: int = 1
+    active: Callable[[], bool] = lambda: True
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """The parameters that move."""
+        return [parameter for module in self.modules for parameter in module.parameters()]
 
 
 class PhasedModel(L.LightningModule):
-    """A model that is trained in named phases, with one optimizer each.
+    """A model that is trained in named phases by manual optimisation, one Adam optimizer each.
 
-    `weights[phase][term]` and the log's keys `phase/term` are the same words. `optimizer` is
-    {"lr": {phase: rate}, "betas": [b1, b2], "clip": largest gradient norm or None}. `monitor` and `mode` name the logged value that
-    the best checkpoint is chosen by, and its direction.
+    A family sets `phases` in its constructor; the last phase's optimizer counts Lightning's steps.
+
+    Parameters
+    ----------
+    schema : names and shapes of the modalities, and the classes.
+    scaler : shape -> one of `mmgan.nets.scaling`, for each modality; None where the family sets `scaler` itself.
+    weights : {phase: {term: weight}}; the same words are the log's keys `phase/term`.
+    lr : {phase: learning rate}.
+    betas : of Adam.
+    clip : largest gradient norm of a step; None: no limit.
     """
 
-    monitor: str
-    mode: str
-    scored: str  # what a finished fold's scores are of, as the heading of their table
+    monitor: str  # the logged value that the best checkpoint is chosen by
+    mode: str  # its direction, min or max
+    phases: Sequence[Phase]
+    needs_training = True
 
     def __init__(
         self,
         schema: DataSchema,
-        scaler: Callable[..., nn.Module],
-        weights: Mapping[str, Mapping[str, float]],
-        optimizer: Mapping[str, Any],
+        *,
+        scaler: Callable[..., nn.Module] | None,
+        weights: Weights,
+        lr: Rates,
+        betas: Betas,
+        clip: Clip,
     ):
         super().__init__()
         self.automatic_optimization = False
         self.schema = schema
-        self.scaler = ModalityScaler(schema.modalities, scaler)
-        self.weights = weights
-        self.optimizer = optimizer
+        if scaler is not None:
+            self.scaler = ModalityScaler(schema.modalities, scaler)
+        self.weights, self.lr, self.betas, self.clip = weights, lr, betas, clip
         self.seed = 0
         self.recipe: dict[str, Any] = {}
+        self.mapping: QuantileMapping | None = (
+            None  # a generator's: of its marginals onto those of the training samples
+        )
+        self.held_out = MeanMetric()
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
-        self._errors: list[tuple[Tensor, int]] = []
 
-    @abstractmethod
-    def phases(self) -> list[Phase]:
-        """Return the phases of a batch, in order; the last one's optimizer counts Lightning's steps."""
-
-    def after_batch(self, x: Batch, labels: Tensor) -> None:
-        """Update moving averages once the phases of a batch are done."""
-
-    def after_epoch(self) -> None:
-        """Bring up to date what is needed beside the networks; in evaluation mode, at the end of each epoch."""
-
+    # -- data -----------------------------------------------------------------------------------------------------
     def fit_data(self, x: Arrays, y: np.ndarray) -> None:
         """Take in the training samples in physical units, with class indices (n,), before anything is trained."""
         self.fit_scaler({name: torch.from_numpy(value) for name, value in x.items()})
-        self._class_counts = np.bincount(y, minlength=self.schema.n_classes)
+        self.class_counts = np.bincount(y, minlength=self.schema.n_classes)
+        if self.mapping is not None:
+            self.mapping.real.fit({name: torch.from_numpy(value) for name, value in x.items()})
 
     def fit_scaler(self, x: Batch) -> None:
         """Fit the scaler on the training samples, {name: (n, *shape)}."""
         self.scaler.fit(x)
 
+    def scaled(self, batch: tuple[Tensor, ...]) -> tuple[Batch, Tensor]:
+        """Turn the loader's (modality, ..., labels) into scaled samples by name, and labels."""
+        *values, labels = batch
+        return self.scaler(dict(zip(self.schema.modalities, values, strict=True))), labels
+
+    def from_arrays(self, x: Arrays) -> Batch:
+        """Return samples in physical units as scaled tensors on the model's device."""
+        return self.scaler({name: self.tensor(value) for name, value in x.items()})
+
+    def to_arrays(self, scaled: Batch, *, mapped: bool = True) -> dict[str, np.ndarray]:
+        """Return scaled samples in physical units; `mapped`: through the quantile mapping, where there is one."""
+        samples = self.scaler.inverse(scaled)
+        if mapped and self.mapping is not None and self.mapping.fitted:
+            samples |= self.mapping(scaled)
+        return {name: value.cpu().numpy() for name, value in samples.items()}
+
+    def tensor(self, values: np.ndarray) -> Tensor:
+        """Return `values` as float32 on the model's device."""
+        return torch.as_tensor(np.ascontiguousarray(values), dtype=torch.float32, device=self.device)
+
+    # -- training -------------------------------------------------------------------------------------------------
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         # Betas as floats: YAML's 0 is an int, which Adam refuses. Fused: 2.5 times the default's speed on CPU.
-        betas = tuple(float(beta) for beta in self.optimizer["betas"])
+        betas = tuple(map(float, self.betas))
         return [
-            torch.optim.Adam(_parameters(phase), lr=float(self.optimizer["lr"][phase.name]), betas=betas, fused=True)
-            for phase in self.phases()
+            torch.optim.Adam(phase.parameters, lr=float(self.lr[phase.name]), betas=betas, fused=True)
+            for phase in self.phases
         ]
 
     def on_train_epoch_start(self) -> None:
@@ -99,15 +136,15 @@ class PhasedModel(L.LightningModule):
         self._counts.clear()
 
     def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
-        x, labels = self.rows(batch)
-        phases, optimizers = self.phases(), self.optimizers()
+        x, labels = self.scaled(batch)
+        optimizers = self.optimizers()
         optimizers = (
             optimizers if isinstance(optimizers, list) else [optimizers]
         )  # Lightning gives a lone one as itself
-        for phase, optimizer in zip(phases, optimizers, strict=True):
+        for phase, optimizer in zip(self.phases, optimizers, strict=True):
             # Only the last phase steps through Lightning, so that global_step counts batches, not updates.
-            stepper = optimizer if phase is phases[-1] else optimizer.optimizer
-            for _ in range(phase.repeats):
+            stepper = optimizer if phase is self.phases[-1] else optimizer.optimizer
+            for _ in range(phase.repeats if phase.active() else 0):
                 self.update(phase, stepper, x, labels)
         self.after_batch(x, labels)
         if batch_idx + 1 == self.trainer.num_training_batches:  # before the validation
@@ -116,7 +153,7 @@ class PhasedModel(L.LightningModule):
 
     def update(self, phase: Phase, optimizer: Any, x: Batch, labels: Tensor) -> None:
         """Make one step of `phase` on scaled samples; raises DivergedError that names the term which is not finite."""
-        moving = _parameters(phase)
+        moving = phase.parameters
         for parameter in self.parameters():
             parameter.requires_grad_(False)
         for parameter in moving:
@@ -127,16 +164,16 @@ class PhasedModel(L.LightningModule):
             broken = [f"{phase.name}/{name}" for name, term in terms.items() if not torch.isfinite(term)]
             raise DivergedError(
                 f"the loss term {', '.join(broken) or phase.name} is not finite after {self.global_step} batches;"
-                " lower the learning rates (model.optimizer.lr) or the term's weight (model.weights)."
+                " lower the learning rates (model.lr) or the term's weight (model.weights)."
             )
         optimizer.zero_grad()
         self.manual_backward(total)
-        norm = nn.utils.clip_grad_norm_(moving, self.optimizer["clip"] or torch.inf)
+        norm = nn.utils.clip_grad_norm_(moving, self.clip or torch.inf)
         optimizer.step()
         # Autocast keeps low-precision copies of weights to the end of the batch: a phase's next step would use old ones.
         torch.clear_autocast_cache()
-        self._accumulate({f"{phase.name}/{name}": term for name, term in terms.items()})
-        self._accumulate({f"{phase.name}/gradient_norm": norm})
+        self.accumulate({f"{phase.name}/{name}": term for name, term in terms.items()})
+        self.accumulate({f"{phase.name}/gradient_norm": norm})
 
     def weight(self, phase: str, term: str) -> float:
         """Return the weight of a term at this moment of the training."""
@@ -146,34 +183,32 @@ class PhasedModel(L.LightningModule):
         """Return how much of the first `batches` batches is done, from 0 to 1."""
         return min(1.0, self.global_step / max(batches, 1))
 
-    def on_train_epoch_end(self) -> None:
-        self.log_dict(self.epoch_means(), sync_dist=True)
+    def after_batch(self, x: Batch, labels: Tensor) -> None:
+        """Update moving averages once the phases of a batch are done."""
 
-    def held_out(self, error: Tensor, rows: int) -> None:
-        """Take the mean error of so many held-out samples; the mean over all is logged, under `monitor`, as the validation ends."""
-        self._errors.append((rows * error.detach(), rows))
+    def after_epoch(self) -> None:
+        """Bring up to date what is needed beside the networks; in evaluation mode, at the end of each epoch."""
 
-    def on_validation_epoch_end(self) -> None:
-        # Not from the single batches: a pruner would see the value of the epoch before.
-        if self._errors:
-            errors, rows = zip(*self._errors, strict=True)
-            self.log(self.monitor, torch.stack(errors).sum() / sum(rows), prog_bar=True, sync_dist=True)
-            self._errors.clear()
-
-    def epoch_means(self) -> dict[str, Tensor]:
-        """Return the means, so far, of the epoch's terms, `phase/term`."""
-        return {key: value / self._counts[key] for key, value in self._sums.items()}
-
-    def _accumulate(self, values: dict[str, Tensor]) -> None:
+    # -- logs -----------------------------------------------------------------------------------------------------
+    def accumulate(self, values: Mapping[str, Tensor]) -> None:
+        """Add values to the means that are logged as the epoch ends."""
         # Lightning's self.log costs some 300 us a key and batch; sums of tensors, logged once an epoch, cost none.
         for key, value in values.items():
             self._sums[key] = self._sums.get(key, 0.0) + value.detach()
             self._counts[key] = self._counts.get(key, 0) + 1
 
-    def rows(self, batch: tuple[Tensor, ...]) -> tuple[Batch, Tensor]:
-        """Turn the loader's (modality, ..., labels) into scaled samples by name, and labels."""
-        *values, labels = batch
-        return self.scaler(dict(zip(self.schema.modalities, values, strict=True))), labels
+    def epoch_means(self) -> dict[str, Tensor]:
+        """Return the means, so far, of the epoch's terms, `phase/term`."""
+        return {key: value / self._counts[key] for key, value in self._sums.items()}
+
+    def on_train_epoch_end(self) -> None:
+        self.log_dict(self.epoch_means(), sync_dist=True)
+
+    def on_validation_epoch_end(self) -> None:
+        # Not from the single batches: a pruner would see the value of the epoch before.
+        if self.held_out.update_called:
+            self.log(self.monitor, self.held_out.compute(), prog_bar=True)
+            self.held_out.reset()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["recipe"] = self.recipe
@@ -189,15 +224,11 @@ class PhasedModel(L.LightningModule):
         finally:
             self.train(was_training)
 
-    def tensor(self, values: np.ndarray) -> Tensor:
-        """Return `values` as float32 on the model's device."""
-        return torch.as_tensor(np.ascontiguousarray(values), dtype=torch.float32, device=self.device)
+    @abstractmethod
+    def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
+        """Look at a batch of the inner validation samples."""
 
 
 def moving_average(network: nn.Module, decay: float) -> AveragedModel:
     """Return the exponential moving average of a network's weights, which `update_parameters` moves on."""
     return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(float(decay)), use_buffers=True)
-
-
-def _parameters(phase: Phase) -> list[nn.Parameter]:
-    return [parameter for module in phase.modules for parameter in module.parameters()]

@@ -1,84 +1,104 @@
 """A classifier of several modalities that survives when one of them is noisy or missing."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmgan.errors import MmganError
+from mmgan.errors import (
+    Betas,
+    Clip,
+    MmganError,
+    NonNegative,
+    NonNegativeInt,
+    Range,
+    Rates,
+    Share,
+    ShareBelowOne,
+    Weights,
+    checked,
+)
+from mmgan.evaluation.prediction import scores
 from mmgan.losses.classification import focal_cross_entropy
-from mmgan.losses.contrastive import CrossModalContrast
 from mmgan.losses.variational import kl_standard_normal
-from mmgan.models.classifier import RowClassifier
-from mmgan.models.module import Batch, Phase, moving_average
-from mmgan.nets.corruption import Corruption, mixed
-from mmgan.nets.networks import RobustNetwork, RobustOutput
-from mmgan.schema import Arrays, DataSchema
+from mmgan.models.module import Phase, PhasedModel, moving_average
+from mmgan.nets.robust import RobustOutput, mixed
+from mmgan.schema import Arrays, Batch, DataSchema
+
+PREDICTED_SAMPLES = 512  # that go through the network together
 
 
-class RobustClassifier(RowClassifier):
+class RobustClassifier(PhasedModel):
     """Per-modality variational encoders, uncertainty-aware fusion, class logits; with decoders and a contrastive term beside it.
 
-    `members` such networks, which start and see the samples differently, answer together (Lakshminarayanan et al. 2017, arXiv:1612.01474).
-    Synthetic samples that `fit_synthetic` takes add a term of their own to each batch. Over `fade` batches the weight of that
-    term falls to zero; 0 keeps it. Raises MmganError for options outside their range.
+    Several such networks, which start and see the samples differently, answer together (Lakshminarayanan et al. 2017, arXiv:1612.01474).
+    Synthetic samples that `fit_synthetic` takes add a term of their own to each batch.
+
+    Parameters
+    ----------
+    network : schema -> a member, such as `mmgan.nets.robust.RobustNetwork`.
+    contrast : (n_modalities, width) -> the contrastive term, of `mmgan.losses.contrastive`.
+    corruption : what training samples go through: noise, and modalities that are missing.
+    members : number of networks.
+    gamma : exponent of the focal loss; 0: cross-entropy.
+    smoothing : of the labels.
+    balance : weigh classes by their rarity.
+    mixup : parameter of the Beta distribution that mixes pairs of samples; 0: none.
+    kl_warmup : batches until the KL term has its full weight.
+    fade : batches over which the weight of synthetic samples falls to zero; 0: it stays.
+    ema_decay : of the moving average of the networks, which answers.
     """
 
+    # Of a few dozen samples macro-F1 is too coarse: it would choose a network that has learnt little.
+    monitor, mode = "val/log_likelihood", "max"
+
+    @checked
     def __init__(
         self,
         schema: DataSchema,
         *,
-        network: Mapping[str, Any],
-        fusion: Callable[[int, int], nn.Module],
-        corruption: Mapping[str, float],
-        loss: Mapping[str, Any],
-        contrast: Mapping[str, Any],
-        training: Mapping[str, Any],
-        weights: Mapping[str, Mapping[str, float]],
-        optimizer: Mapping[str, Any],
+        network: Callable[..., nn.Module],
+        contrast: Callable[..., nn.Module],
+        corruption: nn.Module,
+        members: Annotated[int, Range(1, 1000)],
+        gamma: NonNegative,
+        smoothing: Share,
+        balance: bool,
+        mixup: NonNegative,
+        kl_warmup: NonNegativeInt,
+        fade: NonNegativeInt,
+        ema_decay: ShareBelowOne,
         scaler: Callable[..., nn.Module],
-        members: int = 1,
+        weights: Weights,
+        lr: Rates,
+        betas: Betas,
+        clip: Clip,
     ):
-        super().__init__(schema, scaler, weights, optimizer)
-        if not isinstance(members, int) or members < 1:
-            raise MmganError(f"model.members={members}: give a number of networks from 1 on.")
-        self.networks = nn.ModuleList(RobustNetwork(schema, fusion=fusion, **network) for _ in range(members))
-        width = int(network["width"])
-        self.contrasts = nn.ModuleList(
-            CrossModalContrast(len(schema.modalities), width, **contrast) for _ in range(members)
-        )
-        self.corruption = Corruption(**corruption)
-        for name, value, most in (
-            ("loss.gamma", loss["gamma"], np.inf),
-            ("loss.smoothing", loss["smoothing"], 1),
-            ("training.mixup", training["mixup"], np.inf),
-            ("training.fade", training["fade"], np.inf),
-        ):
-            if not 0 <= value <= most:
-                raise MmganError(f"model.{name}={value}: give a number from 0{f' to {most}' if most == 1 else ' on'}.")
-        self.loss = {"gamma": float(loss["gamma"]), "smoothing": float(loss["smoothing"])}
-        self.balance = bool(loss["balance"])
-        self.mixup = float(training["mixup"])
-        self.kl_warmup = int(training["kl_warmup"])
-        self.fade = int(training["fade"])
-        self.average = moving_average(self.networks, training["ema_decay"])
+        super().__init__(schema, scaler=scaler, weights=weights, lr=lr, betas=betas, clip=clip)
+        self.networks = nn.ModuleList(network(schema) for _ in range(members))
+        width = self.networks[0].width
+        self.contrasts = nn.ModuleList(contrast(len(schema.modalities), width) for _ in range(members))
+        self.corruption = corruption
+        self.gamma, self.smoothing, self.balance = float(gamma), float(smoothing), balance
+        self.mixup, self.kl_warmup, self.fade = float(mixup), kl_warmup, fade
+        self.average = moving_average(self.networks, ema_decay)
         self.register_buffer("class_weights", torch.ones(schema.n_classes))
+        self.phases = [Phase("classifier", (self.networks, self.contrasts), self.terms)]
         self._synthetic: tuple[Batch, Tensor] | None = None
+        self._validated: list[tuple[Tensor, Tensor]] = []
 
+    # -- training -------------------------------------------------------------------------------------------------
     def fit_data(self, x: Arrays, y: np.ndarray) -> None:
         super().fit_data(x, y)
         if self.balance:
-            counts = torch.from_numpy(self._class_counts).float()
+            counts = torch.from_numpy(self.class_counts).float()
             self.class_weights.copy_(counts.sum() / counts.clamp_min(1) / (counts > 0).sum())
 
     def fit_synthetic(self, x: Arrays, y: np.ndarray) -> None:
         """Take synthetic samples in physical units with class indices (n,), to train on beside the real ones."""
         self._synthetic = {name: torch.from_numpy(value) for name, value in x.items()}, torch.from_numpy(y)
-
-    def phases(self) -> list[Phase]:
-        return [Phase("classifier", (self.networks, self.contrasts), self.terms)]
 
     def terms(self, x: Batch, labels: Tensor) -> dict[str, Tensor]:
         """Terms of the one phase, means over the members, each of which sees the samples mixed and corrupted in its own way."""
@@ -123,7 +143,13 @@ class RobustClassifier(RowClassifier):
         return clean, present, out, loss
 
     def _classification(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return focal_cross_entropy(logits, labels, alpha=self.class_weights if self.balance else None, **self.loss)
+        return focal_cross_entropy(
+            logits,
+            labels,
+            alpha=self.class_weights if self.balance else None,
+            gamma=self.gamma,
+            smoothing=self.smoothing,
+        )
 
     def weight(self, phase: str, term: str) -> float:
         """The KL weight grows to its value over `kl_warmup` batches; that of synthetic samples falls over `fade` batches."""
@@ -134,6 +160,46 @@ class RobustClassifier(RowClassifier):
 
     def after_batch(self, x: Batch, labels: Tensor) -> None:
         self.average.update_parameters(self.networks)
+
+    def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
+        x, labels = self.scaled(batch)
+        self._validated.append((self.answer(x), labels))
+
+    def on_validation_epoch_end(self) -> None:
+        answers, labels = (torch.cat(parts).cpu().numpy() for parts in zip(*self._validated, strict=True))
+        self._validated.clear()
+        self.log_dict({f"val/{name}": value for name, value in scores(labels, answers).items()})
+
+    # -- answers --------------------------------------------------------------------------------------------------
+    def predict_probabilities(self, x: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return class probabilities (n, K) of samples {name: (n, *shape)} in physical units; modalities may be missing.
+
+        Raises MmganError for samples without any known modality, or of wrong shapes.
+        """
+        n, given = self._given(x)
+        parts = []
+        with self.evaluating():
+            for start in range(0, n, PREDICTED_SAMPLES):
+                part = {name: value[start : start + PREDICTED_SAMPLES] for name, value in given.items()}
+                parts.append(self.answer(self.from_arrays(part), list(x)).cpu().numpy())
+        return np.concatenate(parts)
+
+    def _given(self, x: Mapping[str, np.ndarray]) -> tuple[int, Arrays]:
+        """Return the number of samples and all modalities, zeros where one is missing."""
+        known = {name: np.asarray(value) for name, value in x.items() if name in self.schema.modalities}
+        numbers = all(value.ndim and len(value) and value.dtype.kind in "fiub" for value in known.values())
+        if not numbers or not all(np.isfinite(value).all() for value in known.values()):
+            raise MmganError("the samples are none, or hold values that are no finite numbers; give arrays of numbers.")
+        if not known or len(known) < len(x):
+            raise MmganError(
+                f"the samples have {list(x)}; give at least one of {list(self.schema.modalities)}, and no other."
+            )
+        n = len(next(iter(known.values())))
+        filled = {
+            name: known.get(name, np.zeros((n, *shape), np.float32)) for name, shape in self.schema.modalities.items()
+        }
+        self.schema.check_samples(filled)
+        return n, filled
 
     def answer(self, x: Batch, names: list[str] | None = None) -> Tensor:
         """Return the averaged members' mean probabilities (B, K) of scaled samples, of which only the modalities `names` are looked at."""

@@ -1,53 +1,102 @@
 """VACWGAN-GP for several modalities: encoder E, generator G, Wasserstein critic D with gradient penalty, classifier C."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmgan.losses.variational import gaussian_nll, kl_standard_normal
-from mmgan.models.duel import Adversarial, Duel
-from mmgan.models.latent import VariationalSynthesizer
-from mmgan.models.module import Batch, Phase
-from mmgan.nets.fusion import ConcatFusion
-from mmgan.nets.networks import Classifier, Critic, Encoder, Generator
-from mmgan.schema import DataSchema
+from mmgan.errors import (
+    Betas,
+    CalibrationSamples,
+    Clip,
+    NonNegativeInt,
+    PositiveInt,
+    Rates,
+    ShareBelowOne,
+    Weights,
+    Width,
+    checked,
+)
+from mmgan.losses.adversarial import GANLoss, of_labels
+from mmgan.losses.variational import gaussian_nll, kl_standard_normal, reparameterize
+from mmgan.models.memory import AggregatePosterior
+from mmgan.models.module import Phase, PhasedModel, moving_average
+from mmgan.models.synthesizer import LatentGenerator
+from mmgan.nets.quantile_mapping import QuantileMapping
+from mmgan.schema import Batch, DataSchema
 
 
-class VACWGAN(Adversarial, VariationalSynthesizer):
+class VACWGAN(LatentGenerator, PhasedModel):
     """Variational auxiliary-classifier Wasserstein GAN over a set of modalities.
 
-    Generated samples of a batch come from the posteriors q(z|x) of its real samples, so that the critic judges what the likelihood
-    asks to reconstruct, and what is sampled later.
+    The generated samples of a batch come from the posteriors q(z|x) of its real samples, so that the critic judges what the
+    likelihood asks to reconstruct, and what is sampled later. A checkpoint holds the posteriors of up to 10 000 training samples.
+
+    Parameters
+    ----------
+    encoder : (schema, latent_dim) -> E, which gives mu and logvar (B, latent_dim).
+    generator : (schema, latent_dim) -> G, which turns z, labels and noise (B, noise_dim) into `Generated`.
+    critic : schema -> D, which scores samples of labels (B,); `features` and `from_features` are its two halves.
+    classifier : schema -> C, which gives class logits; it learns from real samples alone.
+    gan_loss : the adversarial loss of D and G, of `mmgan.losses.adversarial`.
+    augment : what all that D sees goes through, real and generated samples alike.
+    latent_dim : number of latent dimensions.
+    critic_steps : updates of D per batch.
+    kl_warmup : batches until the KL term has its full weight.
+    ema_decay : of the moving average of G, which samples.
+    sampling : where `sample` takes z from: the posterior of a random training sample of the class, a Gaussian per class (density), N(0, I) (prior).
+    n_calibration_samples : generated samples that the quantile mapping is fitted on after each epoch; 0: no mapping.
     """
 
+    monitor, mode = "val/score", "max"
+
+    @checked
     def __init__(
         self,
         schema: DataSchema,
         *,
-        latent_dim: int,
-        networks: Mapping[str, Mapping[str, Any]],
-        adversarial: Any,
-        augmentation: Callable[[Batch, Batch], tuple[Batch, Batch]],
-        training: Mapping[str, Any],
-        fusion: Callable[[int, int], nn.Module] = ConcatFusion,
-        **shared: Any,
+        encoder: Callable[..., nn.Module],
+        generator: Callable[..., nn.Module],
+        critic: Callable[..., nn.Module],
+        classifier: Callable[..., nn.Module],
+        gan_loss: GANLoss,
+        augment: nn.Module,
+        latent_dim: Width,
+        critic_steps: PositiveInt,
+        kl_warmup: NonNegativeInt,
+        ema_decay: ShareBelowOne,
+        sampling: Literal["posterior", "density", "prior"],
+        n_calibration_samples: CalibrationSamples,
+        scaler: Callable[..., nn.Module],
+        weights: Weights,
+        lr: Rates,
+        betas: Betas,
+        clip: Clip,
     ):
-        encoder = Encoder(schema, latent_dim, fusion=fusion, **networks["encoder"])
-        generator = Generator(schema, latent_dim, **networks["generator"])
-        super().__init__(schema, encoder, generator, latent_dim=latent_dim, training=training, **shared)
-        self.critic_steps = int(training["critic_steps"])
-        self.critic = Critic(schema, **networks["critic"])
-        self.classifier = Classifier(schema, **networks["classifier"])
-        self.duel = Duel(self.critic, adversarial, augmentation)
-
-    def phases(self) -> list[Phase]:
-        return [
-            Phase("critic", (self.critic,), self.critic_terms, repeats=self.critic_steps),
+        super().__init__(schema, scaler=scaler, weights=weights, lr=lr, betas=betas, clip=clip)
+        self.encoder = encoder(schema, latent_dim)
+        self.generator = generator(schema, latent_dim)
+        self.critic = critic(schema)
+        self.classifier = classifier(schema)
+        self.average = moving_average(self.generator, ema_decay)
+        self.latents = AggregatePosterior(latent_dim)
+        self.mapping = QuantileMapping.of(schema, n_calibration_samples)
+        self.gan_loss, self.augment = gan_loss, augment
+        self.kl_warmup, self.sampling = kl_warmup, sampling
+        self.phases = [
+            Phase("critic", (self.critic,), self.critic_terms, repeats=critic_steps),
             Phase("classifier", (self.classifier,), self.classifier_terms),
             Phase("generator", (self.generator, self.encoder), self.generator_terms),
         ]
+
+    # -- training -------------------------------------------------------------------------------------------------
+    def critic_terms(self, x: Batch, labels: Tensor) -> dict[str, Tensor]:
+        """Terms that D minimises: it tells real samples from generated ones of the same classes."""
+        with torch.no_grad():
+            generated = self.decoded(self.encoded(x)[0], labels).samples
+        return self.gan_loss.critic_terms(of_labels(self.critic, labels), *self.augment(x, generated), torch.rand)
 
     def classifier_terms(self, x: Batch, labels: Tensor) -> dict[str, Tensor]:
         """Terms that C minimises: real samples alone, so that it cannot agree with the generator's mistakes."""
@@ -55,17 +104,32 @@ class VACWGAN(Adversarial, VariationalSynthesizer):
 
     def generator_terms(self, x: Batch, labels: Tensor) -> dict[str, Tensor]:
         """Terms that G and E minimise together."""
-        z, mu, logvar = self._latent(x)
-        fake = self._generated(z, labels)
-        adversarial, feature_matching = self.duel.generator_side(x, fake.rows, labels)
+        z, mu, logvar = self.encoded(x)
+        generated = self.decoded(z, labels)
+        adversarial, feature_matching = self.gan_loss.generator_terms(
+            self.critic, *self.augment(x, generated.samples), labels
+        )
         return {
             "adversarial": adversarial,
-            "reconstruction": gaussian_nll(x, fake.mean, fake.log_std),
+            "reconstruction": gaussian_nll(x, generated.mean, generated.log_std),
             "kl": kl_standard_normal(mu, logvar),
-            "classification": F.cross_entropy(self.classifier(fake.rows), labels),
+            "classification": F.cross_entropy(self.classifier(generated.samples), labels),
             "feature_matching": feature_matching,
         }
 
-    def fake(self, x: Batch, labels: Tensor) -> Batch:
-        """Return generated samples of these labels, from latents of the posteriors of the samples `x`."""
-        return self._generated(self._latent(x)[0], labels).rows
+    def encoded(self, x: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Return z (B, latent_dim), drawn from the posteriors of the samples, and their mu and logvar."""
+        mu, logvar = self.encoder(x)
+        return reparameterize(mu, logvar, torch.randn(mu.shape, device=mu.device, dtype=mu.dtype)), mu, logvar
+
+    def decoded(self, z: Tensor, labels: Tensor) -> Any:
+        """Return what G makes of z, with fresh noise: `Generated`."""
+        return self.generator(z, labels, torch.randn(len(z), self.generator.noise_dim, device=z.device, dtype=z.dtype))
+
+    def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
+        """Log the critic's loss on held-out samples: how far it is above that on training samples shows overfitting."""
+        x, labels = self.scaled(batch)
+        generated = self.decoded(self.encoded(x)[0], labels).samples
+        on_real, on_generated = (self.critic(each, labels) for each in self.augment(x, generated))
+        loss = self.gan_loss.critic_loss(on_real, on_generated)
+        self.log("critic/adversarial_held_out", loss, batch_size=len(labels), sync_dist=True)

@@ -1,71 +1,88 @@
 """A vector-quantised autoencoder with a critic: the first stage of a two-stage model, which turns samples into few tokens and back."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmgan.errors import Betas, Clip, NonNegativeInt, PositiveInt, Rates, Weights, Width, checked
 from mmgan.evaluation.reconstruction import perplexity
+from mmgan.losses.adversarial import GANLoss, of_labels
 from mmgan.losses.reconstruction import feature_distance, l1
-from mmgan.models.duel import Adversarial, Duel
-from mmgan.models.module import Batch, Phase, PhasedModel
-from mmgan.nets.coder import modality_coder
-from mmgan.nets.pyramid import FeatureClassifier, PatchCritic
+from mmgan.models.module import Phase, PhasedModel
 from mmgan.nets.quantize import Quantized, TokenQuantizers
-from mmgan.schema import Arrays, DataSchema
+from mmgan.schema import Arrays, Batch, DataSchema
 
 LARGEST_ADAPTIVE_WEIGHT = 1e4
-REBUILT_ROWS = 64  # that go through the networks together
+REBUILT_SAMPLES = 64  # that go through the networks together
 
 
-class VQGAN(Adversarial, PhasedModel):
+class VQGAN(PhasedModel):
     """Vector-quantised generative adversarial network (Esser et al. 2021, arXiv:2012.09841) over a set of modalities.
 
-    `quantizer` is (dim) -> one of `mmgan.nets.quantize`, of all tokens if `shared_codebook`, else one for each modality. The critic begins after
-    `training.adversarial_start` epochs; its term then has the weight that gives its gradient at the decoders' last layers the length of the other terms' (`training.adaptive`).
+    Parameters
+    ----------
+    coder : (shape, latent_channels) -> a network that turns a modality into tokens and back, of `mmgan.nets.coder`.
+    quantizer : dim -> one of `mmgan.nets.quantize`.
+    critic : schema -> D, which scores stretches of a sample.
+    classifier : schema -> C, in whose features the perceptual term compares.
+    gan_loss : the adversarial loss of D and the coders, of `mmgan.losses.adversarial`.
+    augment : what all that D sees goes through, real and rebuilt samples alike.
+    latent_channels : dimensions of a token.
+    shared_codebook : one codebook for the tokens of all modalities; otherwise one for each.
+    critic_steps : updates of D per batch.
+    adversarial_start : epochs before the critic begins.
+    adaptive : the adversarial term has the weight that gives its gradient at the decoders' last layers the length of the other terms'.
     """
 
-    monitor = "val/reconstruction"
-    mode = "min"
-    scored = "samples of val_indices, rebuilt"
+    monitor, mode = "val/reconstruction", "min"
 
+    @checked
     def __init__(
         self,
         schema: DataSchema,
         *,
-        latent_channels: int,
-        networks: Mapping[str, Any],
+        coder: Callable[..., nn.Module],
         quantizer: Callable[[int], nn.Module],
+        critic: Callable[..., nn.Module],
+        classifier: Callable[..., nn.Module],
+        gan_loss: GANLoss,
+        augment: nn.Module,
+        latent_channels: Width,
         shared_codebook: bool,
-        adversarial: Any,
-        augmentation: Callable[[Batch, Batch], tuple[Batch, Batch]],
-        training: Mapping[str, Any],
-        **shared: Any,
+        critic_steps: PositiveInt,
+        adversarial_start: NonNegativeInt,
+        adaptive: bool,
+        scaler: Callable[..., nn.Module],
+        weights: Weights,
+        lr: Rates,
+        betas: Betas,
+        clip: Clip,
     ):
-        super().__init__(schema, **shared)
+        super().__init__(schema, scaler=scaler, weights=weights, lr=lr, betas=betas, clip=clip)
         self.latent_channels = latent_channels
-        self.critic_steps = int(training["critic_steps"])
-        self.adversarial_start = int(training["adversarial_start"])
-        self.adaptive = bool(training["adaptive"])
-        shapes = schema.modalities
-        self.names = tuple(shapes)  # a ModuleDict would refuse names such as "type"
-        self.coders = nn.ModuleList(modality_coder(s, latent_channels, networks["coder"]) for s in shapes.values())
+        self.adversarial_start, self.adaptive = adversarial_start, adaptive
+        self.names = tuple(schema.modalities)  # a ModuleDict would refuse names such as "type"
+        self.coders = nn.ModuleList(coder(shape, latent_channels) for shape in schema.modalities.values())
         self.quantizers = TokenQuantizers(self.names, latent_channels, quantizer, shared=shared_codebook)
-        self.critic = PatchCritic(schema, **networks["critic"])
-        self.classifier = FeatureClassifier(schema, **networks["classifier"])
-        self.duel = Duel(self.critic, adversarial, augmentation)
-        self._used: list[Tensor] = []  # codes of the epoch so far
-
-    # -- training -------------------------------------------------------------------------------------------------
-    def phases(self) -> list[Phase]:
-        return [
-            Phase("critic", (self.critic,), self.critic_terms, repeats=self.critic_steps if self._judged() else 0),
+        self.critic = critic(schema)
+        self.classifier = classifier(schema)
+        self.gan_loss, self.augment = gan_loss, augment
+        self.phases = [
+            Phase("critic", (self.critic,), self.critic_terms, repeats=critic_steps, active=self._judged),
             Phase("classifier", (self.classifier,), self.classifier_terms),
             Phase("autoencoder", (self.coders, self.quantizers), self.autoencoder_terms),
         ]
+        self._used: list[Tensor] = []  # codes of the epoch so far
+
+    # -- training -------------------------------------------------------------------------------------------------
+    def critic_terms(self, x: Batch, labels: Tensor) -> dict[str, Tensor]:
+        """Terms that D minimises."""
+        with torch.no_grad():
+            rebuilt = self.rebuilt(x)
+        return self.gan_loss.critic_terms(of_labels(self.critic, labels), *self.augment(x, rebuilt), torch.rand)
 
     def classifier_terms(self, x: Batch, labels: Tensor) -> dict[str, Tensor]:
         """Terms that C minimises, whose features the perceptual term compares samples in."""
@@ -75,7 +92,7 @@ class VQGAN(Adversarial, PhasedModel):
         """Terms that the coders and the codebook minimise."""
         quantized = self.quantizers(self._tokens(x), learn=True)
         self._used.append(torch.cat([q.codes.detach().flatten() for q in quantized.values()]))
-        rebuilt = self._rows(quantized)
+        rebuilt = self._samples(quantized)
         with torch.no_grad():
             aimed = self.classifier.features(x)
         terms = {
@@ -85,25 +102,25 @@ class VQGAN(Adversarial, PhasedModel):
         }
         if not self._judged():
             return terms | {"adversarial": terms["reconstruction"].new_zeros(())}
-        adversarial = self.duel.generator_side(x, rebuilt, labels)[0]
+        adversarial = self.gan_loss.generator_terms(self.critic, *self.augment(x, rebuilt), labels)[0]
         return terms | {"adversarial": adversarial * self._adaptive_weight(terms, adversarial)}
 
-    def fake(self, x: Batch, labels: Tensor) -> Batch:
-        """Return the samples x as they are rebuilt."""
-        return self._rows(self.quantizers(self._tokens(x)))
+    def rebuilt(self, x: Batch) -> Batch:
+        """Return the scaled samples x as they are rebuilt."""
+        return self._samples(self.quantizers(self._tokens(x)))
 
     def after_epoch(self) -> None:
         """Log which share of the codes the epoch used, and their perplexity."""
         if self._used and self.quantizers.size:
             codes = torch.cat(self._used).cpu().numpy()
-            self._accumulate({"codebook/used": torch.tensor(len(np.unique(codes)) / self.quantizers.size)})
-            self._accumulate({"codebook/perplexity": torch.tensor(perplexity(codes))})
+            self.accumulate({"codebook/used": torch.tensor(len(np.unique(codes)) / self.quantizers.size)})
+            self.accumulate({"codebook/perplexity": torch.tensor(perplexity(codes))})
         self._used.clear()
 
     def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
         """Take the mean absolute error of held-out samples, in scaled units."""
-        x, labels = self.rows(batch)
-        self.held_out(l1(x, self.fake(x, labels)), len(labels))
+        x, labels = self.scaled(batch)
+        self.held_out.update(l1(x, self.rebuilt(x)), len(labels))
 
     def _judged(self) -> bool:
         return self.current_epoch >= self.adversarial_start
@@ -136,22 +153,21 @@ class VQGAN(Adversarial, PhasedModel):
         """Return the scaled samples of such tokens, which are quantised first."""
         joint = z["latent"].flatten(2).transpose(1, 2)
         parts = joint.split([int(np.prod(coder.grid)) for coder in self.coders], dim=1)
-        return self._rows(self.quantizers(dict(zip(self.names, parts, strict=True))))
+        return self._samples(self.quantizers(dict(zip(self.names, parts, strict=True))))
 
     def reconstruct(self, x: Arrays) -> tuple[Arrays, np.ndarray]:
         """Return samples {name: (n, *shape)} rebuilt, in physical units, and the codes of each (n, tokens)."""
         rebuilt, codes = [], []
         with self.evaluating():
-            for start in range(0, len(next(iter(x.values()))), REBUILT_ROWS):
-                part = {name: self.tensor(value[start : start + REBUILT_ROWS]) for name, value in x.items()}
-                quantized = self.quantizers(self._tokens(self.scaler(part)))
-                rebuilt.append(self.scaler.inverse(self._rows(quantized)))
+            for start in range(0, len(next(iter(x.values()))), REBUILT_SAMPLES):
+                part = self.from_arrays({name: value[start : start + REBUILT_SAMPLES] for name, value in x.items()})
+                quantized = self.quantizers(self._tokens(part))
+                rebuilt.append(self.to_arrays(self._samples(quantized)))
                 codes.append(torch.cat([q.codes for q in quantized.values()], dim=1).cpu().numpy())
-        rows = {name: torch.cat([part[name] for part in rebuilt]).cpu().numpy() for name in self.names}
-        return rows, np.concatenate(codes)
+        return {name: np.concatenate([part[name] for part in rebuilt]) for name in self.names}, np.concatenate(codes)
 
     def _tokens(self, x: Batch) -> dict[str, Tensor]:
         return {name: coder.encode(x[name]) for name, coder in zip(self.names, self.coders, strict=True)}
 
-    def _rows(self, quantized: dict[str, Quantized]) -> Batch:
+    def _samples(self, quantized: dict[str, Quantized]) -> Batch:
         return {name: coder.decode(quantized[name].tokens) for name, coder in zip(self.names, self.coders, strict=True)}

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from mmgan.errors import MmganError
+from mmgan.errors import NonNegative, Share, checked
 
 
 class CriticAugmentation(nn.Module):
@@ -11,15 +11,12 @@ class CriticAugmentation(nn.Module):
 
     `noise` is the standard deviation of white noise, in scaled units; `erase` the largest share of the last axis that is set to 0,
     one random stretch a row and modality, over all channels. Zeros leave samples as they are. Meant for scalings to zero mean and
-    unit deviation (quantile, standard). Raises MmganError for other values.
+    unit deviation (quantile, standard).
     """
 
-    def __init__(self, noise: float = 0.0, erase: float = 0.0):
+    @checked
+    def __init__(self, noise: NonNegative = 0.0, erase: Share = 0.0):
         super().__init__()
-        if noise < 0 or not 0 <= erase <= 1:
-            raise MmganError(
-                f"model.augmentation: noise={noise} and erase={erase} are not possible; give noise from 0, erase from 0 to 1."
-            )
         self.noise = noise
         self.erase = erase
 

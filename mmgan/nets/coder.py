@@ -5,21 +5,29 @@ diffusers (extra `diffusion`).
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from mmgan.errors import MmganError, require
+from mmgan.errors import Depth, Width, Widths, checked, require
 from mmgan.nets.tokens import Patches, TransformerBlock
+from mmgan.schema import kind_of
 
 
 class PatchCoder(nn.Module):
     """Arrays (B, ..., L) <-> tokens (B, n, dim), one for each patch of `patch` places."""
 
+    @checked
     def __init__(
-        self, shape: tuple[int, ...], dim: int, *, patch: int = 4, width: int = 96, depth: int = 2, heads: int = 4
+        self,
+        shape: tuple[int, ...],
+        dim: int,
+        *,
+        patch: Width = 4,
+        width: Width = 96,
+        depth: Depth = 2,
+        heads: Width = 4,
     ):
         super().__init__()
         self.patches = Patches(shape, patch)
@@ -44,23 +52,20 @@ class PatchCoder(nn.Module):
 class ImageCoder(nn.Module):
     """Images (B, C, H, W) <-> tokens (B, h w, dim): each of `block_out_channels` but the last halves both sides."""
 
+    @checked
     def __init__(
         self,
         shape: tuple[int, ...],
         dim: int,
         *,
-        block_out_channels: list[int] | tuple[int, ...] = (16, 32, 64),
-        layers_per_block: int = 1,
+        block_out_channels: Widths = (16, 32, 64),
+        layers_per_block: Width = 1,
     ):
         super().__init__()
         require("diffusers", "a first stage for images", extra="diffusion")
         from diffusers.models.autoencoders.vae import Decoder, Encoder
 
         blocks = tuple(block_out_channels)
-        if not blocks:
-            raise MmganError(
-                "model.networks.coder.image.block_out_channels=[]: give a number of channels for each level."
-            )
         halvings = 2 ** (len(blocks) - 1)
         self.size = shape[1:]
         # What does not divide by it is filled up with the outermost values, and cut off again.
@@ -87,8 +92,8 @@ class ImageCoder(nn.Module):
         return self.decoder(tokens.transpose(1, 2).unflatten(2, self.grid))[..., : self.size[0], : self.size[1]]
 
 
-def modality_coder(shape: tuple[int, ...], dim: int, options: Mapping[str, Mapping[str, Any]]) -> nn.Module:
-    """Return the coder of a modality, with the options of its kind: {"signal": {...}, "image": {...}}."""
-    return (
-        ImageCoder(shape, dim, **options["image"]) if len(shape) == 3 else PatchCoder(shape, dim, **options["signal"])
-    )
+def by_rank(
+    shape: tuple[int, ...], dim: int, *, signal: Callable[..., nn.Module], image: Callable[..., nn.Module]
+) -> nn.Module:
+    """Return the coder `image` of an image (C, H, W), `signal` of anything else."""
+    return (image if kind_of(shape) == "image" else signal)(shape, dim)

@@ -5,17 +5,18 @@ return {name: (B, *shape)}.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmgan.errors import MmganError, require
+from mmgan.errors import Depth, MmganError, OptionsOf, Share, Width, Widths, checked, require
 from mmgan.nets.blocks import ConditionalLayerNorm
 from mmgan.nets.modality import ModalityDecoder, ModalityEncoder
 from mmgan.nets.tokens import Attention, Patches, feedforward
+from mmgan.schema import kind_of
 
 FREQUENCIES = 32  # sines and as many cosines of the time
 Shapes = Mapping[str, tuple[int, ...]]
@@ -56,17 +57,18 @@ class GatedBlock(nn.Module):
 class DenseDenoiser(nn.Module):
     """Modality branches, their sum, residual blocks that the condition steers, and a branch out for each modality."""
 
+    @checked
     def __init__(
         self,
         shapes: Shapes,
         n_classes: int,
         *,
-        width: int,
-        depth: int,
-        dropout: float = 0.0,
-        expansion: int = 2,
-        condition_dim: int = 64,
-        branch: dict[str, Any] | None = None,
+        width: Width,
+        depth: Depth,
+        dropout: Share = 0.0,
+        expansion: Width = 2,
+        condition_dim: Width = 64,
+        branch: Annotated[dict[str, Any] | None, OptionsOf(ModalityDecoder)] = None,
     ):
         super().__init__()
         self.names = tuple(shapes)
@@ -90,18 +92,19 @@ class DenseDenoiser(nn.Module):
 class TokenDenoiser(nn.Module):
     """A transformer over the tokens of all modalities, each of `patch` places of the last axis."""
 
+    @checked
     def __init__(
         self,
         shapes: Shapes,
         n_classes: int,
         *,
-        width: int,
-        depth: int,
-        heads: int = 4,
-        patch: int = 4,
-        dropout: float = 0.0,
-        expansion: int = 2,
-        condition_dim: int = 64,
+        width: Width,
+        depth: Depth,
+        heads: Width = 4,
+        patch: Width = 4,
+        dropout: Share = 0.0,
+        expansion: Width = 2,
+        condition_dim: Width = 64,
     ):
         super().__init__()
         self.patches = {name: Patches(shape, patch) for name, shape in shapes.items()}
@@ -138,25 +141,24 @@ class TokenDenoiser(nn.Module):
 class UNetDenoiser(nn.Module):
     """The UNet of diffusers (extra `diffusion`) for one image or latent image (C, H, W); its coarser half of levels has attention."""
 
+    @checked
     def __init__(
         self,
         shapes: Shapes,
         n_classes: int,
         *,
-        block_out_channels: Sequence[int] = (48, 96),
-        layers_per_block: int = 1,
-        dropout: float = 0.0,
+        block_out_channels: Widths = (48, 96),
+        layers_per_block: Width = 1,
+        dropout: Share = 0.0,
     ):
         super().__init__()
         require("diffusers", "model/denoiser=unet", extra="diffusion")
         from diffusers import UNet2DModel
 
-        if len(shapes) != 1 or len(next(iter(shapes.values()))) != 3:
+        if len(shapes) != 1 or kind_of(next(iter(shapes.values()))) != "image":
             raise MmganError(
                 f"model/denoiser=unet takes one image (C, H, W), and the data have {dict(shapes)}; choose dense or transformer."
             )
-        if not block_out_channels:
-            raise MmganError("model.denoiser.block_out_channels=[]: give a number of channels for each level.")
         ((self.name, shape),) = shapes.items()
         levels = len(block_out_channels)
         attention = [level >= levels // 2 for level in range(levels)]
@@ -190,5 +192,5 @@ def by_rank(
     shapes: Shapes, n_classes: int, *, signal: Callable[..., nn.Module], image: Callable[..., nn.Module]
 ) -> nn.Module:
     """Return the network `image` for one image (C, H, W), `signal` for anything else."""
-    is_image = len(shapes) == 1 and len(next(iter(shapes.values()))) == 3
+    is_image = len(shapes) == 1 and kind_of(next(iter(shapes.values()))) == "image"
     return (image if is_image else signal)(shapes, n_classes)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mmgan.errors import MmganError
+from mmgan.errors import Hidden, Positive, checked
 from mmgan.nets.networks import Generated
 from mmgan.schema import DataSchema
 
@@ -20,7 +20,8 @@ class DenseGenerator(nn.Module):
 
     noise_dim = 0
 
-    def __init__(self, schema: DataSchema, latent_dim: int, *, hidden: Sequence[int] = (), init_std: float = 0.02):
+    @checked
+    def __init__(self, schema: DataSchema, latent_dim: int, *, hidden: Hidden = (), init_std: Positive = 0.02):
         super().__init__()
         self.shapes = dict(schema.modalities)
         self.sizes = [math.prod(shape) for shape in self.shapes.values()]
@@ -28,8 +29,10 @@ class DenseGenerator(nn.Module):
 
     def forward(self, z: Tensor, labels: Tensor, noise: Tensor) -> Generated:
         parts = zip(self.shapes.items(), self.layers(z).split(self.sizes, dim=1), strict=True)
-        rows = {name: part.reshape(len(z), *shape) for (name, shape), part in parts}
-        return Generated(rows, rows, {name: torch.full_like(value, -torch.inf) for name, value in rows.items()})
+        samples = {name: part.reshape(len(z), *shape) for (name, shape), part in parts}
+        return Generated(
+            samples, samples, {name: torch.full_like(value, -torch.inf) for name, value in samples.items()}
+        )
 
 
 class DenseCritic(nn.Module):
@@ -38,7 +41,8 @@ class DenseCritic(nn.Module):
     Weights and biases start at N(0, init_std^2).
     """
 
-    def __init__(self, schema: DataSchema, *, hidden: Sequence[int], init_std: float = 0.02):
+    @checked
+    def __init__(self, schema: DataSchema, *, hidden: Hidden, init_std: Positive = 0.02):
         super().__init__()
         self.names = tuple(schema.modalities)
         layers = _layers(sum(map(math.prod, schema.modalities.values())), hidden, 1, init_std)
@@ -57,13 +61,7 @@ class DenseCritic(nn.Module):
 
 
 def _layers(first: int, hidden: Sequence[int], last: int, init_std: float) -> nn.Sequential:
-    """Return linear layers, tanh between them; raises MmganError for sizes or a deviation that cannot be."""
-    listed = isinstance(hidden, Sequence) and all(isinstance(size, int) and size > 0 for size in hidden)
-    if not listed or not isinstance(init_std, int | float) or not init_std > 0:
-        raise MmganError(
-            f"model.networks: hidden={hidden} and init_std={init_std} are not possible;"
-            " give a list of numbers of units, [5, 3], and a deviation above 0."
-        )
+    """Return linear layers, tanh between them."""
     layers: list[nn.Module] = []
     for before, after in itertools.pairwise([first, *hidden, last]):
         layers += [nn.Linear(before, after), nn.Tanh()]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mmgan.errors import MmganError
+from mmgan.errors import MmganError, Positive, Share, Width, checked
 
 
 class Fused(NamedTuple):
@@ -38,21 +38,16 @@ class ConcatFusion(nn.Module):
 class GatedUncertaintyFusion(nn.Module):
     """A mean weighted by alpha * softmax(1 / (uncertainty * temperature)) + (1 - alpha) * a learned gate's softmax.
 
-    Uncertainty is the mean standard deviation of a modality. Raises MmganError for a temperature that is not positive, or an
-    alpha outside 0 to 1.
+    Uncertainty is the mean standard deviation of a modality.
     """
 
     uses_uncertainty = True
 
+    @checked
     def __init__(
-        self, n_modalities: int, width: int, *, temperature: float = 1.0, alpha: float = 0.5, dropout: float = 0.1
+        self, n_modalities: int, width: int, *, temperature: Positive = 1.0, alpha: Share = 0.5, dropout: Share = 0.1
     ):
         super().__init__()
-        if temperature <= 0 or not 0 <= alpha <= 1:
-            raise MmganError(
-                f"model.fusion: temperature={temperature} and alpha={alpha} are not possible;"
-                " give a temperature above 0, and an alpha from 0 to 1."
-            )
         self.temperature = temperature
         self.alpha = alpha
         self.gate = nn.Sequential(
@@ -86,17 +81,26 @@ class ProductOfExperts(nn.Module):
 class ProxyAttentionFusion(nn.Module):
     """The uncertainty-weighted mean, a proxy for the row, attends to the modalities and takes from them what it lacks.
 
-    `gated` are the options of `GatedUncertaintyFusion`, whose weights are kept. Raises MmganError where the width is no
-    multiple of `heads`.
+    Its weights are those of `GatedUncertaintyFusion`. Raises MmganError where the width is no multiple of `heads`.
     """
 
     uses_uncertainty = True
 
-    def __init__(self, n_modalities: int, width: int, *, heads: int = 4, **gated: float):
+    @checked
+    def __init__(
+        self,
+        n_modalities: int,
+        width: int,
+        *,
+        heads: Width = 4,
+        temperature: Positive = 1.0,
+        alpha: Share = 0.5,
+        dropout: Share = 0.1,
+    ):
         super().__init__()
-        if heads < 1 or width % heads:
-            raise MmganError(f"model.fusion.heads={heads}: give a divisor of the encoder's width, {width}.")
-        self.proxy = GatedUncertaintyFusion(n_modalities, width, **gated)
+        if width % heads:
+            raise MmganError(f"model.fusion.heads={heads}: expected a divisor of the network's width, {width}.")
+        self.proxy = GatedUncertaintyFusion(n_modalities, width, temperature=temperature, alpha=alpha, dropout=dropout)
         self.norm_proxy, self.norm_modalities = nn.LayerNorm(width), nn.LayerNorm(width)
         self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
 

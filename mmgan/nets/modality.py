@@ -8,12 +8,15 @@ With `stages=0` the dense map is all there is, but where it would be large.
 
 import itertools
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mmgan.errors import Depth, Positive, Width, checked
 from mmgan.nets.blocks import CONVS, SLOPE, ResidualConv, activation
+from mmgan.schema import kind_of
 
 MAX_DENSE_FEATURES = 4096
 MAX_COLOURED_FEATURES = 1024  # the mixing matrix has the square of it
@@ -23,13 +26,12 @@ MIN_SIZE = 4  # no axis is halved below this
 
 def convolved(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return a modality's shape as convolutions take it, channels first: a vector has one channel."""
-    _check(shape)
-    return (1, *shape) if len(shape) == 1 else tuple(shape)
+    return (1, *shape) if kind_of(shape) == "vector" else tuple(shape)
 
 
 def _conv_input(shape: tuple[int, ...], dims: int) -> tuple[int, tuple[int, ...]]:
     """Return (channels, size) as the convolutions see a modality of `shape`."""
-    if len(shape) == 2 and dims == 2:
+    if kind_of(shape) == "signal" and dims == 2:
         return 1, tuple(shape)
     return shape[0], tuple(shape[1:])
 
@@ -42,32 +44,27 @@ def _pyramid(size: tuple[int, ...], stages: int) -> list[tuple[int, ...]]:
     return sizes
 
 
-def _check(shape: tuple[int, ...]) -> None:
-    if len(shape) not in (1, 2, 3):
-        raise ValueError(f"a modality has rank 1 (F,), 2 (C, L) or 3 (C, H, W), not {shape}")
-
-
 class ModalityEncoder(nn.Module):
     """(B, *shape) -> (B, width)."""
 
+    @checked
     def __init__(
         self,
         shape: tuple[int, ...],
         width: int,
         *,
-        channels: int = 32,
-        stages: int = 2,
-        dims: int = 1,
+        channels: Width = 32,
+        stages: Depth = 2,
+        dims: Literal[1, 2] = 1,
         norm: bool = True,
     ):
         super().__init__()
-        _check(shape)
-        dims = 2 if len(shape) == 3 else dims
+        dims = 2 if kind_of(shape) == "image" else dims
         flat = math.prod(shape)
-        self.dense = nn.Linear(flat, width) if flat <= MAX_DENSE_FEATURES or len(shape) == 1 else None
+        self.dense = nn.Linear(flat, width) if flat <= MAX_DENSE_FEATURES or kind_of(shape) == "vector" else None
         self.conv = None
         stages = stages if self.dense is not None else max(stages, LEAST_STAGES)
-        if len(shape) > 1 and stages:
+        if kind_of(shape) != "vector" and stages:
             in_channels, size = _conv_input(shape, dims)
             sizes = _pyramid(size, stages)
             layers: list[nn.Module] = [nn.Unflatten(1, (in_channels, *size))]
@@ -90,16 +87,24 @@ class ModalityEncoder(nn.Module):
 class ModalityDecoder(nn.Module):
     """(B, width) -> (B, *shape)."""
 
-    def __init__(self, shape: tuple[int, ...], width: int, *, channels: int = 32, stages: int = 2, dims: int = 1):
+    @checked
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        width: int,
+        *,
+        channels: Width = 32,
+        stages: Depth = 2,
+        dims: Literal[1, 2] = 1,
+    ):
         super().__init__()
-        _check(shape)
-        dims = 2 if len(shape) == 3 else dims
+        dims = 2 if kind_of(shape) == "image" else dims
         flat = math.prod(shape)
         self.shape = tuple(shape)
-        self.dense = nn.Linear(width, flat) if flat <= MAX_DENSE_FEATURES or len(shape) == 1 else None
+        self.dense = nn.Linear(width, flat) if flat <= MAX_DENSE_FEATURES or kind_of(shape) == "vector" else None
         self.conv = None
         stages = stages if self.dense is not None else max(stages, LEAST_STAGES)
-        if len(shape) > 1 and stages:
+        if kind_of(shape) != "vector" and stages:
             out_channels, size = _conv_input(shape, dims)
             sizes = _pyramid(size, stages)[::-1]  # coarsest first
             in_channels = channels * 2 ** (stages - 1)
@@ -129,20 +134,20 @@ class ModalityNoise(nn.Module):
     is white.
     """
 
+    @checked
     def __init__(
         self,
         shape: tuple[int, ...],
         width: int,
         *,
-        start: float = 0.3,
-        least: float = 0.01,
-        most: float = 2.0,
+        start: Positive = 0.3,
+        least: Positive = 0.01,
+        most: Positive = 2.0,
         coloured: bool = True,
     ):
         super().__init__()
-        _check(shape)
         flat = math.prod(shape)
-        by_value = flat <= MAX_DENSE_FEATURES or len(shape) == 1
+        by_value = flat <= MAX_DENSE_FEATURES or kind_of(shape) == "vector"
         self.shape = tuple(shape)
         self.bounds = math.log(least), math.log(most)
         self.deviations = self.shape if by_value else (shape[0], *[1] * (len(shape) - 1))

@@ -1,21 +1,19 @@
-"""The four players of a multimodal adversarial game: encoder E, generator G, critic D, classifier C.
+"""The four networks of a multimodal GAN: encoder E, generator G, critic D, classifier C.
 
 All take and give `dict[str, Tensor]` in scaled units; `branch` holds the options of `mmgan.nets.modality`.
 """
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from mmgan.errors import MmganError
-from mmgan.losses.variational import reparameterize
+from mmgan.errors import Depth, OptionsOf, Share, Width, checked
 from mmgan.nets.blocks import SLOPE, ConditionalLayerNorm, ConditionalResidualMLP, ResidualMLP, activation
 from mmgan.nets.fusion import ConcatFusion
 from mmgan.nets.modality import ModalityDecoder, ModalityEncoder, ModalityNoise
-from mmgan.nets.variational import ModalityDecoders, VariationalEncoders
 from mmgan.schema import DataSchema
 
 
@@ -28,9 +26,9 @@ class Trunk(nn.Module):
         *,
         width: int,
         depth: int,
-        norm: bool = True,
-        dropout: float = 0.0,
-        branch: dict[str, Any] | None = None,
+        norm: bool,
+        dropout: float,
+        branch: dict[str, Any] | None,
         fusion: Callable[[int, int], nn.Module] = ConcatFusion,
     ):
         super().__init__()
@@ -58,11 +56,23 @@ class Trunk(nn.Module):
 class Encoder(nn.Module):
     """E: {name: (B, *shape)} -> mu, logvar, both (B, latent_dim); logvar starts at zero and is clamped to +-10."""
 
-    def __init__(self, schema: DataSchema, latent_dim: int, **trunk: Any):
+    @checked
+    def __init__(
+        self,
+        schema: DataSchema,
+        latent_dim: int,
+        *,
+        width: Width,
+        depth: Depth,
+        norm: bool = True,
+        dropout: Share = 0.0,
+        branch: Annotated[dict[str, Any] | None, OptionsOf(ModalityEncoder)] = None,
+        fusion: Callable[[int, int], nn.Module] = ConcatFusion,
+    ):
         super().__init__()
-        self.trunk = Trunk(schema, **trunk)
-        self.mu = nn.Linear(trunk["width"], latent_dim)
-        self.logvar = nn.Linear(trunk["width"], latent_dim)
+        self.trunk = Trunk(schema, width=width, depth=depth, norm=norm, dropout=dropout, branch=branch, fusion=fusion)
+        self.mu = nn.Linear(width, latent_dim)
+        self.logvar = nn.Linear(width, latent_dim)
         nn.init.zeros_(self.logvar.weight)
         nn.init.zeros_(self.logvar.bias)
 
@@ -74,7 +84,7 @@ class Encoder(nn.Module):
 class Generated(NamedTuple):
     """Generated samples, with the mean and log standard deviation that their own noise has around it; {name: (B, *shape)}."""
 
-    rows: dict[str, Tensor]
+    samples: dict[str, Tensor]
     mean: dict[str, Tensor]
     log_std: dict[str, Tensor]
 
@@ -86,16 +96,17 @@ class Generator(nn.Module):
     dimensions can carry, is noise of each modality's own, of a spread that depends on z and class.
     """
 
+    @checked
     def __init__(
         self,
         schema: DataSchema,
         latent_dim: int,
         *,
-        width: int,
-        depth: int,
-        class_dim: int = 64,
-        branch: dict[str, Any] | None = None,
-        noise: dict[str, Any] | None = None,
+        width: Width,
+        depth: Depth,
+        class_dim: Width = 64,
+        branch: Annotated[dict[str, Any] | None, OptionsOf(ModalityDecoder)] = None,
+        noise: Annotated[dict[str, Any] | None, OptionsOf(ModalityNoise)] = None,
     ):
         super().__init__()
         self.sizes = [math.prod(shape) for shape in schema.modalities.values()]
@@ -118,12 +129,12 @@ class Generator(nn.Module):
         for block in self.blocks:
             h = block(h, condition)
         h = activation(self.norm(h, condition))
-        rows, mean, log_std = {}, {}, {}
+        samples, mean, log_std = {}, {}, {}
         own = noise.split(self.sizes, dim=1)
         for name, branch, spread, part in zip(self.names, self.branches, self.noises, own, strict=True):
             mean[name], log_std[name] = branch(h), spread(h)
-            rows[name] = mean[name] + log_std[name].exp() * spread.coloured(part)
-        return Generated(rows, mean, log_std)
+            samples[name] = mean[name] + log_std[name].exp() * spread.coloured(part)
+        return Generated(samples, mean, log_std)
 
 
 class Critic(nn.Module):
@@ -133,12 +144,21 @@ class Critic(nn.Module):
     `concatenation`, a small network on h and V[label]; or `both`, their sum. No normalisation unless `norm`.
     """
 
-    def __init__(self, schema: DataSchema, *, conditioning: str = "projection", norm: bool = False, **trunk: Any):
+    @checked
+    def __init__(
+        self,
+        schema: DataSchema,
+        *,
+        width: Width,
+        depth: Depth,
+        norm: bool = False,
+        dropout: Share = 0.0,
+        conditioning: Literal["projection", "concatenation", "both"] = "projection",
+        branch: Annotated[dict[str, Any] | None, OptionsOf(ModalityEncoder)] = None,
+        fusion: Callable[[int, int], nn.Module] = ConcatFusion,
+    ):
         super().__init__()
-        if conditioning not in ("projection", "concatenation", "both"):
-            raise MmganError(f"critic: conditioning={conditioning}: choose projection, concatenation or both.")
-        width = trunk["width"]
-        self.trunk = Trunk(schema, norm=norm, **trunk)
+        self.trunk = Trunk(schema, width=width, depth=depth, norm=norm, dropout=dropout, branch=branch, fusion=fusion)
         self.score = nn.Linear(width, 1)
         self.embedding = nn.Embedding(schema.n_classes, width)
         nn.init.normal_(self.embedding.weight, std=width**-0.5)
@@ -168,52 +188,21 @@ class Critic(nn.Module):
 class Classifier(nn.Module):
     """C: {name: (B, *shape)} -> class logits (B, n_classes)."""
 
-    def __init__(self, schema: DataSchema, **trunk: Any):
-        super().__init__()
-        self.trunk = Trunk(schema, **trunk)
-        self.logits = nn.Linear(trunk["width"], schema.n_classes)
-
-    def forward(self, x: dict[str, Tensor]) -> Tensor:
-        return self.logits(self.trunk(x))
-
-
-class RobustOutput(NamedTuple):
-    """What a robust classifier says of samples: logits (B, K); per modality mu, logvar (B, M, width), samples rebuilt, weights (B, M)."""
-
-    logits: Tensor
-    mu: Tensor
-    logvar: Tensor
-    rebuilt: dict[str, Tensor]
-    weights: Tensor
-
-
-class RobustNetwork(nn.Module):
-    """Variational encoders of single modalities, fusion, residual blocks, logits; and decoders, each from its own modality.
-
-    While it trains, z is drawn from the modalities' posteriors; in evaluation it is their mean.
-    """
-
+    @checked
     def __init__(
         self,
         schema: DataSchema,
         *,
-        width: int,
-        depth: int,
-        dropout: float,
-        fusion: Callable[[int, int], nn.Module],
-        branch: dict[str, Any] | None = None,
+        width: Width,
+        depth: Depth,
+        norm: bool = True,
+        dropout: Share = 0.0,
+        branch: Annotated[dict[str, Any] | None, OptionsOf(ModalityEncoder)] = None,
+        fusion: Callable[[int, int], nn.Module] = ConcatFusion,
     ):
         super().__init__()
-        self.encoders = VariationalEncoders(schema, width, dropout=dropout, branch=branch)
-        self.fusion = fusion(len(schema.modalities), width)
-        self.blocks = nn.Sequential(*[ResidualMLP(width, dropout=dropout) for _ in range(depth)])
+        self.trunk = Trunk(schema, width=width, depth=depth, norm=norm, dropout=dropout, branch=branch, fusion=fusion)
         self.logits = nn.Linear(width, schema.n_classes)
-        decoder = {key: value for key, value in (branch or {}).items() if key != "norm"}
-        self.decoders = ModalityDecoders(schema, width, **decoder)
 
-    def forward(self, x: dict[str, Tensor], present: Tensor) -> RobustOutput:
-        mu, logvar = self.encoders(x)
-        z = reparameterize(mu, logvar, torch.randn_like(mu)) if self.training else mu
-        fused = self.fusion(z, logvar, present)
-        logits = self.logits(activation(self.blocks(fused.features)))
-        return RobustOutput(logits, mu, logvar, self.decoders(z), fused.weights)
+    def forward(self, x: dict[str, Tensor]) -> Tensor:
+        return self.logits(self.trunk(x))

@@ -13,30 +13,30 @@ from torch.func import functional_call, stack_module_state
 from torch.nn import functional
 from torch.utils._pytree import tree_map
 
-from mmgan.nets.networks import Critic, Generated, Generator
+from mmgan.nets.networks import Generated
 from mmgan.schema import DataSchema
 
 
 class PerClass(nn.Module):
-    """A network for each class; each parameter of `player` holds those of all, class first."""
+    """A network for each class; each parameter of `network` holds those of all, class first."""
 
     def __init__(self, schema: DataSchema, make: Callable[[DataSchema], nn.Module]):
         super().__init__()
-        players = [
+        networks = [
             make(DataSchema(schema.modalities, (label,), (name,)))
             for label, name in zip(schema.labels, schema.class_names, strict=True)
         ]
-        stacked, _ = stack_module_state(players)
+        stacked, _ = stack_module_state(networks)
         self.n_classes = schema.n_classes
-        self.player = players[0]
+        self.network = networks[0]
         for name, values in stacked.items():
             owner, _, own = name.rpartition(".")
-            setattr(self.player.get_submodule(owner), own, nn.Parameter(values))
+            setattr(self.network.get_submodule(owner), own, nn.Parameter(values))
 
     def each(self, labels: Tensor, call: Callable[..., Any], *rows: Any) -> Any:
-        """Return `call`(player, labels of its lone class, *rows) of each class on its own samples; tensors (B, ...), or trees of them."""
+        """Return `call`(network, labels of its lone class, *rows) of each class on its own samples; tensors (B, ...), or trees of them."""
         present, own = torch.unique(labels, return_inverse=True)
-        parameters = {f"player.{name}": _plain(value) for name, value in self.player.named_parameters()}
+        parameters = {f"network.{name}": _plain(value) for name, value in self.network.named_parameters()}
         if len(present) < self.n_classes:
             parameters = {name: value[present] for name, value in parameters.items()}
         of_class = functional.one_hot(own, len(present))
@@ -48,7 +48,7 @@ class PerClass(nn.Module):
             return values.new_zeros(len(present), most, *values.shape[1:]).index_put((own, place), values)
 
         def of_one(its_parameters: dict[str, Tensor], *its_rows: Any) -> Any:
-            return functional_call(_Call(self.player, call), its_parameters, (labels.new_zeros(most), *its_rows))
+            return functional_call(_Call(self.network, call), its_parameters, (labels.new_zeros(most), *its_rows))
 
         found = torch.vmap(of_one, randomness="different")(parameters, *tree_map(apart, rows))
         return tree_map(lambda values: values[own, place], found)
@@ -62,38 +62,38 @@ def _plain(parameter: Tensor) -> Tensor:
 class _Call(nn.Module):
     """A call that a module is part of, as the module that `functional_call` asks for."""
 
-    def __init__(self, player: nn.Module, call: Callable[..., Any]):
+    def __init__(self, network: nn.Module, call: Callable[..., Any]):
         super().__init__()
-        self.player, self.call = player, call
+        self.network, self.call = network, call
 
     def forward(self, *rows: Any) -> Any:
-        return self.call(self.player, *rows)
+        return self.call(self.network, *rows)
 
 
 class GeneratorPerClass(PerClass):
     """G: z (B, latent_dim), labels (B,), noise (B, noise_dim) -> `Generated`, each row from its own class's `Generator`."""
 
-    def __init__(self, schema: DataSchema, latent_dim: int, **options: Any):
-        super().__init__(schema, lambda one: Generator(one, latent_dim, **options))
-        self.noise_dim = self.player.noise_dim
+    def __init__(self, schema: DataSchema, latent_dim: int, *, network: Callable[..., nn.Module]):
+        super().__init__(schema, lambda one: network(one, latent_dim))
+        self.noise_dim = self.network.noise_dim
 
     def forward(self, z: Tensor, labels: Tensor, noise: Tensor) -> Generated:
-        return self.each(labels, lambda player, lone, z, noise: player(z, lone, noise), z, noise)
+        return self.each(labels, lambda network, lone, z, noise: network(z, lone, noise), z, noise)
 
 
 class CriticPerClass(PerClass):
     """D: {name: (B, *shape)} and labels (B,) -> scores (B,), each row's from its own class's `Critic`."""
 
-    def __init__(self, schema: DataSchema, **options: Any):
-        super().__init__(schema, lambda one: Critic(one, **options))
+    def __init__(self, schema: DataSchema, *, network: Callable[..., nn.Module]):
+        super().__init__(schema, network)
 
     def forward(self, x: dict[str, Tensor], labels: Tensor) -> Tensor:
-        return self.each(labels, lambda player, lone, x: player(x, lone), x)
+        return self.each(labels, lambda network, lone, x: network(x, lone), x)
 
     def features(self, x: dict[str, Tensor], labels: Tensor) -> Tensor:
         """Return the features before the scores, (B, width)."""
-        return self.each(labels, lambda player, lone, x: player.features(x, lone), x)
+        return self.each(labels, lambda network, lone, x: network.features(x, lone), x)
 
     def from_features(self, h: Tensor, labels: Tensor) -> Tensor:
         """Return the scores (B,) of features (B, width)."""
-        return self.each(labels, lambda player, lone, h: player.from_features(h, lone), h)
+        return self.each(labels, lambda network, lone, h: network.from_features(h, lone), h)

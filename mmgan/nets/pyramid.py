@@ -1,13 +1,17 @@
 """Convolutions that look at stretches of a row: a critic that judges each stretch, and the features that two samples are compared in."""
 
 import math
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
+from mmgan.errors import Range, Width, checked
 from mmgan.nets.blocks import CONVS, activation
 from mmgan.nets.modality import convolved
 from mmgan.schema import DataSchema
+
+Stages = Annotated[int, Range(1, 30)]  # halvings
 
 
 class Pyramid(nn.Module):
@@ -41,7 +45,8 @@ class PatchCritic(nn.Module):
     It is not told the class, and has no normalisation: through one, a gradient penalty is not defined per sample.
     """
 
-    def __init__(self, schema: DataSchema, *, channels: int = 32, stages: int = 2):
+    @checked
+    def __init__(self, schema: DataSchema, *, channels: Width = 32, stages: Stages = 2):
         super().__init__()
         self.names = tuple(schema.modalities)
         self.pyramids = nn.ModuleList(
@@ -67,7 +72,8 @@ class PatchCritic(nn.Module):
 class FeatureClassifier(nn.Module):
     """C: {name: (B, *shape)} -> class logits (B, n_classes), on feature maps that `features` gives."""
 
-    def __init__(self, schema: DataSchema, *, channels: int = 16, stages: int = 3):
+    @checked
+    def __init__(self, schema: DataSchema, *, channels: Width = 16, stages: Stages = 3):
         super().__init__()
         self.names = tuple(schema.modalities)
         self.pyramids = nn.ModuleList(

@@ -1,12 +1,12 @@
 """Vectors to the nearest of a codebook: thin rooms round vector-quantize-pytorch, which is in the extra `diffusion`."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from mmgan.errors import require
+from mmgan.errors import EachOf, NonNegative, Range, ShareBelowOne, checked, require
 
 
 class Quantized(NamedTuple):
@@ -23,7 +23,15 @@ class VectorQuantizer(nn.Module):
     They begin at k-means of the first batch; one that stands for fewer than `revive` tokens of a batch, on average, becomes a random token of it.
     """
 
-    def __init__(self, dim: int, *, size: int = 64, decay: float = 0.95, revive: float = 1.0):
+    @checked
+    def __init__(
+        self,
+        dim: int,
+        *,
+        size: Annotated[int, Range(2, 65_536)] = 64,
+        decay: ShareBelowOne = 0.95,
+        revive: NonNegative = 1.0,
+    ):
         super().__init__()
         require("vector_quantize_pytorch", "model/quantizer=vq", extra="diffusion")
         from vector_quantize_pytorch import VectorQuantize
@@ -42,7 +50,10 @@ class VectorQuantizer(nn.Module):
 class FiniteScalarQuantizer(nn.Module):
     """Each of a few dimensions rounded to one of `levels` values (FSQ, Mentzer et al. 2023, arXiv:2309.15505): nothing to collapse."""
 
-    def __init__(self, dim: int, *, levels: Sequence[int] = (5, 5, 5, 5)):
+    @checked
+    def __init__(
+        self, dim: int, *, levels: Annotated[Sequence[int], EachOf(Annotated[int, Range(2, 1000)])] = (5, 5, 5, 5)
+    ):
         super().__init__()
         require("vector_quantize_pytorch", "model/quantizer=fsq", extra="diffusion")
         from vector_quantize_pytorch import FSQ

@@ -1,6 +1,7 @@
 """Invertible scalings of one modality, fitted on training samples and kept as buffers of the model."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -189,7 +190,7 @@ class QuantileScaler(Scaler):
 class ModalityScaler(nn.Module):
     """One scaler per modality; dict of (n, *shape) in, dict of the same shapes out."""
 
-    def __init__(self, modalities: dict[str, tuple[int, ...]], scaler: type[Scaler]):
+    def __init__(self, modalities: dict[str, tuple[int, ...]], scaler: Callable[[tuple[int, ...]], Scaler]):
         super().__init__()
         self.names = tuple(modalities)  # a ModuleDict would refuse names such as "type"
         self.scalers = nn.ModuleList(

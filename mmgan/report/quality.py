@@ -62,7 +62,7 @@ def _model_of(line: Line) -> tuple:
 
 
 def _place(line: Line) -> tuple:
-    """Return the place of a line in a table: real samples, baselines, what makes no samples, models; few samples before many."""
+    """Return the place of a line in a table: the real row, baselines, what makes no samples, models; few samples before many."""
     known = [REAL, *BASELINES, *WITHOUT_ROWS]
     model = known.index(line["model"]) if line["model"] in known else len(known)
     few = (0, int(line["rows"])) if line["rows"].isdecimal() else (1 if line["rows"] == FULL else 2, 0)

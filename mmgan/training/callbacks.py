@@ -11,34 +11,38 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import WandbLogger
 
 from mmgan.data.datamodule import FoldDataModule
+from mmgan.errors import PositiveInt, checked
 from mmgan.evaluation.score import MAX_REFERENCE, MAX_TRAINED, CheapScore
 from mmgan.models.synthesizer import Synthesizer
 
 
 def draw_like(model: Synthesizer, y: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
-    """Draw one synthetic row for each class index of `y`."""
+    """Draw one synthetic sample for each class index of `y`."""
     return model.sample(model.schema.decode(y), seed=seed)
 
 
 def fold_judge(data: FoldDataModule, heldout: np.ndarray, seed: int) -> Callable[[Synthesizer], dict[str, float]]:
     """Return a function that scores a model's samples against the samples numbered `heldout`, as `CheapScore` does."""
-    reference = data.rows(data.training_indices, most=MAX_REFERENCE)
-    judge = CheapScore(*reference, *data.rows(heldout, most=MAX_REFERENCE), seed=seed)
-    _, labels = data.rows(data.training_indices, most=MAX_TRAINED)
+    reference = data.samples(data.training_indices, most=MAX_REFERENCE)
+    judge = CheapScore(*reference, *data.samples(heldout, most=MAX_REFERENCE), seed=seed)
+    _, labels = data.samples(data.training_indices, most=MAX_TRAINED)
     return lambda model: judge(draw_like(model, labels), labels)
 
 
-class SampleCallback(L.Callback):
-    """A callback that looks at samples: left out where the model that trains makes none."""
-
-
-class ScoreSamples(SampleCallback):
+class ScoreSamples(L.Callback):
     """Log `val/score` after every validation: the mean of the last `window` scores of samples, and the parts of the last.
 
-    The samples are compared with the monitored samples of the datamodule (see `mmgan.evaluation.score`).
+    The samples are compared with the inner validation samples of the datamodule (see `mmgan.evaluation.score`).
+
+    Parameters
+    ----------
+    window : validations in the mean that picks the checkpoint.
     """
 
-    def __init__(self, window: int = 3):
+    needs = "samples"
+
+    @checked
+    def __init__(self, window: PositiveInt = 3):
         self.window = window
         self.recent: list[float] = []
         self._judge: Callable[[Synthesizer], dict[str, float]] | None = None
@@ -53,7 +57,7 @@ class ScoreSamples(SampleCallback):
         if self._judge is None:
             data = trainer.datamodule
             self._judge = fold_judge(data, data.inner_val_indices, pl_module.seed)
-        parts = self._judge(pl_module)
+        parts = self._judge(Synthesizer(pl_module))
         self.recent = [*self.recent, parts["score"]][-self.window :]
         pl_module.log("val/score", math.fsum(self.recent) / len(self.recent), prog_bar=True, sync_dist=True)
         pl_module.log("val/score_now", parts.pop("score"), sync_dist=True)

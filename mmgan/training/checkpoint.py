@@ -3,7 +3,7 @@
 import os
 import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -11,22 +11,27 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 
+from mmgan.data.trust import admit, build
 from mmgan.errors import MmganError
-from mmgan.models.synthesizer import Synthesizer
 from mmgan.schema import DataSchema
 
-OF_RUN = ("name", "epochs")  # what a model's configuration says of its runs
+FORMAT = 2  # of a checkpoint; what counts is how the recipe describes the model
+# What a model's configuration says beside the model: of its runs, and what its parts refer to.
+NOT_OF_MODEL = ("name", "epochs", "task", "fusion")
 
 
-def build_model(config: Mapping[str, Any], schema: DataSchema) -> Synthesizer:
-    """Instantiate a model's configuration for the shapes and classes of `schema`."""
-    return instantiate(_of_model(config), _convert_="all")(schema)
+def build_model(config: Mapping[str, Any], schema: DataSchema) -> Any:
+    """Instantiate a model's configuration, which the user typed, for the shapes and classes of `schema`."""
+    return instantiate(of_model(config), _convert_="all")(schema)
 
 
-def _of_model(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a model's configuration, and that of its first stage, without what is said of runs."""
-    own = {key: value for key, value in config.items() if key not in OF_RUN}
-    return own | {"first_stage": _of_model(own["first_stage"])} if isinstance(own.get("first_stage"), Mapping) else own
+def of_model(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a model's configuration without what is said of runs; so that of a first stage within it."""
+    own = {key: value for key, value in config.items() if key not in NOT_OF_MODEL}
+    space = own.get("space")
+    if isinstance(space, Mapping) and isinstance(space.get("first_stage"), Mapping):
+        own["space"] = {**space, "first_stage": of_model(space["first_stage"])}
+    return own
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -45,6 +50,15 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     recipe = content.get("recipe") if isinstance(content, dict) else None
     if not isinstance(recipe, dict) or not {"model", "data", "schema", "fold"} <= recipe.keys():
         raise MmganError(f"{path}: this checkpoint has no recipe; give a best.ckpt or best.pth that mmgan wrote.")
+    if recipe.get("format") == 1:
+        raise MmganError(
+            f"{path} was written by mmgan 0.1, whose checkpoints this version does not read; train again (the data and params.yaml"
+            " are kept), or use mmgan 0.1."
+        )
+    if recipe.get("format") != FORMAT:
+        raise MmganError(
+            f"{path} was written by another version of mmgan, which this one does not read; use that version."
+        )
     return content
 
 
@@ -54,7 +68,7 @@ def write_light_checkpoint(source: str | Path, target: str | Path) -> None:
     _save({"recipe": content["recipe"], "state_dict": content["state_dict"]}, target)
 
 
-def write_checkpoint(target: str | Path, model: Synthesizer) -> None:
+def write_checkpoint(target: str | Path, model: Any) -> None:
     """Write the recipe and tensors of a model that no trainer has written."""
     _save({"recipe": model.recipe, "state_dict": model.state_dict()}, target)
 
@@ -66,14 +80,19 @@ def _save(content: dict[str, Any], target: str | Path) -> None:
     os.replace(temporary, target)
 
 
-def load(path: str | Path) -> Any:
+def load(path: str | Path, *, trust: Sequence[str] = ()) -> Any:
     """Return the trained model of a checkpoint, on the CPU: a `Synthesizer` ready to `sample`, or a classifier.
 
-    Raises MmganError if the file is missing, is no checkpoint of mmgan, or does not fit its own recipe.
+    A checkpoint runs mmgan's own models and nothing else, but for classes of the packages `trust`, those of an extension say. Raises
+    MmganError if the file is missing, is no checkpoint of mmgan, names a class that is not trusted, or does not fit its own recipe.
     """
     content = read_checkpoint(path)
     recipe = content["recipe"]
-    model = build_model(recipe["model"], DataSchema.from_dict(recipe["schema"]))
+    admit(recipe["model"], path, trust=trust)
+    try:
+        model = build(of_model(recipe["model"]))(DataSchema.from_dict(recipe["schema"]))
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise MmganError(f"{path}: its recipe makes no model; it was changed, or another version wrote it.") from error
     try:
         model.load_state_dict(content["state_dict"])
     except (RuntimeError, KeyError) as error:
@@ -81,6 +100,6 @@ def load(path: str | Path) -> Any:
             f"{path}: its tensors do not fit its recipe; it was changed, or another version wrote it."
         ) from error
     model.recipe = recipe
-    if isinstance(model, torch.nn.Module):
+    if model.needs_training:
         model.eval()
-    return model
+    return build(recipe["model"]["task"]).finished(model)

@@ -1,16 +1,15 @@
 """The trained first stage that a two-stage model asks for: found, and refused where it has seen other samples."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import get_class
-from omegaconf import DictConfig
-
 from mmgan.data.dataset import Dataset
+from mmgan.data.trust import admit, build
 from mmgan.errors import MmganError
-from mmgan.models.vqgan import VQGAN
 from mmgan.training.checkpoint import read_checkpoint
 from mmgan.training.folder import RunFolder
+from mmgan.training.tasks import FirstStage
 
 
 def first_stage_file(path: str | Path, fold: int) -> Path:
@@ -21,16 +20,21 @@ def first_stage_file(path: str | Path, fold: int) -> Path:
     return next((f.best for f in (RunFolder(path / f"fold{fold}"), RunFolder(path)) if f.best.exists()), path)
 
 
-def read_first_stage(cfg: DictConfig, dataset: Dataset, fold: int, *, final: bool) -> dict[str, Any]:
-    """Return {"recipe", "state_dict"} of the first stage `cfg.first_stage`.
+def read_first_stage(
+    path: str | Path, dataset: Dataset, fold: int, options: Mapping[str, Any], *, final: bool, trust: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return {"recipe", "state_dict"} of the first stage at `path`, for a run with these data `options` and `seed`.
 
     Raises MmganError if it is none, or was trained on other data, another fold, or samples that this run keeps back.
     """
-    path = first_stage_file(cfg.first_stage, fold)
+    path = first_stage_file(path, fold)
     content = read_checkpoint(path)
     recipe = content["recipe"]
-    if not issubclass(get_class(recipe["model"]["_target_"]), VQGAN):
-        raise MmganError(f"first_stage={path}: this is a model={recipe['model']['name']}; give a run of model=vqgan.")
+    admit(recipe["model"], f"first_stage={path}", trust=trust)
+    if not isinstance(build(recipe["model"].get("task")), FirstStage):
+        raise MmganError(
+            f"first_stage={path}: this is a model={recipe['model'].get('name')}; give a run of model=vqgan."
+        )
     if recipe["fingerprint"] != dataset.fingerprint():
         raise MmganError(
             f"first_stage={path}: it was trained on other data than {dataset.source}; train one on these, with model=vqgan"
@@ -43,10 +47,10 @@ def read_first_stage(cfg: DictConfig, dataset: Dataset, fold: int, *, final: boo
         )
     # A final run keeps nothing back. Others keep samples of the inner split back, which the first stage must have kept back too.
     keys = ["split", "n_splits", "rows_per_class", "imbalance_ratio"] + ([] if final else ["inner_val"])
-    theirs, ours = ({key: data[key] for key in keys} for data in (recipe["data"], cfg.data))
+    theirs, ours = ({key: data[key] for key in keys} for data in (recipe["data"], options))
     if not final:
         theirs |= {"final": recipe["final"], "seed": recipe["seed"]}
-        ours |= {"final": False, "seed": cfg.seed}
+        ours |= {"final": False, "seed": options["seed"]}
     if differing := [key for key in ours if ours[key] != theirs[key]]:
         key = differing[0]
         raise MmganError(

@@ -1,7 +1,7 @@
 """Pictures of a training, handed to the logger: samples, traversals of the latent space, samples rebuilt, a film."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import lightning as L
 import numpy as np
@@ -12,25 +12,27 @@ from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.decomposition import PCA
 
-from mmgan.errors import MmganError
-from mmgan.models.latent import VariationalSynthesizer
-from mmgan.models.vqgan import VQGAN
+from mmgan.errors import MmganError, NonNegativeInt, PositiveInt, Range, checked
+from mmgan.models.synthesizer import Synthesizer
 from mmgan.plots import samples as plots
-from mmgan.training.callbacks import SampleCallback, draw_like
+from mmgan.training.callbacks import draw_like
 
 
-class DrawSamples(SampleCallback):
+class DrawSamples(L.Callback):
     """Hand pictures of real and synthetic samples to the logger every `every_n_epochs` epochs, and after the last."""
 
-    def __init__(self, every_n_epochs: int = 5, classes: int = 12):
+    needs = "samples"
+
+    @checked
+    def __init__(self, every_n_epochs: PositiveInt = 5, classes: NonNegativeInt = 12):
         self.every_n_epochs = every_n_epochs
         self.classes = classes
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not _is_due(trainer, self.every_n_epochs):
             return
-        x, y = trainer.datamodule.rows(trainer.datamodule.training_indices, most=2000)  # enough for any picture
-        synthetic = draw_like(pl_module, y)
+        x, y = trainer.datamodule.samples(trainer.datamodule.training_indices, most=2000)  # enough for any picture
+        synthetic = draw_like(Synthesizer(pl_module), y)
         for tag, figure in self._figures(pl_module, x, y, synthetic):
             _hand_over(trainer.logger, tag, figure, trainer.global_step)
 
@@ -63,24 +65,28 @@ class Plane:
         return _flat(x) if self.is_plain else self._pca.transform(_flat(x))
 
 
-class DrawTraversals(SampleCallback):
+class DrawTraversals(L.Callback):
     """Every `every_n_epochs` epochs, and after the last: what the `dimensions` latent dimensions that vary most do to a row.
 
-    One picture for each modality of each of the first `classes` classes; nothing for a model without an encoder.
+    One picture for each modality of each of the first `classes` classes.
     """
 
+    needs = "latents"
     values = np.linspace(-2, 2, 7)
 
-    def __init__(self, every_n_epochs: int = 6, classes: int = 1, dimensions: int = 5):
+    @checked
+    def __init__(
+        self, every_n_epochs: PositiveInt = 6, classes: NonNegativeInt = 1, dimensions: Annotated[int, Range(1, 64)] = 5
+    ):
         self.every_n_epochs = every_n_epochs
         self.classes = classes
         self.dimensions = dimensions
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not isinstance(pl_module, VariationalSynthesizer) or not _is_due(trainer, self.every_n_epochs):
+        if not _is_due(trainer, self.every_n_epochs):
             return
         for label, class_name in enumerate(pl_module.schema.class_names[: self.classes]):
-            chosen, drawn = pl_module.traverse(label, self.values, self.dimensions)
+            chosen, drawn = traversed(pl_module, label, self.values, self.dimensions)
             for name in pl_module.schema.modalities if chosen else ():
                 figure = plots.traversal([rows[name] for rows in drawn], chosen, self.values, name, class_name)
                 _hand_over(trainer.logger, f"traversal/{name}/{class_name}", figure, trainer.global_step)
@@ -89,31 +95,36 @@ class DrawTraversals(SampleCallback):
 class DrawReconstructions(L.Callback):
     """Every `every_n_epochs` epochs, and after the last: held-out samples above what a first stage rebuilds of them, `samples` of each class.
 
-    Without an inner split training samples take their place; nothing for a model that rebuilds no samples.
+    Without an inner split training samples take their place.
     """
 
-    def __init__(self, every_n_epochs: int = 5, classes: int = 12, rows: int = 3):
+    needs = "reconstructions"
+
+    @checked
+    def __init__(
+        self, every_n_epochs: PositiveInt = 5, classes: NonNegativeInt = 12, samples: Annotated[int, Range(1, 64)] = 3
+    ):
         self.every_n_epochs = every_n_epochs
         self.classes = classes
-        self.rows = rows
+        self.samples = samples
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not isinstance(pl_module, VQGAN) or not _is_due(trainer, self.every_n_epochs):
+        if not _is_due(trainer, self.every_n_epochs):
             return
         data = trainer.datamodule
         held_out = len(data.inner_val_indices) > 0
-        x, y = data.rows(data.inner_val_indices if held_out else data.training_indices, most=2000)
+        x, y = data.samples(data.inner_val_indices if held_out else data.training_indices, most=2000)
         kinds = ("held out" if held_out else "training", "rebuilt")
         for k in np.unique(y)[: self.classes]:
-            of_class = {name: value[y == k][: self.rows] for name, value in x.items()}
+            of_class = {name: value[y == k][: self.samples] for name, value in x.items()}
             rebuilt, _ = pl_module.reconstruct(of_class)
             class_name = pl_module.schema.class_names[k]
             for name in x:
-                figure = plots.real_and_synthetic(of_class, rebuilt, name, class_name, self.rows, kinds)
+                figure = plots.real_and_synthetic(of_class, rebuilt, name, class_name, self.samples, kinds)
                 _hand_over(trainer.logger, f"rebuilt/{name}/{class_name}", figure, trainer.global_step)
 
 
-class FilmSamples(SampleCallback):
+class FilmSamples(L.Callback):
     """After every epoch a picture of the adversarial losses so far, and of real and generated samples as points of a plane.
 
     They go to the logger, and at the end, one after another, into `film.gif` in the run's folder. Arrays of more than two values are
@@ -121,7 +132,14 @@ class FilmSamples(SampleCallback):
     samples that make no plane.
     """
 
-    def __init__(self, points: int = 500, milliseconds: int = 200):
+    needs = "samples"
+
+    @checked
+    def __init__(
+        self,
+        points: Annotated[int, Range(2, 100_000)] = 500,
+        milliseconds: Annotated[int, Range(10, 60_000)] = 200,
+    ):
         self.points = points
         self.milliseconds = milliseconds
         self.losses: dict[str, list[float]] = {}
@@ -135,7 +153,7 @@ class FilmSamples(SampleCallback):
         self.losses, self.drawn = state_dict["losses"], [points.numpy() for points in state_dict["drawn"]]
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        x, self._labels = trainer.datamodule.rows(trainer.datamodule.training_indices, most=self.points)
+        x, self._labels = trainer.datamodule.samples(trainer.datamodule.training_indices, most=self.points)
         self._plane = Plane(x)
         if not self._plane.exists:
             raise MmganError(
@@ -147,7 +165,7 @@ class FilmSamples(SampleCallback):
         for name, value in pl_module.epoch_means().items():
             if name.endswith("/adversarial"):
                 self.losses.setdefault(name, []).append(float(value))
-        self.drawn.append(self._plane(draw_like(pl_module, self._labels)).astype(np.float32))
+        self.drawn.append(self._plane(draw_like(Synthesizer(pl_module), self._labels)).astype(np.float32))
         _hand_over(trainer.logger, "film", self._frame(len(self.drawn)), trainer.global_step)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -161,9 +179,33 @@ class FilmSamples(SampleCallback):
     def _frame(self, epoch: int) -> Image.Image:
         if epoch not in self._frames:
             until = {name: values[:epoch] for name, values in self.losses.items()}
-            figure = plots.game(until, self._epochs, self._real, self.drawn[epoch - 1], self._plane.title)
+            figure = plots.losses_and_points(until, self._epochs, self._real, self.drawn[epoch - 1], self._plane.title)
             self._frames[epoch] = _image(figure)
         return self._frames[epoch]
+
+
+def traversed(
+    model: Any, label: int, values: np.ndarray, dimensions: int
+) -> tuple[list[int], list[dict[str, np.ndarray]]]:
+    """Return the latent dimensions that vary most over the training samples, and for each the samples along it.
+
+    They begin at the mean of the class with index `label` and go `values` standard deviations of that dimension from it; each item
+    of the list holds {name: (len(values), *shape)}. Before the first epoch has ended there is no mean: no dimensions.
+    """
+    latents = model.latents
+    of_class = latents.labels == label
+    if not of_class.any():
+        return [], []
+    centre, deviations = latents.mu[of_class].mean(0), latents.mu.std(0, correction=0)
+    chosen = deviations.argsort(descending=True)[:dimensions].tolist()
+    steps = model.tensor(values)
+    drawn = []
+    for dimension in chosen:
+        z = centre.repeat(len(steps), 1)
+        z[:, dimension] += steps * deviations[dimension]
+        with model.evaluating():
+            drawn.append(model.to_arrays(model.averaged(z, label).mean, mapped=False))
+    return chosen, drawn
 
 
 def _is_due(trainer: L.Trainer, every_n_epochs: int) -> bool:

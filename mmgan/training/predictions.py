@@ -1,18 +1,11 @@
-"""What trained classifiers say of samples without labels, folds together."""
+"""A classifier's answers to samples without labels, as a file."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from mmgan.data.files import write_csv
-from mmgan.models.robust_classifier import RobustClassifier
 from mmgan.schema import DataSchema
-
-
-def ensemble(models: Sequence[RobustClassifier], x: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return each model's class probabilities of the samples, (models, n, K)."""
-    return np.stack([model.predict_probabilities(x) for model in models])
 
 
 def write_predictions(path: Path, schema: DataSchema, answers: np.ndarray) -> None:

@@ -4,46 +4,59 @@ from collections.abc import Mapping
 from typing import Any
 
 import optuna
-from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mmgan.errors import MmganError
 
+Space = Mapping[str, Mapping[str, Any]]  # {dotted key: {type, low, high, log, choices}}
 
-def check_space(cfg: DictConfig) -> None:
-    """Raise MmganError for a search space that names keys which the configuration does not have.
 
-    `optional` keys, those of one of several choices, are then left out of it.
+def usable_space(space: Space, default: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
+    """Return a search space without its `optional` keys that the configuration does not have.
+
+    `default` are the configuration's values of the keys that it has, `where` is the file to correct. Raises MmganError for
+    an empty space, other keys that the configuration lacks, and what cannot be searched.
     """
-    if not cfg.search.space:
-        raise MmganError(f"search.space is empty: there is nothing to search; see conf/search/{cfg.model.name}.yaml.")
-    for key, options in list(cfg.search.space.items()):
-        if OmegaConf.select(cfg, key, default=None) is None and options.get("optional"):
-            with open_dict(cfg.search.space) as space:
-                del space[key]
-            continue
-        if OmegaConf.select(cfg, key, default=None) is None:
-            raise MmganError(
-                f"search.space: there is no key '{key}' in the configuration; correct conf/search/{cfg.model.name}.yaml."
-            )
-        if options.type not in ("int", "float", "categorical"):
-            raise MmganError(f"search.space: '{key}' has type {options.type}; choose int, float or categorical.")
+    if not space:
+        raise MmganError(f"search.space is empty: there is nothing to search; see {where}.")
+    for key, options in space.items():
+        if default.get(key) is None and not options.get("optional"):
+            raise MmganError(f"search.space: there is no key '{key}' in the configuration; correct {where}.")
+        _check_options(key, options)
+    return {key: dict(options) for key, options in space.items() if default.get(key) is not None}
 
 
-def default_params(cfg: DictConfig) -> dict[str, Any]:
-    """Return {dotted key: value} of the configuration as it stands, of the keys that are searched."""
-    return {key: OmegaConf.select(cfg, key) for key in cfg.search.space}
+def _check_options(key: str, options: Mapping[str, Any]) -> None:
+    kind = options.get("type")
+    if kind not in ("int", "float", "categorical"):
+        raise MmganError(f"search.space: '{key}' has type {kind}; expected one of int, float, categorical.")
+    if kind == "categorical":
+        choices = options.get("choices")
+        if not isinstance(choices, list) or not choices or not all(map(is_plain, choices)):
+            raise MmganError(f"search.space: '{key}' has the choices {choices}; expected a list of numbers or words.")
+        return
+    low, high = options.get("low"), options.get("high")
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (low, high))
+    if not numbers or not low <= high or (options.get("log") and not low > 0):
+        raise MmganError(
+            f"search.space: '{key}' reaches from {low} to {high}; expected low <= high, and low > 0 with log."
+        )
 
 
 def suggest(trial: optuna.Trial, space: Mapping[str, Any]) -> dict[str, Any]:
     """Return {dotted key: value} as the trial's sampler chooses within the search space."""
     chosen = {}
     for key, options in space.items():
-        if options.type == "categorical":
-            chosen[key] = trial.suggest_categorical(key, list(options.choices))
+        if options["type"] == "categorical":
+            chosen[key] = trial.suggest_categorical(key, list(options["choices"]))
         else:
-            propose = trial.suggest_int if options.type == "int" else trial.suggest_float
-            chosen[key] = propose(key, options.low, options.high, log=options.get("log", False))
+            propose = trial.suggest_int if options["type"] == "int" else trial.suggest_float
+            chosen[key] = propose(key, options["low"], options["high"], log=options.get("log", False))
     return chosen
+
+
+def is_plain(value: Any) -> bool:
+    """Say whether a value is a number, a truth value or a text, and none that would refer to something else."""
+    return isinstance(value, bool | int | float) or (isinstance(value, str) and "${" not in value)
 
 
 def contains(options: Mapping[str, Any], value: Any) -> bool:
@@ -51,11 +64,3 @@ def contains(options: Mapping[str, Any], value: Any) -> bool:
     if options["type"] == "categorical":
         return value in list(options["choices"])
     return isinstance(value, int | float) and options["low"] <= value <= options["high"]
-
-
-def with_params(cfg: DictConfig, params: Mapping[str, Any]) -> DictConfig:
-    """Return a copy of the configuration with these dotted keys changed."""
-    changed = cfg.copy()
-    for key, value in params.items():
-        OmegaConf.update(changed, key, value)
-    return changed

@@ -11,18 +11,16 @@ from typing import Any
 import numpy as np
 import optuna
 import yaml
-from hydra.utils import get_class, instantiate
-from omegaconf import DictConfig
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 from optuna_integration import PyTorchLightningPruningCallback
 
-from mmgan.data.dataset import Dataset
 from mmgan.errors import MmganError
+from mmgan.training.checkpoint import FORMAT
 from mmgan.training.folder import RunFolder, differing_keys
-from mmgan.training.run import Run, run_name
-from mmgan.tuning.presence import is_near, may_be_alive, worker_id
-from mmgan.tuning.space import contains, default_params, suggest, with_params
+from mmgan.tuning.presence import is_local, may_be_alive, worker_id
+from mmgan.tuning.settings import SweepSettings, Trials
+from mmgan.tuning.space import contains, is_plain, suggest
 from mmgan.tuning.storage import Storage, StorageError
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
@@ -45,45 +43,39 @@ class TrialFailed(Exception):
 class FoldStudy:
     """The Optuna study of one fold, which any number of processes may have open.
 
-    `deadline` is the moment (seconds since 1970) after which no trial begins. Raises MmganError if the study there belongs to another
-    configuration or, without `create`, if there is none.
+    Raises MmganError if the study there belongs to another configuration or, without `create`, if there is none.
     """
 
-    def __init__(
-        self,
-        cfg: DictConfig,
-        dataset: Dataset,
-        fold: int,
-        path: Path,
-        storage: Storage,
-        deadline: float = np.inf,
-        create: bool = True,
-    ):
-        self.cfg, self.dataset, self.fold, self.path = cfg, dataset, fold, path
-        self.storage = storage
-        self.deadline = deadline
-        self.name = f"{cfg.study or run_name(cfg)}-fold{fold}"
+    def __init__(self, settings: SweepSettings, fold: int, storage: Storage, trials: Trials, create: bool = True):
+        self.settings, self.fold, self.storage, self.runner = settings, fold, storage, trials
+        self.path, self.name = settings.folders[fold], settings.names[fold]
         if not create and self.name not in optuna.get_all_study_names(storage):
             raise MmganError(
-                f"{path}: there is no study {self.name} yet; begin the sweep, or give its out_dir= and study=."
+                f"{self.path}: there is no study {self.name} yet; begin the sweep, or give its out_dir= and study=."
             )
         with storage.lock(self.name):
             self.study = optuna.create_study(
                 study_name=self.name,
                 storage=storage,
-                direction=f"{get_class(cfg.model._target_).mode}imize",
+                direction=settings.direction,
                 load_if_exists=True,
-                pruner=instantiate(cfg.pruner),
+                pruner=settings.pruner,
             )
             self._check()
             if create:
-                self._queue_first()
+                for origin, params in settings.first.items():
+                    if origin == "default" or self.more():
+                        self._queue(origin, params)
 
     def _check(self) -> None:
         """Raise MmganError unless the study is of this configuration, which it then remembers."""
-        identity = Run(self.cfg, self.dataset, self.fold).params() | {"trial_epochs": trial_epochs(self.cfg)}
-        del identity["storage"]  # it may hold a password, and everybody with the database can read this
+        identity = {**self.settings.identities[self.fold], "format": FORMAT}
         known = self.study.user_attrs.get("config")
+        if known and not (isinstance(known, dict) and known.get("format") == FORMAT):
+            raise MmganError(
+                f"{self.path}: the study there was written by mmgan 0.1 or another version, whose studies this one does not go on"
+                " with; give another out_dir= (with storage=, another study=), or use that version."
+            )
         if known and (differing := differing_keys(known, identity)):
             raise MmganError(
                 f"{self.path}: the study there has another configuration ({', '.join(differing)}); give the same one to"
@@ -92,19 +84,10 @@ class FoldStudy:
         if not known:
             self.study.set_user_attr("config", identity)
 
-    def _queue_first(self) -> None:
-        """Queue the default and the warm start, with which a study begins."""
-        self._queue("default", default_params(self.cfg))
-        if self.cfg.warm_start and self.more():
-            self._queue(
-                f"warm_start {Path(self.cfg.warm_start).resolve()}",
-                warm_params(self.cfg.warm_start, self.cfg.search.space),
-            )
-
     def _queue(self, origin: str, params: Mapping[str, Any]) -> None:
         """Queue parameters, of which the sampler chooses those outside the search space, once for each origin."""
         if not any(trial.user_attrs.get(ORIGIN) == origin for trial in self.trials()):
-            space = self.cfg.search.space
+            space = self.settings.space
             inside = {key: value for key, value in params.items() if contains(space[key], value)}
             self.study.enqueue_trial(inside, user_attrs={ORIGIN: origin})
 
@@ -131,7 +114,7 @@ class FoldStudy:
     def waits(self) -> bool:
         """Say whether a trial that runs has to be waited for: past the deadline only those of this machine."""
         marks = [trial.user_attrs.get(WORKER, "") for trial in self.running()]
-        return bool(marks) and (time.time() < self.deadline or any(map(is_near, marks)))
+        return bool(marks) and (time.time() < self.settings.deadline or any(map(is_local, marks)))
 
     def best(self) -> FrozenTrial | None:
         """Return the best complete trial, if there is one."""
@@ -147,8 +130,8 @@ class FoldStudy:
         """Say whether another trial may begin: within `n_trials`, `max_epochs` and the deadline."""
         begun = [trial for trial in self.counted() if trial.state != TrialState.WAITING]
         epochs = sum(len(trial.intermediate_values) for trial in begun)
-        within = self.cfg.max_epochs is None or epochs < self.cfg.max_epochs
-        return len(begun) < self.cfg.n_trials and within and time.time() < self.deadline
+        within = self.settings.max_epochs is None or epochs < self.settings.max_epochs
+        return len(begun) < self.settings.n_trials and within and time.time() < self.settings.deadline
 
     def _origin(self, trial: FrozenTrial) -> str | None:
         while (retried := trial.user_attrs.get(RETRY_OF)) is not None:
@@ -248,22 +231,22 @@ class FoldStudy:
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
         # One seed per fold and trial: a fixed one would repeat the first trials in every process and on every resume.
-        seed = int(np.random.SeedSequence([self.cfg.seed, self.fold, number]).generate_state(1)[0])
+        seed = int(np.random.SeedSequence([self.settings.seed, self.fold, number]).generate_state(1)[0])
         return optuna.samplers.TPESampler(
-            seed=seed, n_startup_trials=self.cfg.search.n_startup, multivariate=True, constant_liar=True
+            seed=seed, n_startup_trials=self.settings.n_startup, multivariate=True, constant_liar=True
         )
 
     def _run(self, trial: optuna.Trial) -> float:
-        """Train once with the trial's parameters for `search.epochs` and return the score on the inner split."""
-        chosen = with_params(self.cfg, suggest(trial, self.cfg.search.space))
+        """Train once with the trial's parameters and return the score on the inner split."""
+        params = suggest(trial, self.settings.space)
         folder = RunFolder(self.path / "trials" / f"trial{trial.number:03d}")
         folder.make()
         pruning = functools.partial(PyTorchLightningPruningCallback, trial)
         try:
-            return Run(chosen, self.dataset, self.fold).train_trial(folder, trial_epochs(self.cfg), pruning)
+            return self.runner.run_trial(self.fold, params, folder.path, pruning)
         except optuna.TrialPruned:
             reported = self.trials()[trial.number].intermediate_values
-            if len(reported) < trial_epochs(self.cfg):
+            if len(reported) < self.settings.trial_epochs:
                 raise
             return reported[max(reported)]  # at its end there is nothing left to save
         except (StorageError, UpdateFinishedTrialError):
@@ -273,21 +256,20 @@ class FoldStudy:
             raise TrialFailed from error
 
 
-def trial_epochs(cfg: DictConfig) -> int:
-    """Return the length of a trial: `search.epochs`, bounded by `trainer.max_epochs`."""
-    return min(int(cfg.search.epochs), int(cfg.trainer.max_epochs))
-
-
 def warm_params(path: str, space: Mapping[str, Any]) -> dict[str, Any]:
     """Return the best parameters of another fold's sweep, those that this space has; raises MmganError if it has none."""
     file = Path(path) / "best_params.yaml"
     try:
         found = yaml.safe_load(file.read_text())
-    except (OSError, yaml.YAMLError):
+    except (OSError, ValueError, yaml.YAMLError):
         found = None
     shared = {key: value for key, value in found.items() if key in space} if isinstance(found, dict) else {}
     if not shared:
         raise MmganError(
             f"warm_start={path}: no best parameters of this search there; give the folder of a fold that tune.py finished."
+        )
+    if odd := [key for key, value in shared.items() if not is_plain(value)]:
+        raise MmganError(
+            f"warm_start={path}: {odd[0]} is neither a number nor a word there; give a folder as tune.py left it."
         )
     return shared

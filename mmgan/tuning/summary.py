@@ -1,9 +1,9 @@
 """What a sweep found, over its folds: scores before and after, the best parameters, how far the folds agree, and what mattered."""
 
 import math
+import shlex
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,31 +17,30 @@ from mmgan.plots.samples import MUTED
 from mmgan.report.content import Picture, Report, Table
 from mmgan.report.tables import plus_minus, three
 from mmgan.training.folder import RunFolder
-from mmgan.training.run import generates, make_datamodule
-from mmgan.tuning.space import default_params
 from mmgan.tuning.storage import shown_url
-from mmgan.tuning.study import FoldStudy, trial_epochs
+from mmgan.tuning.study import FoldStudy
 
 UNIFORM = 1 / math.sqrt(12)  # standard deviation of random choices, over the length of their range
 SHOWN_PARAMETERS = 12
 
 
-def summary(studies: Mapping[int, FoldStudy], folder: Path, url: str) -> Report:
+def summary(studies: Mapping[int, FoldStudy]) -> Report:
     """Return the report on the studies of some folds, finished or not."""
     first = next(iter(studies.values()))
+    url = first.settings.url
     importances = {fold: importance(study.study) for fold, study in studies.items()}
     running = sum(len(study.running()) for study in studies.values())
     return Report(
-        title=f"Sweep of {first.cfg.model.name} on {first.cfg.data.name}",
+        title=f"Sweep of {first.settings.title}",
         verdict=[],
-        findings=_findings(studies, folder),
+        findings=_findings(studies),
         facts={
             "folds": ", ".join(map(str, studies)),
-            "trials": f"{first.cfg.n_trials} a fold, of {trial_epochs(first.cfg)} epochs each",
+            "trials": f"{first.settings.n_trials} a fold, of {first.settings.trial_epochs} epochs each",
             "still running": str(running),
             "studies": f"{shown_url(url)}, named {', '.join(study.name for study in studies.values())}",
             "look inside": f"optuna-dashboard {shown_url(url)}",
-            "refit": f"{first.cfg.trainer.max_epochs} epochs on all the training samples of the fold",
+            "refit": f"{first.settings.refit_epochs} epochs on all the training samples of the fold",
         },
         tables=[scores_table(studies), parameters_table(studies), *_importance_tables(importances)],
         pictures=[_history(studies), *_importance_pictures(importances)],
@@ -58,7 +57,7 @@ def summary(studies: Mapping[int, FoldStudy], folder: Path, url: str) -> Report:
     )
 
 
-def _findings(studies: Mapping[int, FoldStudy], folder: Path) -> list[str]:
+def _findings(studies: Mapping[int, FoldStudy]) -> list[str]:
     found = []
     pairs = [(s["default"], s["best"]) for s in map(_scores, studies.values()) if None not in (s["default"], s["best"])]
     if len(pairs) > 1:
@@ -68,16 +67,14 @@ def _findings(studies: Mapping[int, FoldStudy], folder: Path) -> list[str]:
             f"On the inner split, the best trial is {plus_minus(gain)} from the default configuration, mean over {len(pairs)} folds."
         )
     first = next(iter(studies.values()))
-    if generates(first.cfg):
-        shown = folder if len(studies) > 1 else first.path
-        found.append(f"Synthesise with the tuned models: python synthesize.py ckpt={shown}")
+    if first.settings.next_command:
+        found.append(f"With the tuned models: {shlex.join(['python', '-m', 'mmgan', *first.settings.next_command])}")
     return found
 
 
 def _sizes(study: FoldStudy) -> tuple[int, int]:
     """Return how many samples trials of a fold learn from, and how many score them."""
-    datamodule = make_datamodule(study.cfg, study.dataset, study.fold, final=False)
-    return len(datamodule.training_indices), len(datamodule.inner_val_indices)
+    return study.runner.sizes(study.fold)
 
 
 def _scores(study: FoldStudy) -> dict[str, Any]:
@@ -121,9 +118,9 @@ def parameters_table(studies: Mapping[int, FoldStudy]) -> Table:
     first = next(iter(studies.values()))
     best = {fold: study.best().params for fold, study in studies.items() if study.best()}
     rows = []
-    for key, default in default_params(first.cfg).items():
+    for key, default in first.settings.default.items():
         values = [params.get(key) for params in best.values()]
-        agreement = [_agreement(first.cfg.search.space[key], values)] if len(values) > 1 else []
+        agreement = [_agreement(first.settings.space[key], values)] if len(values) > 1 else []
         rows.append([key, _shown(default), *map(_shown, values), *agreement])
     columns = ["parameter", "default", *(f"fold {fold}" for fold in best), *(["agreement"] if len(best) > 1 else [])]
     return Table("Best parameters", columns, rows)

@@ -4,47 +4,35 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import optuna
-from omegaconf import DictConfig, open_dict
 from optuna.trial import FrozenTrial
 
-from mmgan.data.dataset import Dataset
 from mmgan.errors import MmganError
+from mmgan.training.fit import FitResult
 from mmgan.training.folder import LockedError, RunFolder
-from mmgan.training.run import FitResult, Run, fit
-from mmgan.tuning.space import with_params
+from mmgan.tuning.settings import SweepSettings, Trials
 from mmgan.tuning.storage import Storage, StorageError
 from mmgan.tuning.study import FoldStudy
 
 PAUSE = 1.0  # seconds until it is looked again whether others have left something to do
-# Options of tune.py that say how a sweep goes on; a refit is a training like that of train.py.
-SWEEP_KEYS = (
-    "search", "pruner", "n_trials", "max_epochs", "timeout", "workers", "storage", "study", "warm_start", "report",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep as every process of it knows it: the configuration, the folder of each fold, the studies' URL, and when it ends."""
+    """A sweep as every process of it knows it."""
 
-    cfg: DictConfig
-    paths: Mapping[int, Path]
-    url: str
-    deadline: float
+    settings: SweepSettings
+    trials: Trials
 
-    def studies(self, dataset: Dataset, *, create: bool = True, patient: bool = False) -> dict[int, FoldStudy]:
+    def studies(self, *, create: bool = True, patient: bool = False) -> dict[int, FoldStudy]:
         """Open the study of every fold, or create it; with `patient`, wait for a database that is away."""
         # Optuna tells of every trial, and of interfaces that it calls experimental.
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        storage = Storage(self.url, patient=patient)
-        return {
-            fold: FoldStudy(self.cfg, dataset, fold, path, storage, self.deadline, create)
-            for fold, path in self.paths.items()
-        }
+        storage = Storage(self.settings.url, patient=patient)
+        return {fold: FoldStudy(self.settings, fold, storage, self.trials, create) for fold in self.settings.folders}
 
     def work(
         self, studies: Mapping[int, FoldStudy], place: int = 0, progress: Callable[[], None] = lambda: None
@@ -85,7 +73,7 @@ class Sweep:
         if best is None or not folder.best.exists():
             return False
         known = folder.read_metrics()
-        return known.get("max_epochs") == int(self.cfg.trainer.max_epochs) and known.get("best") == _named(study, best)
+        return known.get("max_epochs") == self.settings.refit_epochs and known.get("best") == _named(study, best)
 
     def result(self, study: FoldStudy) -> FitResult:
         """Return what the refit left; raises MmganError if no trial was completed, or another process is at it."""
@@ -115,16 +103,10 @@ class Sweep:
         return True
 
     def _fit(self, study: FoldStudy, folder: RunFolder, best: FrozenTrial) -> None:
-        chosen = with_params(self.cfg, best.params)
-        with open_dict(chosen):
-            for key in SWEEP_KEYS:
-                chosen.pop(key, None)
-            chosen.callbacks.pop("bar", None)  # the sweep has a view of its own
-        chosen.final = chosen.resume = True
-        if folder.read_metrics() or folder.holds_other_than(Run(chosen, study.dataset, study.fold).params()):
+        if folder.read_metrics() or folder.holds_other_than(self.trials.refit_settings(study.fold, best.params)):
             folder.set_aside()  # the refit of an earlier best trial, or of another length
         folder.write_yaml("best_params.yaml", best.params)
-        fit(chosen, study.dataset, study.fold, folder.path, best_params=best.params)
+        self.trials.refit(study.fold, best.params, folder.path)
         folder.write_json("metrics.json", folder.read_metrics() | {"best": _named(study, best)})
 
 

@@ -24,7 +24,9 @@ def shown(studies: Mapping[int, FoldStudy]) -> Iterator[None]:
     over = threading.Event()
     with Progress(*columns, speed_estimate_period=REMEMBERED) as progress:
         tasks = {
-            fold: progress.add_task(f"fold {fold}", total=study.cfg.n_trials, completed=len(study.finished()), note="")
+            fold: progress.add_task(
+                f"fold {fold}", total=study.settings.n_trials, completed=len(study.finished()), note=""
+            )
             for fold, study in studies.items()
         }
 

@@ -10,7 +10,6 @@ from multiprocessing.connection import Connection, wait
 
 from mmgan.errors import MmganError
 from mmgan.training.quiet import quiet_lightning
-from mmgan.training.run import load_data
 from mmgan.tuning.study import MOST_RETRIES
 from mmgan.tuning.sweep import Sweep
 
@@ -88,15 +87,16 @@ def run_workers(sweep: Sweep, count: int) -> None:
             place.process.terminate()
         for place in places:
             place.process.join(STOPPING)
-            place.process.kill()
-            place.process.join()
+            if place.process.is_alive():
+                place.process.kill()
+                place.process.join()
 
 
 def _worker(sweep: Sweep, number: int, say: Connection) -> None:
     end_with_parent()
     quiet_lightning()
     try:
-        studies = sweep.studies(load_data(sweep.cfg), patient=True)
+        studies = sweep.studies(patient=True)
         sweep.work(studies, number, progress=lambda: say.send(PROGRESS))
     except (MmganError, OSError) as error:
         say.send(error)

@@ -1,0 +1,156 @@
+"""One model, one fold: objects in, a trained model in its folder out."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import ProgressBar
+
+from mmgan.data.datamodule import FoldDataModule
+from mmgan.errors import MmganError
+from mmgan.training.callbacks import FolderCheckpoint, logged
+from mmgan.training.checkpoint import read_checkpoint, write_checkpoint, write_light_checkpoint
+from mmgan.training.folder import RunFolder
+from mmgan.training.tasks import Task
+
+# Checkpoints at the end of epochs, under one name, so that a run resumes at an epoch's beginning.
+KEEP = {"enable_version_counter": False, "save_on_train_epoch_end": True}
+
+MakeTrainer = Callable[..., L.Trainer]  # (folder, **options of lightning.Trainer)
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a training leaves: where, how long, how good (no `score` without an inner split)."""
+
+    folder: Path
+    epochs: int
+    score: float | None
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+
+def fit(
+    model: Any,
+    datamodule: FoldDataModule,
+    trainer: MakeTrainer,
+    folder: RunFolder,
+    callbacks: Iterable[L.Callback] = (),
+    *,
+    resume: bool = False,
+) -> tuple[int, float | None]:
+    """Train once, with checkpoints best.ckpt and last.ckpt in `folder`; return the length in epochs and the score of the best.
+
+    Without an inner split the best is the last, and has no score. `trainer` makes a `lightning.Trainer` of a folder and options.
+    Raises MmganError where the training to resume is longer than asked for, and DivergedError.
+    """
+    scored = len(datamodule.inner_val_indices) > 0
+    best = FolderCheckpoint(folder.path, "best", monitor=model.monitor if scored else None, mode=model.mode, **KEEP)
+    last = FolderCheckpoint(folder.path, "last", **KEEP)
+    run = _trainer(trainer, folder, [*callbacks, best, last], limit_val_batches=None if scored else 0)
+    resume_from = str(folder.last) if resume and folder.last.exists() else None
+    if resume_from and (done := read_checkpoint(resume_from)["epoch"] + 1) > run.max_epochs:
+        raise MmganError(
+            f"{folder.path}: {done} epochs are done there; give trainer.max_epochs={done} or more to resume."
+        )
+    with logged(run):
+        run.fit(model, datamodule=datamodule, ckpt_path=resume_from, weights_only=True)
+    # Of several processes that trained, this one knows only what they left.
+    state = read_checkpoint(folder.best if scored else folder.last)
+    score = state["callbacks"][best.state_key]["best_model_score"] if scored else None
+    return state["epoch"] + 1, None if score is None else float(score)
+
+
+def fit_trial(
+    model: Any,
+    datamodule: FoldDataModule,
+    trainer: MakeTrainer,
+    folder: RunFolder,
+    callbacks: Iterable[L.Callback] = (),
+) -> float:
+    """Train once as a sweep's trial, without checkpoints, and return the last value of what the model is chosen by."""
+    run = _trainer(trainer, folder, list(callbacks), enable_checkpointing=False)
+    with logged(run):
+        run.fit(model, datamodule=datamodule)
+    return float(run.callback_metrics[model.monitor])
+
+
+def _trainer(trainer: MakeTrainer, folder: RunFolder, callbacks: list[L.Callback], **options: Any) -> L.Trainer:
+    bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
+    return trainer(folder.path, callbacks=callbacks, enable_progress_bar=bar, **options)
+
+
+@dataclass(frozen=True)
+class FoldRun:
+    """The training of one fold, as objects that can be made anew.
+
+    `build` (final) -> a fresh model that has seen its training samples and carries its recipe, and the fold's datamodule, set up;
+    `callbacks` () -> fresh callbacks by name; `load` (file) -> the finished model; `settings` are what params.yaml keeps.
+    """
+
+    task: Task
+    build: Callable[[bool], tuple[Any, FoldDataModule]]
+    trainer: Callable[[int], MakeTrainer]
+    callbacks: Callable[[], Mapping[str, L.Callback]]
+    load: Callable[[Path], Any]
+    settings: Mapping[str, Any]
+    max_epochs: int
+    final: bool = False
+    select_length: bool = False
+    resume: bool = False
+
+    def run(self, path: Path) -> FitResult:
+        """Train into a folder: best.ckpt, last.ckpt, best.pth, params.yaml, metrics.json, a picture, events.
+
+        With `final`, all the training samples are used, for the whole length; with `select_length` too, for the one that a first
+        training with the inner split, in `selection/`, found best. The fold's `val_indices` are scored once, at the end.
+        """
+        started, folder = time.monotonic(), RunFolder(path)
+        with folder.opened(self.settings, resume=self.resume):
+            epochs, score = self.max_epochs, None
+            if self.select_length:
+                epochs, score = self._selected_length(RunFolder(path / "selection"))
+            length = epochs
+            epochs, found = self.train(folder, length)
+            score = score if self.final else found
+            write_light_checkpoint(folder.best, folder.light)
+            metrics = {"epochs": epochs, "max_epochs": self.max_epochs, "inner_score": score}
+            _, whole = self.build(True)
+            metrics["scores"] = self.task.score(self.load(folder.best), whole, folder.path)
+            folder.write_json("metrics.json", metrics | {"seconds": round(time.monotonic() - started, 1)})
+        return FitResult(path, epochs, score, metrics)
+
+    def train(self, folder: RunFolder, max_epochs: int) -> tuple[int, float | None]:
+        """Train once for `max_epochs`; return the length in epochs and the score of the best."""
+        model, datamodule = self.build(self.final)
+        if not model.needs_training:
+            write_checkpoint(folder.best, model)
+            return 0, self.task.inner_score(self.task.finished(model), datamodule)
+        callbacks = self.chosen_callbacks(scored=len(datamodule.inner_val_indices) > 0, model=model)
+        return fit(model, datamodule, self.trainer(max_epochs), folder, callbacks, resume=self.resume)
+
+    def train_trial(self, folder: RunFolder, max_epochs: int, pruning: Callable[[str], L.Callback]) -> float:
+        """Train once as a sweep's trial, with neither checkpoints nor pictures nor bar; `pruning` makes the callback that may end it."""
+        model, datamodule = self.build(False)
+        scoring = [c for name, c in self.callbacks().items() if name == "score" and self._is_fit(c, model)]
+        return fit_trial(model, datamodule, self.trainer(max_epochs), folder, [*scoring, pruning(model.monitor)])
+
+    def chosen_callbacks(self, *, scored: bool, model: Any) -> list[L.Callback]:
+        """Return fresh callbacks: those whose needs the task offers, and without an inner split not the score."""
+        return [c for name, c in self.callbacks().items() if (scored or name != "score") and self._is_fit(c, model)]
+
+    def _is_fit(self, callback: L.Callback, model: Any) -> bool:
+        needs = getattr(callback, "needs", None)
+        return needs is None or (needs in self.task.offers and (needs != "latents" or hasattr(model, "latents")))
+
+    def _selected_length(self, selection: RunFolder) -> tuple[int, float | None]:
+        """Return the best length and its score, from a training with the inner split; from its folder where that has ended."""
+        known = selection.read_metrics()
+        if known.get("max_epochs") != self.max_epochs:
+            selection.make()
+            epochs, score = replace(self, final=False, select_length=False).train(selection, self.max_epochs)
+            known = {"epochs": epochs, "max_epochs": self.max_epochs, "inner_score": score}
+            selection.write_json("metrics.json", known)
+        return known["epochs"], known["inner_score"]

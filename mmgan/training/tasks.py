@@ -1,0 +1,128 @@
+"""What differs by kind of model once it trains: what can be looked at, how a finished fold is scored, and what comes next.
+
+A model's configuration names its task; a new kind of model is a task, a model, and YAML.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from mmgan.data.datamodule import FoldDataModule
+from mmgan.data.dataset import Dataset
+from mmgan.evaluation import prediction, reconstruction, utility
+from mmgan.evaluation.score import MIN_SAMPLES
+from mmgan.models.synthesizer import Synthesizer
+from mmgan.plots import drawings
+from mmgan.plots import samples as plots
+from mmgan.training.callbacks import draw_like, fold_judge
+from mmgan.training.predictions import write_predictions
+
+Scores = dict[str, float]
+
+
+class Task:
+    """What a kind of model is for; the class itself scores nothing.
+
+    `title` heads the table of a finished fold's scores; callbacks run whose `needs` are among `offers`.
+    """
+
+    title = "scores"
+    offers: frozenset[str] = frozenset()
+
+    def finished(self, model: Any) -> Any:
+        """Return what `mmgan.load` gives of a trained model."""
+        return model
+
+    def inner_score(self, model: Any, data: FoldDataModule) -> float | None:
+        """Return the score on the inner validation samples of a model that is not trained by batches; None without one."""
+        return None
+
+    def score(self, model: Any, data: FoldDataModule, folder: Path) -> Scores:
+        """Return the scores of a finished model on the fold's `val_indices`, and leave a picture in `folder`."""
+        return {}
+
+    def after_folds(self, models: Iterable[Any], dataset: Dataset, folder: Path) -> Mapping[str, Path]:
+        """Write what the models of all folds say together; return the files by what they hold."""
+        return {}
+
+    def next_command(self, folder: Path) -> Sequence[str]:
+        """Return the command that a user would give next, word by word; nothing where there is none."""
+        return ()
+
+
+class Generation(Task):
+    """A generator: its samples are scored beside the fold's own held-out samples."""
+
+    title = "samples against the fold's own val_indices (1 is best)"
+    offers = frozenset({"samples", "latents"})
+
+    def finished(self, model: Any) -> Synthesizer:
+        return Synthesizer(model)
+
+    def inner_score(self, model: Synthesizer, data: FoldDataModule) -> float | None:
+        if not len(data.inner_val_indices):
+            return None
+        return fold_judge(data, data.inner_val_indices, data.seed)(model)["score"]
+
+    def score(self, model: Synthesizer, data: FoldDataModule, folder: Path) -> Scores:
+        x, y = data.samples(data.training_indices, most=1000)  # enough for a picture
+        classes = np.unique(y)
+        picture = plots.overview(x, y, draw_like(model, classes), classes, model.schema.class_names)
+        _save(picture, folder / "samples.png")
+        enough = min(len(data.training_indices), len(data.fold.val_indices)) >= MIN_SAMPLES
+        return _rounded(fold_judge(data, data.fold.val_indices, seed=0)(model)) if enough else {}
+
+    def next_command(self, folder: Path) -> Sequence[str]:
+        return "synthesize", f"ckpt={folder}"
+
+
+class Classification(Task):
+    """A classifier: its answers on held-out samples, and of all folds together on those without labels."""
+
+    title = "answers on val_indices"
+
+    def score(self, model: Any, data: FoldDataModule, folder: Path) -> Scores:
+        x, y = data.samples(data.fold.val_indices)
+        if not len(y):
+            return {}
+        answers = model.predict_probabilities(x)
+        matrix = utility.confusion(y, answers.argmax(1), model.schema.n_classes)
+        _save(drawings.confusion(matrix, model.schema.class_names), folder / "confusion.png")
+        return _rounded(prediction.scores(y, answers))
+
+    def after_folds(self, models: Iterable[Any], dataset: Dataset, folder: Path) -> Mapping[str, Path]:
+        if dataset.x_test is None:
+            return {}
+        answers = np.stack([model.predict_probabilities(dataset.x_test) for model in models])
+        write_predictions(folder / "predictions.csv", dataset.schema, answers)
+        return {"x_test": folder / "predictions.csv"}
+
+
+class FirstStage(Task):
+    """A first stage of a two-stage model: held-out samples, rebuilt from their tokens."""
+
+    title = "samples of val_indices, rebuilt"
+    offers = frozenset({"reconstructions"})
+
+    def score(self, model: Any, data: FoldDataModule, folder: Path) -> Scores:
+        x, y = data.samples(data.fold.val_indices)
+        if not len(y):
+            return {}
+        rebuilt, codes = model.reconstruct(x)
+        kinds = ("held out", "rebuilt")
+        _save(plots.overview(x, y, rebuilt, y, model.schema.class_names, kinds=kinds), folder / "rebuilt.png")
+        return _rounded(reconstruction.scores(x, rebuilt, codes, model.quantizers.size))
+
+    def next_command(self, folder: Path) -> Sequence[str]:
+        return "train", "model=ldm", f"first_stage={folder}"
+
+
+def _rounded(scores: Mapping[str, float]) -> Scores:
+    return {name: round(float(value), 4) for name, value in scores.items()}
+
+
+def _save(picture: Figure, path: Path) -> None:
+    picture.savefig(path, dpi=110)
