@@ -8,18 +8,17 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads beside any busy neighbour are tens of times slower
 
-import hydra
 import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 
-from mmgan.commands.options import register_options
+from mmgan.commands import build
 from mmgan.data.files import write_pickle
 from mmgan.data.sources.pkl import pkl
 
-CONF = Path(__file__).parent.parent / "conf"
+CONF = build.CONF
 
 # What makes a model small, by the names that conf/model/ uses; a test's own overrides come after.
 SMALL = {
@@ -125,13 +124,9 @@ def quick() -> Iterator[None]:
 
 def compose(config: str = "train", *overrides: str, path: Path | str | None = None, small: bool = True) -> DictConfig:
     """Compose conf/<config>.yaml as the script does, for two epochs of two batches of a small model on the file `path`."""
-    register_options()
     trains = config in ("train", "tune")
-    tiny_run = TINY_RUN if trains else []
-    if path is not None:
-        tiny_run = [*tiny_run, "data=pkl", f"data.path={path}"]
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = hydra.compose(config, [*tiny_run, *overrides])
+    words = [*(TINY_RUN if trains else []), *([] if path is None else ["data=pkl", f"data.path={path}"]), *overrides]
+    cfg = build.compose(config, words)
     if trains and small:
         _shrink(cfg.model, {override.split("=")[0] for override in overrides})
     return cfg

@@ -1,19 +1,17 @@
-"""Processes that train one model together do what one process does with the same batches."""
+"""Processes that train one model together, and share each batch."""
 
-import json
+import warnings
 
-import lightning as L
 import numpy as np
 import pytest
 import torch
 from conftest import compose
-from mmgan.training.run import Run, fit
 from test_models_contract import dataset_of
 
+from mmgan import load
+from mmgan.commands.build import check_run, fold_run, train_fold
 from mmgan.data.datamodule import EndlessBatches
 from mmgan.errors import MmganError
-from mmgan.training.folder import RunFolder
-
 STEPS = 20
 ALONE = ["trainer=default"]
 TOGETHER = ["trainer=ddp"]

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from conftest import CONF, TWO, compose, content, quick_judge, rows_of
 from hydra.errors import HydraException
-from mmgan.training.run import fit
 from omegaconf import OmegaConf
 
 from mmgan.baselines import BASELINES
+from mmgan.commands.build import fold_run
 from mmgan.commands.evaluate import judge_file, read_judged
 from mmgan.commands.synthesize import synthesize
 from mmgan.data.files import write_npz, write_pickle
@@ -76,7 +76,7 @@ def ours(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("smote")
     with quick_judge():
         for fold in (1, 3):
-            fit(compose("train", "model=smote", path=tiny), pkl(str(tiny)), fold, folder / f"fold{fold}")
+            fold_run(compose("train", "model=smote", path=tiny), pkl(str(tiny)), fold).run(folder / f"fold{fold}")
     return synthesize(compose("synthesize", f"ckpt={folder}"))
 
 
@@ -117,7 +117,7 @@ def test_another_tool_s_samples_are_read_with_the_labels_it_gives(kind, suffix, 
 def test_the_samples_that_the_tool_saw_are_the_training_samples(tiny, tmp_path):
     seen = make_folds(pkl(str(tiny)), "file")[3].train_indices[:30]
     path = written(tmp_path, {"folds": [entry(fold=4, train_indices=seen)]})
-    same(read(path, data=tiny).folds[0].train, pkl(str(tiny)).rows(seen))
+    same(read(path, data=tiny).folds[0].train, pkl(str(tiny)).samples(seen))
 
 
 @pytest.mark.parametrize(("fold", "fold_number", "trained"), [("null", 0, 100), ("2", 2, 80)])

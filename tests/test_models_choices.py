@@ -6,86 +6,123 @@ import numpy as np
 import pytest
 import torch
 from conftest import CONF, compose
-from mmgan.training.run import Run
 from scipy import stats
-from test_models_contract import NEURAL, dataset_of, same, scaled_batch, train
+from test_models_contract import CONFIGS, NEURAL, built, dataset_of, same, scaled_batch, train
 
+from mmgan.commands.options import check_options
 from mmgan.errors import MmganError
-
-
-@pytest.mark.parametrize("rows", [-5, 1, 0.5, "many"])
-def test_an_impossible_number_of_calibration_rows_is_refused(rows):
-    with pytest.raises(MmganError, match=r"n_calibration_samples=.*: give a whole number from 100 on, or 0"):
-        train("vacwgan", dataset_of(), f"model.n_calibration_samples={rows}")
+from mmgan.models.synthesizer import Synthesizer
 
 
 def test_the_default_networks_take_large_images():
     dataset = dataset_of({"image": (3, 40, 40), "wide": (5, 900)}, rows=20)
-    cfg = compose("train", small=False)
-    model, datamodule = Run(cfg, dataset, 1).build(final=True)
+    model, datamodule = built(compose("train", small=False), dataset)
     x, labels = scaled_batch(SimpleNamespace(model=model, datamodule=datamodule))
-    for phase in model.phases():
+    for phase in model.phases:
         assert all(torch.isfinite(term) for term in phase.terms(x, labels).values())
-    assert model.sample(["run"])["image"].shape == (1, 3, 40, 40)
+    assert Synthesizer(model).sample(["run"])["image"].shape == (1, 3, 40, 40)
 
 
 def choices(part):
     return sorted(path.stem for path in (CONF / "model" / part).glob("*.yaml"))
 
 
-@pytest.mark.parametrize("game", choices("adversarial"))
+@pytest.mark.parametrize("gan_loss", choices("gan_loss"))
 @pytest.mark.parametrize("name", ["vacwgan", "gan"])
-def test_every_game_can_be_chosen(name, game):
-    trained = train(name, dataset_of(), f"model/adversarial={game}", epochs=1)
+def test_every_adversarial_loss_can_be_chosen(name, gan_loss):
+    trained = train(name, dataset_of(), f"model/gan_loss={gan_loss}", epochs=1)
     assert set(trained.model.weights["critic"]) == set(trained.model.critic_terms(*scaled_batch(trained)))
-    trained.model.sample(["run"] * 10)
+    trained.synthesizer.sample(["run"] * 10)
 
 
-@pytest.mark.parametrize("name", [n for n in NEURAL if "n_calibration_samples" in compose("train", f"model={n}").model])
-def test_calibrated_rows_have_the_marginals_of_the_training_rows(name):
-    trained = train(name, dataset_of(rows=200), "model.n_calibration_samples=4000")
-    x, y = trained.datamodule.samples(trained.datamodule.training_indices)
-    drawn = trained.model.sample(trained.model.schema.decode(np.tile(y, 20)), seed=5)
-    plain = train(name, dataset_of(rows=200), "model.n_calibration_samples=0").model
-    apart = [
-        max(stats.ks_2samp(rows[modality].reshape(len(rows[modality]), -1)[:, 3], x[modality].reshape(len(y), -1)[:, 3]).statistic
-            for modality in x)
-        for rows in (drawn, plain.sample(plain.schema.decode(np.tile(y, 20)), seed=5))
-    ]  # fmt: skip
-    assert apart[0] < 0.05 < apart[1]
+@pytest.mark.parametrize("name", [name for name in NEURAL if "n_calibration_samples" in CONFIGS[name].model])
+def test_mapped_samples_have_the_marginals_of_the_training_samples(name):
+    mapped, plain = (train(name, dataset_of(rows=200), f"model.n_calibration_samples={n}") for n in (4000, 0))
+    x, y = mapped.datamodule.samples(mapped.datamodule.training_indices)
+    labels = mapped.model.schema.decode(np.tile(y, 20))
+
+    def distance(synthesizer):
+        """The largest of the modalities' Kolmogorov-Smirnov statistics, of one value each."""
+        drawn = synthesizer.sample(labels, seed=5)
+        pairs = [(drawn[name].reshape(len(labels), -1)[:, 3], x[name].reshape(len(y), -1)[:, 3]) for name in x]
+        return max(stats.ks_2samp(*pair).statistic for pair in pairs)
+
+    assert distance(mapped.synthesizer) < 0.05 < distance(plain.synthesizer)
 
 
-@pytest.mark.parametrize("players", choices("players"))
-def test_every_pair_of_players_can_be_chosen(players):
-    train("gan", dataset_of(), f"model/players={players}", epochs=1).model.sample(["run"] * 10)
+@pytest.mark.parametrize("networks", choices("networks"))
+def test_every_pair_of_networks_can_be_chosen(networks):
+    train("gan", dataset_of(), f"model/networks={networks}", epochs=1).synthesizer.sample(["run"] * 10)
 
 
 @pytest.mark.parametrize("likelihood", choices("likelihood"))
 def test_every_likelihood_can_be_chosen(likelihood):
     trained = train("vae", dataset_of(), f"model/likelihood={likelihood}", epochs=1)
-    assert same(trained.model.sample(["run"] * 10), trained.model.sample(["run"] * 10))
+    assert same(trained.synthesizer.sample(["run"] * 10), trained.synthesizer.sample(["run"] * 10))
     assert ("noises" in " ".join(trained.before)) == (likelihood != "gaussian_fixed")
 
 
-@pytest.mark.parametrize(
-    ("name", "word", "sentence"),
-    [
-        ("vae", "model.training.free_bits=-1", "free_bits=-1: give a number from 0"),
-        ("vae", "model.training.free_bits=many", "free_bits=many: give a number"),
-        ("gan", "model.networks.critic.hidden=[5,0]", r"hidden=\[5, 0\]"),
-        ("gan", "model.networks.generator.hidden=5", "hidden=5"),
-        ("gan", "model.networks.critic.init_std=-1", "init_std=-1"),
-        ("cgan", "model/adversarial=bce model.adversarial.smoothing=.7", "smoothing=0.7: give a number from 0"),
-    ],
-)
-def test_impossible_options_are_refused(name, word, sentence):
-    players = ["model/players=dense"] if name == "gan" else []
-    with pytest.raises(Exception, match=sentence):
-        train(name, dataset_of(), *players, *word.split())
-
-
-@pytest.mark.parametrize("scaler", ["quantile", "standard", "minmax", "identity"])
+@pytest.mark.parametrize("scaler", choices("scaler"))
 @pytest.mark.parametrize("name", [name for name in NEURAL if name != "ldm"])  # which has that of its first stage
 def test_every_scaler_can_be_chosen(name, scaler):
-    rows = train(name, dataset_of(), f"model/scaler={scaler}", epochs=1).model.sample(["run"] * 10)
-    assert all(value.min() >= 0 for value in rows.values())
+    drawn = train(name, dataset_of(), f"model/scaler={scaler}", epochs=1).synthesizer.sample(["run"] * 10)
+    assert all(value.min() >= 0 for value in drawn.values())
+
+
+IMPOSSIBLE = {
+    "vacwgan": [
+        ("n_calibration_samples=-5", "expected an integer >= 100 or 0"),
+        ("n_calibration_samples=1", "expected an integer >= 100 or 0"),
+        ("n_calibration_samples=many", "expected an integer >= 100 or 0"),
+        ("augment.noise=-0.1", "expected a number >= 0"),
+        ("augment.erase=1.5", "expected a number >= 0 and <= 1"),
+        ("critic.conditioning=none", "expected one of projection, concatenation, both"),
+        ("encoder.branch.stages=-1", "expected an integer >= 0"),
+        ("sampling=magic", "expected one of posterior, density, prior"),
+        ("lr.critic=0", "expected a number > 0"),
+        ("weights.generator.kl=-1", "expected a number >= 0"),
+        ("clip=0", "expected a number > 0 or null"),
+    ],
+    "vae": [("free_bits=-1", "expected a number >= 0"), ("free_bits=many", "expected a number >= 0")],
+    "gan model/networks=dense": [
+        ("critic.hidden=[5,0]", "hidden=0: expected an integer >= 1"),
+        ("generator.hidden=5", "expected a list, each of it an integer"),
+        ("critic.init_std=-1", "expected a number > 0"),
+    ],
+    "cgan model/gan_loss=bce": [("gan_loss.smoothing=.7", "expected a number >= 0 and < 0.5")],
+    "diffusion": [
+        ("steps=0", "expected an integer >= 1"),
+        ("steps=2.5", "expected an integer >= 1"),
+        ("eta=1.5", "expected a number >= 0 and <= 1"),
+        ("strength=1.0", "expected a number >= 0.01 and <= 0.99"),
+        ("strength=0.001", "expected a number >= 0.01 and <= 0.99"),
+        ("label_dropout=2", "expected a number >= 0 and < 1"),
+        ("process.spread=0", "expected a number > 0"),
+    ],
+    "ldm": [("space.residual=2", "expected a number >= 0 and <= 1")],
+    "vqgan": [("adversarial_start=-1", "expected an integer >= 0"), ("shared_codebook=1", "expected true or false")],
+    "robust_classifier": [
+        ("gamma=-1", "expected a number >= 0"),
+        ("smoothing=2", "expected a number >= 0 and <= 1"),
+        ("mixup=-0.1", "expected a number >= 0"),
+        ("fade=-1", "expected an integer >= 0"),
+        ("members=0", "expected an integer >= 1"),
+        ("members=1.5", "expected an integer >= 1"),
+        ("corruption.noise=-1", "expected a number >= 0"),
+        ("corruption.drop=1.1", "expected a number >= 0 and <= 1"),
+        ("contrast.temperature=0", "expected a number > 0"),
+        ("fusion.alpha=2", "expected a number >= 0 and <= 1"),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "word", "sentence"),
+    [(model, word, sentence) for model, words in IMPOSSIBLE.items() for word, sentence in words],
+)
+def test_what_a_constructor_does_not_take_is_refused_before_anything_is_built(model, word, sentence):
+    cfg = compose("train", *f"model={model}".split(), f"model.{word}")
+    with pytest.raises(MmganError) as refused:
+        check_options(cfg)
+    name = word.partition("=")[0]
+    assert f"model.{name}" in str(refused.value) and sentence in str(refused.value)

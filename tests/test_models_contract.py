@@ -11,26 +11,20 @@ import numpy as np
 import pytest
 import torch
 from conftest import CONF, THREE, TWO, compose, rows_of
-from hydra.utils import get_class
-from mmgan.models.neural import NeuralSynthesizer
-from mmgan.training.run import Run
 
+from mmgan.commands.build import fold_run, task_of
 from mmgan.data.dataset import Dataset
 from mmgan.errors import MmganError
-from mmgan.models.memory import exemplars
-from mmgan.models.module import DivergedError
+from mmgan.models.memory import memory_indices
+from mmgan.models.module import DivergedError, PhasedModel
 from mmgan.models.synthesizer import Synthesizer
 from mmgan.schema import DataSchema
 from mmgan.training.checkpoint import load, write_checkpoint
+from mmgan.training.tasks import Generation
 
-
-def families(kind: type) -> list[str]:
-    """Return the names of the configurations in conf/model/ whose class is of `kind`."""
-    names = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
-    return [name for name in names if issubclass(get_class(compose("train", f"model={name}").model._target_), kind)]
-
-
-SYNTHESIZERS, NEURAL = families(Synthesizer), families(NeuralSynthesizer)
+CONFIGS = {path.stem: compose("train", f"model={path.stem}") for path in sorted((CONF / "model").glob("*.yaml"))}
+SYNTHESIZERS = [name for name, cfg in CONFIGS.items() if isinstance(task_of(cfg), Generation)]
+NEURAL = [name for name in SYNTHESIZERS if "lr" in CONFIGS[name].model]  # the others are not trained
 LABELS = ("walk", "run", "rest", "jump")  # the data's own; sorted they are in another order than these
 
 
@@ -40,10 +34,14 @@ def dataset_of(shapes=None, rows=100, classes=4, splits=None):
     return Dataset(schema, rows_of(shapes or TWO, y), y.astype(np.int64), splits=splits)
 
 
+def built(cfg, dataset, fold=1, *, final=True):
+    """Return the model of a configuration, which has seen the fold's training samples, and the fold's datamodule."""
+    return fold_run(cfg, dataset, fold).build(final)
+
+
 def first_stage(dataset, folder, split="stratified"):
     """Return the checkpoint, in `folder`, of a small first stage for all training samples of fold 1, which has learnt nothing: no codes."""
-    cfg = compose("train", "model=vqgan", "model/quantizer=none", f"data.split={split}")
-    model, _ = Run(cfg, dataset, 1).build(final=True)
+    model, _ = built(compose("train", "model=vqgan", "model/quantizer=none", f"data.split={split}"), dataset)
     write_checkpoint(folder / "stage.pth", model)
     return folder / "stage.pth"
 
@@ -52,18 +50,19 @@ def train(name, dataset, *overrides, precision="32-true", epochs=2, devices=1, *
     """Train the small model of conf/model/<name>.yaml on fold 1 for `epochs` x 2 batches."""
     cfg = compose("train", f"model={name}", *overrides)
     with tempfile.TemporaryDirectory() as folder:
-        if "first_stage" in cfg.model:
+        if "space" in cfg.model:
             cfg.first_stage = str(first_stage(dataset, Path(folder), cfg.data.split))
-        model, datamodule = Run(cfg, dataset, 1).build(final=True)
-    if not isinstance(model, NeuralSynthesizer):
-        return SimpleNamespace(model=model)
-    before = {key: value.detach().clone() for key, value in model.named_parameters()}
-    trainer = L.Trainer(
+        model, datamodule = built(cfg, dataset)
+    trained = SimpleNamespace(model=model, synthesizer=Synthesizer(model), dataset=dataset, datamodule=datamodule)
+    if not model.needs_training:
+        return trained
+    trained.before = {key: value.detach().clone() for key, value in model.named_parameters()}
+    trained.trainer = L.Trainer(
         max_epochs=epochs, accelerator="cpu", devices=devices, precision=precision, logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, **options,
     )  # fmt: skip
-    trainer.fit(model, datamodule=datamodule)
-    return SimpleNamespace(model=model, before=before, trainer=trainer, dataset=dataset, datamodule=datamodule)
+    trained.trainer.fit(model, datamodule=datamodule)
+    return trained
 
 
 @pytest.fixture(scope="module", params=SYNTHESIZERS)
@@ -72,8 +71,8 @@ def run(request):
 
 
 @pytest.fixture
-def model(run):
-    return run.model
+def synthesizer(run):
+    return run.synthesizer
 
 
 @pytest.fixture(scope="module", params=NEURAL)
@@ -82,7 +81,7 @@ def neural(request):
 
 
 def scaled_batch(trained):
-    return trained.model.rows(next(iter(trained.datamodule.train_dataloader())))
+    return trained.model.scaled(next(iter(trained.datamodule.train_dataloader())))
 
 
 def same(a, b):
@@ -103,7 +102,7 @@ def trained_parameters(model):
 def test_every_trained_parameter_moves_and_the_frozen_ones_have_no_optimizer(neural):
     optimized = trained_parameters(neural.model)
     for name, parameter in neural.model.named_parameters():
-        frozen = name.startswith(("average.", "first_stage."))
+        frozen = name.startswith(("average.", "space."))
         assert (id(parameter) in optimized) != frozen, name
         # A Wasserstein game compares scores, so that a constant added to all of them has no gradient.
         constant = name.startswith("critic.") and name.endswith("bias") and parameter.shape[-1] == 1
@@ -118,7 +117,7 @@ def test_no_parameter_has_two_optimizers(neural):
 
 def test_a_phase_moves_its_own_modules_and_leaves_no_gradient_on_the_others(neural):
     model = neural.model
-    for phase, optimizer in zip(model.phases(), model.configure_optimizers(), strict=True):
+    for phase, optimizer in zip(model.phases, model.configure_optimizers(), strict=True):
         model.zero_grad(set_to_none=True)
         before = {name: p.detach().clone() for name, p in model.named_parameters()}
         model.update(phase, optimizer, *scaled_batch(neural))
@@ -132,8 +131,8 @@ def test_a_phase_moves_its_own_modules_and_leaves_no_gradient_on_the_others(neur
 def test_the_words_for_terms_are_those_of_the_weights_and_of_the_log(neural):
     x, labels = scaled_batch(neural)
     logged = set(neural.trainer.callback_metrics)
-    assert set(neural.model.weights) == {phase.name for phase in neural.model.phases()}
-    for phase in neural.model.phases():
+    assert set(neural.model.weights) == {phase.name for phase in neural.model.phases}
+    for phase in neural.model.phases:
         terms = phase.terms(x, labels)
         assert terms.keys() == neural.model.weights[phase.name].keys()
         assert {f"{phase.name}/{term}" for term in terms} | {f"{phase.name}/gradient_norm"} <= logged
@@ -146,7 +145,7 @@ def test_lightning_counts_batches(neural):
 
 def test_a_term_that_is_not_finite_is_named(neural):
     x, labels = scaled_batch(neural)
-    phase, optimizer = neural.model.phases()[0], neural.model.configure_optimizers()[0]
+    phase, optimizer = neural.model.phases[0], neural.model.configure_optimizers()[0]
     name = next(iter(x))
     x[name][0] = float("nan")
     with pytest.raises(DivergedError, match=f"{phase.name}/"):
@@ -158,135 +157,137 @@ def test_the_model_declares_its_monitor(neural):
 
 
 # -- sampling -----------------------------------------------------------------------------------------------------------
-def test_samples_have_the_shapes_of_the_data(model):
+def test_samples_have_the_shapes_of_the_data(synthesizer):
     labels = ["rest"] * 3 + ["walk"] * 70
-    rows = model.sample(labels, seed=3)
-    assert list(rows) == list(model.schema.modalities)
-    for name, shape in model.schema.modalities.items():
+    rows = synthesizer.sample(labels, seed=3)
+    assert list(rows) == list(synthesizer.schema.modalities)
+    for name, shape in synthesizer.schema.modalities.items():
         assert rows[name].shape == (73, *shape) and rows[name].dtype == np.float32
         assert np.isfinite(rows[name]).all()
-        if isinstance(model, NeuralSynthesizer):
+        if isinstance(synthesizer.model, PhasedModel):
             assert rows[name].min() >= 0  # as in the training samples
             assert len(np.unique(rows[name].reshape(73, -1), axis=0)) == 73
 
 
-def test_same_seed_same_bytes_and_another_seed_other_rows(model):
+def test_same_seed_same_bytes_and_another_seed_other_samples(synthesizer):
     labels = ["run"] * 5 + ["rest"] * 5
-    assert same(model.sample(labels, seed=1), model.sample(np.array(labels), seed=1))
-    assert same(model.sample(labels), model.sample(labels, seed=0))
-    assert not same(model.sample(labels, seed=1), model.sample(labels, seed=2))
+    assert same(synthesizer.sample(labels, seed=1), synthesizer.sample(np.array(labels), seed=1))
+    assert same(synthesizer.sample(labels), synthesizer.sample(labels, seed=0))
+    assert not same(synthesizer.sample(labels, seed=1), synthesizer.sample(labels, seed=2))
 
 
-def test_a_row_depends_on_seed_label_and_rank_alone(model):
-    many = model.sample(["run"] * 150 + ["rest"] * 2, seed=5)
+def test_a_sample_depends_on_seed_label_and_rank_alone(synthesizer):
+    many = synthesizer.sample(["run"] * 150 + ["rest"] * 2, seed=5)
     mixed = ["rest", "run", "walk", "run", "run", "rest", "jump"]
-    rows = model.sample(mixed, seed=5)
+    rows = synthesizer.sample(mixed, seed=5)
     for name in rows:
         assert rows[name][[1, 3, 4]].tobytes() == many[name][:3].tobytes()
         assert rows[name][[0, 5]].tobytes() == many[name][150:].tobytes()
-        assert model.sample(["run"] * 65, seed=5)[name].tobytes() == many[name][:65].tobytes()
+        assert synthesizer.sample(["run"] * 65, seed=5)[name].tobytes() == many[name][:65].tobytes()
 
 
-def test_classes_differ(model):
-    rows = model.sample(["run"] * 4 + ["walk"] * 4)
+def test_classes_differ(synthesizer):
+    rows = synthesizer.sample(["run"] * 4 + ["walk"] * 4)
     assert all(not np.allclose(value[:4], value[4:]) for value in rows.values())
 
 
-def test_sampling_leaves_global_random_states_and_the_training_mode_alone(model):
+def test_sampling_leaves_global_random_states_and_the_training_mode_alone(synthesizer):
     given = {name: value[:4] for name, value in rows_of(TWO, np.zeros(4)).items()}
     before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002 - the state others use
     for training in (True, False):
-        set_mode(model, training)
-        model.sample(["run", "walk"])
-        if can_resample(model):
-            model.resample(given, ["run"] * 4)
-        frozen = set(model.first_stage.modules()) if hasattr(model, "first_stage") else set()
-        assert all(module.training == training for module in getattr(model, "modules", list)() if module not in frozen)
+        modules = modules_in_mode(synthesizer.model, training)
+        synthesizer.sample(["run", "walk"])
+        if hasattr(synthesizer.model, "regenerate"):
+            synthesizer.resample(given, ["run"] * 4)
+        assert all(module.training == training for module in modules)
     assert torch.equal(before[0], torch.get_rng_state())
     assert np.array_equal(before[1], np.random.get_state()[1])  # noqa: NPY002
     assert before[2] == random.getstate()
 
 
-def test_samples_are_the_same_in_either_mode(model):
-    drawn = [set_mode(model, training).sample(["run"] * 3) for training in (True, False)]
+def modules_in_mode(model, training):
+    """Set the mode of a model, and return the modules that it concerns: all but a first stage, which is frozen."""
+    if not isinstance(model, PhasedModel):
+        return []
+    model.train(training)
+    frozen = set(model.space.first_stage.modules()) if hasattr(getattr(model, "space", None), "first_stage") else set()
+    return [module for module in model.modules() if module not in frozen]
+
+
+def test_samples_are_the_same_in_either_mode(synthesizer):
+    drawn = []
+    for training in (True, False):
+        modules_in_mode(synthesizer.model, training)
+        drawn.append(synthesizer.sample(["run"] * 3))
     assert same(*drawn)
 
 
 @pytest.mark.parametrize("labels", [["swim"], [0], ["run", "Run"], []], ids=str)
-def test_unknown_labels_are_refused(model, labels):
+def test_unknown_labels_are_refused(synthesizer, labels):
     with pytest.raises(MmganError, match="label"):
-        model.sample(labels)
+        synthesizer.sample(labels)
 
 
-def test_every_way_to_sample_works_and_others_are_refused(model):
-    own, drawn = model.sampling, {}
-    for sampling in model.samplings:
-        model.use_sampling(sampling)
-        drawn[sampling] = model.sample(["run"] * 4)
+def test_every_way_to_sample_works_and_others_are_refused(synthesizer):
+    drawn = [synthesizer.sample(["run"] * 4, sampling=sampling) for sampling in synthesizer.model.samplings]
+    assert all(not same(one, other) for one, other in itertools.pairwise(drawn))
+    usual = synthesizer.model.samplings.index(synthesizer.model.sampling)
+    assert same(synthesizer.sample(["run"] * 4), drawn[usual])
     with pytest.raises(MmganError, match=r"sampling=magic: .*prior"):
-        model.use_sampling("magic")
-    model.use_sampling(own)
-    names = list(drawn)
-    assert all(not same(drawn[a], drawn[b]) for a, b in itertools.pairwise(names))
+        synthesizer.sample(["run"], sampling="magic")
 
 
-def can_resample(model):
-    if isinstance(model, NeuralSynthesizer):
-        return type(model).regenerate is not NeuralSynthesizer.regenerate
-    return type(model)._resample is not Synthesizer._resample
-
-
-def set_mode(model, training):
-    return model.train(training) if isinstance(model, torch.nn.Module) else model
-
-
-def test_rows_near_given_rows_or_a_sentence(run):
-    model, labels = run.model, ["run"] * 70 + ["rest"] * 3
+def test_samples_near_given_ones_or_a_sentence(synthesizer):
+    labels = ["run"] * 70 + ["rest"] * 3
     x = rows_of(TWO, np.repeat([1, 2], [70, 3]))
-    if not can_resample(model):
+    if not hasattr(synthesizer.model, "regenerate"):
         with pytest.raises(MmganError, match="samples near given samples"):
-            model.resample(x, labels)
+            synthesizer.resample(x, labels)
         return
-    rows = model.resample(x, labels, seed=4)
+    rows = synthesizer.resample(x, labels, seed=4)
     assert {name: value.shape for name, value in rows.items()} == {name: value.shape for name, value in x.items()}
-    assert same(rows, model.resample(x, labels, seed=4)) and not same(rows, model.resample(x, labels, seed=5))
-    few = model.resample({name: value[:2] for name, value in x.items()}, labels[:2], seed=4)
+    assert same(rows, synthesizer.resample(x, labels, seed=4)) and not same(
+        rows, synthesizer.resample(x, labels, seed=5)
+    )
+    few = synthesizer.resample({name: value[:2] for name, value in x.items()}, labels[:2], seed=4)
     assert all(few[name].tobytes() == rows[name][:2].tobytes() for name in rows)
     with pytest.raises(MmganError, match="73 samples"):
-        model.resample(x, labels[:-1])
+        synthesizer.resample(x, labels[:-1])
     with pytest.raises(MmganError, match="modalities"):
-        model.resample({"spec": x["spec"]}, labels)
+        synthesizer.resample({"spec": x["spec"]}, labels)
     with pytest.raises(MmganError, match="shape"):
-        model.resample(x | {"env": x["env"][:, :1]}, labels)
+        synthesizer.resample(x | {"env": x["env"][:, :1]}, labels)
 
 
-def test_rows_rebuilt_or_a_sentence(run):
+def test_samples_rebuilt_or_a_sentence(synthesizer):
     x = rows_of(TWO, np.arange(4))
-    if not hasattr(run.model, "encoder"):
+    if not hasattr(synthesizer.model, "reconstruct"):
         with pytest.raises(MmganError, match="cannot rebuild samples"):
-            run.model.reconstruct(x, LABELS)
+            synthesizer.reconstruct(x, LABELS)
         return
-    assert run.model.reconstruct(x, LABELS)["spec"].shape == x["spec"].shape
+    assert synthesizer.reconstruct(x, LABELS)["spec"].shape == x["spec"].shape
 
 
-def test_a_modality_for_another_or_a_sentence(run):
-    model, labels = run.model, ["run"] * 70 + ["rest"] * 3
+def test_a_modality_for_another_or_a_sentence(synthesizer):
+    labels = ["run"] * 70 + ["rest"] * 3
     x = {"spec": rows_of(TWO, np.repeat([1, 2], [70, 3]))["spec"]}
-    if getattr(type(model), "regenerate_missing", None) in (None, NeuralSynthesizer.regenerate_missing):
+    if not hasattr(synthesizer.model, "complete"):
         with pytest.raises(MmganError, match="one modality for another"):
-            model.complete(x, labels)
+            synthesizer.complete(x, labels)
         return
-    rows = model.complete(x, labels, seed=4)
+    rows = synthesizer.complete(x, labels, seed=4)
     assert rows.keys() == TWO.keys() and rows["spec"].tobytes() == x["spec"].tobytes()
     assert rows["env"].shape == (73, *TWO["env"]) and (rows["env"] >= 0).all()
-    assert same(rows, model.complete(x, labels, seed=4)) and not same(rows, model.complete(x, labels, seed=5))
-    few = model.complete({"spec": x["spec"][:2]}, labels[:2], seed=4)
+    assert same(rows, synthesizer.complete(x, labels, seed=4)) and not same(
+        rows, synthesizer.complete(x, labels, seed=5)
+    )
+    few = synthesizer.complete({"spec": x["spec"][:2]}, labels[:2], seed=4)
     assert all(few[name].tobytes() == rows[name][:2].tobytes() for name in rows)
     for wrong in ({}, rows, {"other": x["spec"]}, {"spec": x["spec"][:, :1]}):
         with pytest.raises(MmganError, match=r"modalities|shape"):
-            model.complete(wrong, labels)
+            synthesizer.complete(wrong, labels)
     with pytest.raises(MmganError, match="73 samples"):
-        model.complete(x, labels[:-1])
+        synthesizer.complete(x, labels[:-1])
 
 
 # -- on disk ------------------------------------------------------------------------------------------------------------
@@ -295,8 +296,8 @@ def test_a_loaded_model_draws_the_same_bytes(run, tmp_path):
     torch.save({"recipe": run.model.recipe, "state_dict": run.model.state_dict()}, path)
     loaded = load(path)
     labels = ["rest"] * 3 + ["walk"] * 70
-    assert not getattr(loaded, "training", False) and loaded.schema == run.model.schema
-    assert same(loaded.sample(labels, seed=9), run.model.sample(labels, seed=9))
+    assert not getattr(loaded.model, "training", False) and loaded.schema == run.synthesizer.schema
+    assert same(loaded.sample(labels, seed=9), run.synthesizer.sample(labels, seed=9))
 
 
 def test_tensors_that_do_not_fit_the_recipe_are_refused(run, tmp_path):
@@ -308,10 +309,10 @@ def test_tensors_that_do_not_fit_the_recipe_are_refused(run, tmp_path):
 
 
 # -- odd data -----------------------------------------------------------------------------------------------------------
-ONE_ROW_EACH = [{"fold": 1, "train_indices": np.arange(4), "val_indices": np.arange(4, 12)}]
+ONE_SAMPLE_EACH = [{"fold": 1, "train_indices": np.arange(4), "val_indices": np.arange(4, 12)}]
 ODD = {
     "one class": {"classes": 1},
-    "one row per class": {"splits": ONE_ROW_EACH},
+    "one sample per class": {"splits": ONE_SAMPLE_EACH},
     "ranks 1, 2 and 3": {"shapes": THREE},
     "one modality": {"shapes": {"x": (5,)}},
     "names of module attributes": {"shapes": {"type": (3,), "values": (4,), "forward": (2, 8)}},
@@ -322,25 +323,25 @@ ODD = {
 @pytest.mark.parametrize("name", SYNTHESIZERS)
 def test_odd_data(name, odd):
     dataset = dataset_of(**ODD[odd])
-    model = train(name, dataset, "data.split=file", epochs=1).model
-    rows = model.sample(list(dataset.schema.labels) * 2)
+    synthesizer = train(name, dataset, "data.split=file", epochs=1).synthesizer
+    rows = synthesizer.sample(list(dataset.schema.labels) * 2)
     assert all(np.isfinite(value).all() for value in rows.values())
-    if can_resample(model):
-        model.resample(rows, list(dataset.schema.labels) * 2)
+    if hasattr(synthesizer.model, "regenerate"):
+        synthesizer.resample(rows, list(dataset.schema.labels) * 2)
 
 
 @pytest.mark.parametrize("name", NEURAL)
 def test_mixed_precision_trains_to_finite_samples(name):
-    model = train(name, dataset_of(), precision="bf16-mixed").model
-    assert all(torch.isfinite(p).all() and p.dtype == torch.float32 for p in model.parameters())
-    model.sample(["run"] * 100)
+    trained = train(name, dataset_of(), precision="bf16-mixed")
+    assert all(torch.isfinite(p).all() and p.dtype == torch.float32 for p in trained.model.parameters())
+    trained.synthesizer.sample(["run"] * 100)
 
 
 @pytest.mark.parametrize("name", NEURAL)
 def test_a_step_in_mixed_precision_starts_from_the_weights_of_the_one_before(name):
     trained = train(name, dataset_of())
     model, (x, labels) = trained.model, scaled_batch(trained)
-    phase, optimizer = model.phases()[0], model.configure_optimizers()[0]
+    phase, optimizer = model.phases[0], model.configure_optimizers()[0]
     with torch.autocast("cpu", torch.bfloat16):
         model.update(phase, optimizer, x, labels)
         torch.manual_seed(0)
@@ -374,12 +375,12 @@ def test_two_processes_train_one_model(name):
         name, dataset_of(), devices=2, strategy="ddp_fork_find_unused_parameters_true", callbacks=[RanksAgree()]
     )
     assert any(not torch.equal(p, trained.before[key]) for key, p in trained.model.named_parameters())
-    assert all(np.isfinite(rows).all() for rows in trained.model.sample(["run"] * 10).values())
+    assert all(np.isfinite(rows).all() for rows in trained.synthesizer.sample(["run"] * 10).values())
 
 
-def test_rare_classes_keep_all_their_exemplars():
+def test_rare_classes_keep_all_their_memory_indices():
     y = np.repeat([0, 1, 2], [900, 7, 60])
-    kept = exemplars(y, 100)
+    kept = memory_indices(y, 100)
     counts = np.bincount(y[kept])
     assert len(kept) == len(set(kept)) == 100 and counts[1] == 7 and abs(counts[0] - counts[2]) <= 1
-    assert sorted(exemplars(y, 5000)) == list(range(967))
+    assert sorted(memory_indices(y, 5000)) == list(range(967))

@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 import torch
 from conftest import TWO, compose, content, rows_of
-from mmgan.training.run import Run, fit, load_data
 from PIL import Image
 from sklearn.decomposition import PCA
 
+from mmgan.commands.build import fold_run, load_data, train_fold
 from mmgan.data.files import write_pickle
 from mmgan.errors import MmganError
+from mmgan.models.memory import AggregatePosterior
+from mmgan.models.synthesizer import Synthesizer
 from mmgan.training.checkpoint import load
-from mmgan.training.pictures import Plane
+from mmgan.training.pictures import Plane, traversed
 
 ENCODERS = ("vacwgan", "vae")
 
@@ -22,20 +24,21 @@ def trained(request, tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "data.pkl"
     write_pickle(path, content())
     cfg = compose("train", f"model={request.param}", path=path)
-    model, datamodule = Run(cfg, load_data(cfg), 1).build(final=True)
+    model, datamodule = fold_run(cfg, load_data(cfg), 1).build(True)
     with model.evaluating():
         model.after_epoch()
     x, y = datamodule.samples(datamodule.training_indices)
     return model, x, y
 
 
-def test_a_reconstruction_is_the_same_each_time_and_row_by_row(trained):
+def test_a_reconstruction_is_the_same_each_time_and_sample_by_sample(trained):
     model, x, y = trained
-    rebuilt = model.reconstruct(x, y)
+    synthesizer = Synthesizer(model)
+    rebuilt = synthesizer.reconstruct(x, y)
     assert {name: rows.shape for name, rows in rebuilt.items()} == {name: rows.shape for name, rows in x.items()}
-    some = model.reconstruct({name: rows[3:5] for name, rows in x.items()}, y[3:5])
+    some = synthesizer.reconstruct({name: rows[3:5] for name, rows in x.items()}, y[3:5])
     for name in x:
-        assert rebuilt[name].tobytes() == model.reconstruct(x, y)[name].tobytes()
+        assert rebuilt[name].tobytes() == synthesizer.reconstruct(x, y)[name].tobytes()
         np.testing.assert_allclose(some[name], rebuilt[name][3:5], rtol=1e-4, atol=1e-5)
     with model.evaluating():
         scaled = model.scaler({name: torch.from_numpy(rows[:1]) for name, rows in x.items()})
@@ -45,16 +48,16 @@ def test_a_reconstruction_is_the_same_each_time_and_row_by_row(trained):
     for name in x:
         np.testing.assert_allclose(rebuilt[name][:1], made[name].numpy(), rtol=1e-4, atol=1e-5)
     with pytest.raises(MmganError, match="labels"):
-        model.reconstruct(x, y[:-1])
+        synthesizer.reconstruct(x, y[:-1])
     with pytest.raises(MmganError, match=r"not finite; leave such samples out"):
-        model.reconstruct({name: rows * np.nan for name, rows in x.items()}, y)
+        synthesizer.reconstruct({name: rows * np.nan for name, rows in x.items()}, y)
 
 
 def test_a_traversal_begins_at_the_class_s_mean_and_moves_one_dimension(trained):
     model, _, _ = trained
     values = np.array([-1.0, 0.0, 1.0])
-    chosen, drawn = model.traverse(1, values, 2)
-    spread = model.density.mu.std(0, correction=0)
+    chosen, drawn = traversed(model, 1, values, 2)
+    spread = model.latents.mu.std(0, correction=0)
     assert chosen == spread.argsort(descending=True)[:2].tolist() and len(drawn) == 2
     for name, shape in TWO.items():
         assert all(rows[name].shape == (3, *shape) for rows in drawn)
@@ -62,16 +65,13 @@ def test_a_traversal_begins_at_the_class_s_mean_and_moves_one_dimension(trained)
         assert not np.allclose(drawn[0][name][0], drawn[0][name][2])
 
 
-def test_active_units_are_dimensions_whose_means_differ_from_row_to_row(trained):
-    model, _, _ = trained
-    kept = model.density.mu.clone()
-    model.density.mu = torch.zeros(6, 4)
-    model.density.mu[:, 2] = torch.tensor([-1.0, 1, -1, 1, -1, 1])
-    model.density.mu[:, 3] = 0.05 * torch.tensor([-1.0, 1, -1, 1, -1, 1])  # a variance of .0025
-    assert model.active_units() == 1
-    model.density.mu = torch.zeros(0, 4)
-    assert model.active_units() == 0  # before the first epoch has ended
-    model.density.mu = kept
+def test_active_units_are_dimensions_whose_means_differ_from_sample_to_sample():
+    latents = AggregatePosterior(4)
+    assert latents.active_units() == 0  # before the first epoch has ended
+    turns = torch.tensor([-1.0, 1, -1, 1, -1, 1])
+    mu = torch.stack([0 * turns, 0 * turns, turns, 0.05 * turns], dim=1)  # the last has a variance of .0025
+    latents.fit(torch.zeros(6, dtype=torch.int64), mu=mu, logvar=torch.zeros(6, 4))
+    assert latents.active_units() == 1
 
 
 def test_a_plane_of_two_values_shows_them_and_otherwise_principal_components():
@@ -90,7 +90,7 @@ def test_the_film_has_a_picture_of_each_epoch_also_where_a_run_went_on(tmp_path)
     path = tmp_path / "run"
     for epochs, resume in ((2, "false"), (3, "true")):
         cfg = compose("train", *short, f"trainer.max_epochs={epochs}", f"resume={resume}", small=False)
-        fit(cfg, load_data(cfg), 1, path)
+        train_fold(cfg, load_data(cfg), 1, path)
     with Image.open(path / "film.gif") as film:
         assert film.n_frames == 3
 
@@ -99,7 +99,7 @@ def test_the_image_vae_trains_on_images_of_a_file(tmp_path):
     rng = np.random.default_rng(0)
     images = {"image": rng.uniform(0, 1, (40, 3, 16, 16)).astype(np.float32)}
     write_pickle(tmp_path / "images.pkl", {"x_train": images, "y_train": np.arange(40) % 2})
-    small = ["model.networks.encoder.branch.channels=2", "model.networks.generator.branch.channels=2"]
+    small = ["model.encoder.branch.channels=2", "model.generator.branch.channels=2"]
     small += ["trainer.max_epochs=1", "data.steps_per_epoch=2", "trainer.accelerator=cpu"]
     cfg = compose(
         "train",
@@ -109,11 +109,12 @@ def test_the_image_vae_trains_on_images_of_a_file(tmp_path):
         *small,
         small=False,
     )
-    fit(cfg, load_data(cfg), 1, tmp_path / "run")
-    model = load(tmp_path / "run" / "best.ckpt")
+    train_fold(cfg, load_data(cfg), 1, tmp_path / "run")
+    synthesizer = load(tmp_path / "run" / "best.ckpt")
+    model = synthesizer.model
     assert (
         len([m for m in model.encoder.modules() if isinstance(m, torch.nn.Conv2d) and 2 in m.stride]) == 2
     )  # 16 -> 8 -> 4
     widths = [m.out_channels for m in model.encoder.modules() if isinstance(m, torch.nn.Conv2d)]
     assert widths[::3] == [2, 4, 8, 16, 32]
-    assert model.sample([0, 1])["image"].shape == (2, 3, 16, 16)
+    assert synthesizer.sample([0, 1])["image"].shape == (2, 3, 16, 16)

@@ -19,9 +19,9 @@ from mmgan.commands.options import script
 from mmgan.commands.synthesize import synthesize
 from mmgan.data.files import read_archive, write_pickle
 from mmgan.data.sources.pkl import pkl
+from mmgan.data.synthetic_file import named_data, read
 from mmgan.data.trust import admit, build, build_source, named_targets
 from mmgan.errors import MmganError
-from mmgan.evaluation.files import read_synthetic
 from mmgan.training.first_stage import read_first_stage
 from mmgan.training.folder import RunFolder
 from mmgan.tuning.space import with_params
@@ -293,6 +293,10 @@ def synthetic(checkpoint, tmp_path_factory):
     return read_archive(folder / "synthetic.pkl")
 
 
+def data_of(path):
+    return named_data(read(path))[0]
+
+
 def with_source(content, path, source):
     content = copy.deepcopy(content)
     content["meta"]["recipe"]["data"]["source"] = source
@@ -306,7 +310,7 @@ def with_source(content, path, source):
 @every_payload
 def test_a_synthetic_file_runs_nothing_that_it_names(synthetic, hostile, tmp_path):
     for source in (hostile, synthetic["meta"]["recipe"]["data"]["source"] | {"path": hostile}):
-        refuses(read_synthetic, with_source(synthetic, tmp_path / "evil.pkl", source), None)
+        refuses(data_of, with_source(synthetic, tmp_path / "evil.pkl", source))
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -314,20 +318,16 @@ def test_a_synthetic_file_is_judged_with_the_data_that_it_names(synthetic, datas
     content = copy.deepcopy(synthetic)
     content["meta"]["format"] = number  # a file keeps its meaning
     write_pickle(tmp_path / "a.pkl", content)
-    assert read_synthetic(tmp_path / "a.pkl", None).dataset.fingerprint() == dataset.fingerprint()
+    assert data_of(tmp_path / "a.pkl").fingerprint() == dataset.fingerprint()
 
 
 def test_no_file_says_where_to_write_or_what_a_text_refers_to(synthetic, mark, tmp_path):
     images = {"_target_": "mmgan.data.sources.images.images", "path": str(tmp_path / "none"), "cache": str(mark)}
-    assert "there is no such folder" in refuses(
-        read_synthetic, with_source(synthetic, tmp_path / "a.pkl", images), None
-    )
+    assert "there is no such folder" in refuses(data_of, with_source(synthetic, tmp_path / "a.pkl", images))
     source = synthetic["meta"]["recipe"]["data"]["source"]
-    told = refuses(
-        read_synthetic, with_source(synthetic, tmp_path / "a.pkl", source | {"path": "${oc.env:HOME}"}), None
-    )
+    told = refuses(data_of, with_source(synthetic, tmp_path / "a.pkl", source | {"path": "${oc.env:HOME}"}))
     assert "${oc.env:HOME}" in told  # as it stands
-    told = refuses(read_synthetic, with_source(synthetic, tmp_path / "a.pkl", source | {"nothing": 1}), None)
+    told = refuses(data_of, with_source(synthetic, tmp_path / "a.pkl", source | {"nothing": 1}))
     assert "does not take the options" in told
 
 
