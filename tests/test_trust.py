@@ -11,20 +11,22 @@ import pytest
 import torch
 import yaml
 from conftest import CONF, compose, content
-from mmgan.training.run import Run, fit, plain
 from omegaconf import OmegaConf
 
 import mmgan
+from mmgan.commands.build import check_run, data_options, fold_run, plain, settings_of, train_fold
 from mmgan.commands.options import script
 from mmgan.commands.synthesize import synthesize
+from mmgan.commands.tune import ConfiguredTrials, sweep_settings, with_params
 from mmgan.data.files import read_archive, write_pickle
 from mmgan.data.sources.pkl import pkl
 from mmgan.data.synthetic_file import named_data, read
 from mmgan.data.trust import admit, build, build_source, named_targets
 from mmgan.errors import MmganError
 from mmgan.training.first_stage import read_first_stage
+from mmgan.training.fit import FoldRun
 from mmgan.training.folder import RunFolder
-from mmgan.tuning.space import with_params
+from mmgan.training.tasks import Generation
 from mmgan.tuning.storage import Storage
 from mmgan.tuning.study import FoldStudy, warm_params
 
@@ -128,8 +130,8 @@ def checkpoint(dataset, tmp_path_factory):
     path = tmp_path_factory.mktemp("run")
     cfg = compose("train", "model=smoothed_bootstrap", path=dataset.source)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mmgan.training.run.score_fold", lambda *rest: {})
-        fit(cfg, dataset, 1, path)
+        patch.setattr(Generation, "score", lambda *rest: {})
+        train_fold(cfg, dataset, 1, path)
     return torch.load(path / "best.ckpt", weights_only=True)
 
 
@@ -240,8 +242,8 @@ def test_a_class_that_the_user_types_is_trained_and_scored(dataset, tmp_path, mo
     (tmp_path / "typed_by_the_user.py").write_text("from mmgan.baselines import jitter\nours = jitter\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     cfg = compose("train", "model=jitter", "model.baseline._target_=typed_by_the_user.ours", path=dataset.source)
-    monkeypatch.setattr("mmgan.training.run.score_fold", lambda *rest: {})
-    fit(cfg, dataset, 1, tmp_path / "run")
+    monkeypatch.setattr(Generation, "score", lambda *rest: {})
+    train_fold(cfg, dataset, 1, tmp_path / "run")
     refuses(mmgan.load, tmp_path / "run" / "best.ckpt")
     mmgan.load(tmp_path / "run" / "best.ckpt", trust=["typed_by_the_user"])
 
@@ -265,7 +267,7 @@ def test_a_recipe_that_makes_no_model_is_refused(checkpoint, tmp_path):
 @pytest.fixture(scope="module")
 def stage(dataset):
     """The content of an untrained first stage's checkpoint."""
-    model, _ = Run(compose("train", "model=vqgan", path=dataset.source), dataset, 1).build()
+    model, _ = fold_run(compose("train", "model=vqgan", path=dataset.source), dataset, 1).build(False)
     return {"recipe": model.recipe, "state_dict": model.state_dict()}
 
 
@@ -274,13 +276,14 @@ def stage(dataset):
 def test_a_first_stage_runs_nothing_that_it_names(stage, dataset, hostile, place, tmp_path):
     path = changed(stage, tmp_path / "evil.ckpt", place, hostile)
     cfg = with_options(composed("train", "model=ldm", path=dataset.source), first_stage=str(path))
-    assert "evil.ckpt: " in refuses(Run(cfg, dataset, 1).check)
+    assert "evil.ckpt: " in refuses(check_run, cfg, fold_run(cfg, dataset, 1))
 
 
 def test_a_first_stage_of_mmgan_is_taken(stage, dataset, tmp_path):
     torch.save(stage, tmp_path / "best.ckpt")
     cfg = with_options(composed("train", "model=ldm", path=dataset.source), first_stage=str(tmp_path / "best.ckpt"))
-    assert read_first_stage(cfg, dataset, 1, final=False)["recipe"] == stage["recipe"]
+    path, options = tmp_path / "best.ckpt", data_options(cfg) | {"seed": 0}
+    assert read_first_stage(path, dataset, 1, options, final=False)["recipe"] == stage["recipe"]
 
 
 # -- synthetic files ----------------------------------------------------------------------------------------------------
@@ -335,16 +338,15 @@ def test_no_file_says_where_to_write_or_what_a_text_refers_to(synthetic, mark, t
 @every_payload
 def test_the_settings_of_a_run_are_compared_and_never_built(hostile, dataset, mark, tmp_path):
     cfg = composed("train", "model=jitter", "resume=true", path=dataset.source)
-    run = Run(cfg, dataset, 1)
     try:
-        text = yaml.safe_dump(run.params() | {"model": hostile})
+        text = yaml.safe_dump(settings_of(cfg, dataset, 1) | {"model": hostile})
     except yaml.YAMLError:
         text = f"!!python/object/apply:os.system ['touch {mark}']"
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "params.yaml").write_text(text)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Run, "train", lambda *rest, **options: pytest.fail("it went on"))
-        refuses(fit, cfg, dataset, 1, tmp_path / "run")
+        patch.setattr(FoldRun, "train", lambda *rest, **options: pytest.fail("it went on"))
+        refuses(train_fold, cfg, dataset, 1, tmp_path / "run")
     assert (tmp_path / "run" / "params.yaml").read_text() == text
 
 
@@ -369,7 +371,8 @@ def test_a_study_of_another_format_is_refused_with_what_to_do(known, dataset, tm
     storage = Storage(f"sqlite:///{tmp_path / 'study.db'}")
     study = optuna.create_study(study_name="pkl-vae-fold1", storage=storage, direction="maximize")
     study.set_user_attr("config", known)
-    told = refuses(FoldStudy, cfg, dataset, 1, tmp_path, storage)
+    trials = ConfiguredTrials(cfg)
+    told = refuses(FoldStudy, sweep_settings(cfg, trials, {1: tmp_path}, tmp_path), 1, storage, trials)
     assert "mmgan 0.1" in told and "give another out_dir=" in told
 
 

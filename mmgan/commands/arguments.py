@@ -16,8 +16,8 @@ CONF = next(
 )  # of a wheel, of a checkout
 # Options whose value is a path or a free text; Hydra's grammar would read blanks, commas, brackets and letters of other scripts as its own.
 TEXTS = {
-    "data.path", "data.cache", "data.synthetic", "data.source.path", "data.source.cache", "ckpt", "out", "out_dir", "first_stage",
-    "synthetic", "data_path", "curve", "warm_start", "storage", "study", "variants", "runs", "overrides",
+    "data.path", "data.cache", "data.synthetic", "ckpt", "out", "out_dir", "first_stage", "synthetic", "curve", "warm_start", "storage",
+    "study", "variants", "runs", "overrides",
 }  # fmt: skip
 SCRIPTS = ("train", "tune", "synthesize", "evaluate")  # that a checkout has
 QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""

@@ -37,7 +37,7 @@ from mmgan.training.fit import FitResult, FoldRun
 from mmgan.training.folder import RunFolder
 from mmgan.training.quiet import quiet_lightning
 from mmgan.tuning.settings import MakePruning, SweepSettings
-from mmgan.tuning.space import usable_space
+from mmgan.tuning.space import is_plain, usable_space
 from mmgan.tuning.study import FoldStudy, warm_params
 from mmgan.tuning.summary import summary
 from mmgan.tuning.sweep import Sweep
@@ -178,9 +178,14 @@ def trial_epochs(cfg: DictConfig) -> int:
 
 
 def with_params(cfg: DictConfig, params: Mapping[str, Any]) -> DictConfig:
-    """Return a copy of the configuration with these dotted keys changed."""
+    """Return a copy of the configuration with these dotted keys of the search space changed; a study or a file may hold others."""
     changed = cfg.copy()
     for key, value in params.items():
+        if key not in cfg.search.space or not is_plain(value):
+            raise MmganError(
+                f"the study holds a trial with {key}={str(value)[:100]}, which this search does not choose; it was changed:"
+                " give another out_dir= (with storage=, another study=)."
+            )
         OmegaConf.update(changed, key, value)
     return changed
 

@@ -211,7 +211,7 @@ class PhasedModel(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         # Not from the single batches: a pruner would see the value of the epoch before.
         if self.held_out.update_called:
-            self.log(self.monitor, self.held_out.compute(), prog_bar=True)
+            self.log(self.monitor, self.held_out.compute(), prog_bar=True, sync_dist=True)
             self.held_out.reset()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
