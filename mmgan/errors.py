@@ -7,6 +7,7 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 MOST = 10**9  # of an integer without a limit of its own: more would end in an overflow, not in a sentence
@@ -173,6 +174,7 @@ def _expected_one(declared: Any) -> str:
         bool: "true or false",
         str: "a text",
         list: "a list",
+        Path: "a path",
         Mapping: "its own keys",
         type(None): "null",
         None: "null",

@@ -28,7 +28,7 @@ from mmgan.commands.options import (
 )
 from mmgan.commands.synthesize import synthesize
 from mmgan.commands.tune import ConfiguredTrials, sweep_settings
-from mmgan.errors import MmganError
+from mmgan.errors import MOST, MmganError
 
 ROOT = CONF.parent
 GROUPS = ("data", "model", "trainer", "logger", "callbacks", "search", "pruner")
@@ -128,7 +128,7 @@ def drawn(ready, count=200):
     pairs = []
     for base, cfg in ready.items():
         found = {shown(name) for name in leaves(plain(cfg)) if not name.startswith("search.space.")}
-        parts = [f"{group}.{key}" for group in ("model",) if group in cfg for key in cfg[group] or ()]
+        parts = [f"model.{key}" for key in cfg.get("model") or () if key not in ("_target_", "_partial_")]
         options = sorted(found | set(parts))
         pairs += [(base, name, value) for name in options for value in range(len(VALUES))]
     bases_of = {}
@@ -216,18 +216,14 @@ def test_a_part_that_loses_a_key_is_told(tiny, tmp_path, quick):
             ["trainer.strategy=word", "trainer=ddp"],
             "trainer: Lightning refuses these options: You selected an invalid strategy",
         ),
-        (["pruner=null"], "pruner=null: expected its own keys"),
-        (["data=null"], "data=null: expected its own keys"),
     ],
 )
 def test_sentences_for_parts(tiny, words, said):
-    command = "tune" if words[0].startswith("pruner") else "train"
-    data = [] if words[0].startswith("data") else ["data=pkl", f"data.path={tiny}"]
     with pytest.raises(REFUSALS) as refused, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        cfg = compose(command, [*data, *words])
+        cfg = compose("train", ["data=pkl", f"data.path={tiny}", *words])
         check_options(cfg)
-        use(cfg, command)
+        use(cfg, "train")
     assert said in sentence(refused.value) and "\n" not in sentence(refused.value)
 
 
@@ -261,7 +257,7 @@ def test_help_lists_what_is_declared_at_once(command):
     for each in own_options(COMMANDS[command]):
         assert f"  {each.name}=" in ended.stdout and each.meaning in ended.stdout
         if expected(each.kind) and not (CONF / each.name).is_dir():
-            assert expected(each.kind) in ended.stdout
+            assert expected(each.kind).replace(f" and <= {MOST}", "") in ended.stdout
     if command in ("train", "tune"):
         assert "trainer.max_epochs=" in ended.stdout and "default stratified" not in ended.stdout
         assert "data.draw=" in ended.stdout and "default 0" in ended.stdout

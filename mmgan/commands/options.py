@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from mmgan.commands.arguments import CONF, as_hydra_reads, command_line
 from mmgan.data.trust import trusted_names
 from mmgan.errors import (
+    MOST,
     EachOf,
     MmganError,
     NonNegative,
@@ -368,6 +369,10 @@ def run(command: str, main: Callable[[], None]) -> None:
             sys.stdout.flush()  # here: as Python ends, a reader that has gone would be an error
     except (MmganError, HydraException, OmegaConfBaseException) as error:
         sys.exit(f"error: {sentence(error, COMMANDS[command])}")
+    except ValueError as error:  # Hydra's, of a group that is given null or a number
+        if "Config group override" not in str(error):
+            raise
+        sys.exit("error: data, model and other groups take the name of one of their choices; --help lists them.")
     except BrokenPipeError:  # whoever reads the output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes as it ends
         sys.exit(1)
@@ -407,7 +412,10 @@ def help_text(command: str) -> str:
 
 def _allowed(declared: Any, default: Any) -> str:
     """Return what an option may be, and its default, in brackets."""
-    words = [expected(declared), "" if default in (None, MISSING) else f"default {_word(default)}"]
+    words = [
+        expected(declared).replace(f" and <= {MOST}", ""),
+        "" if default in (None, "", MISSING) else f"default {_word(default)}",
+    ]
     return f" ({'; '.join(filter(None, words))})" if any(words) else ""
 
 

@@ -21,7 +21,7 @@ KINDS = (".png", ".jpg", ".jpeg")
 
 @checked
 def images(
-    path: str | None = None, image_size: Annotated[int, Range(8, 1024)] = 64, cache: str | None = None
+    path: str | Path | None = None, image_size: Annotated[int, Range(8, 1024)] = 64, cache: str | Path | None = None
 ) -> Dataset:
     """Return the images of path/<class>/*.png (or .jpg, .jpeg), modality `image`, uint8 values (3, image_size, image_size).
 

@@ -1,5 +1,6 @@
 """The user's own file: a .pkl or .npz with x_train and y_train, of any modalities, shapes and labels."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ _READ = ("x_train", "y_train", "x_test", "cv_splits", "class_names", "folds", "m
 
 
 @checked
-def pkl(path: str | None = None, labelled: bool = True) -> Dataset:
+def pkl(path: str | Path | None = None, labelled: bool = True) -> Dataset:
     """Return the data of a file with x_train ({name: (N, *shape)} or one array) and y_train (N,).
 
     Without `labelled` no y_train is needed, nor looked at: all samples are of one class, 0. Optional keys are x_test,
@@ -26,6 +27,7 @@ def pkl(path: str | None = None, labelled: bool = True) -> Dataset:
     """
     if path is None:
         raise MmganError("data=pkl needs a file; give data.path=FILE.")
+    path = str(path)
     data = read_archive(path)
     needed = ("x_train", "y_train") if labelled else ("x_train",)
     for key in needed:
