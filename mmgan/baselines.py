@@ -13,7 +13,7 @@ from sklearn.covariance import ledoit_wolf_shrinkage
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
 from mmgan.data.arrays import flatten, take, unflatten
-from mmgan.errors import MmganError
+from mmgan.errors import MmganError, NonNegative, Share, Width, checked
 from mmgan.schema import Arrays
 
 MAX_QUANTILES = 256
@@ -25,8 +25,9 @@ def duplicate(x: Arrays, y: np.ndarray, labels: np.ndarray, rng: np.random.Gener
     return take(x, _partners(y, labels, rng, replace=False))
 
 
+@checked
 def jitter(
-    x: Arrays, y: np.ndarray, labels: np.ndarray, rng: np.random.Generator, scale: float = 0.3
+    x: Arrays, y: np.ndarray, labels: np.ndarray, rng: np.random.Generator, scale: NonNegative = 0.3
 ) -> dict[str, np.ndarray]:
     """Return copies of training samples with Gaussian noise of `scale` standard deviations of each feature."""
     flat, chosen = flatten(x), _partners(y, labels, rng)
@@ -34,8 +35,9 @@ def jitter(
     return unflatten(flat[chosen] + scale * flat.std(axis=0) * noise, x)
 
 
+@checked
 def smote(
-    x: Arrays, y: np.ndarray, labels: np.ndarray, rng: np.random.Generator, neighbours: int = 5
+    x: Arrays, y: np.ndarray, labels: np.ndarray, rng: np.random.Generator, neighbours: Width = 5
 ) -> dict[str, np.ndarray]:
     """Return points on the lines between training samples and their nearest neighbours of the same class.
 
@@ -66,16 +68,15 @@ def copula(x: Arrays, y: np.ndarray, labels: np.ndarray, rng: np.random.Generato
     return smoothed_bootstrap(x, y, labels, rng, h=1.0)
 
 
+@checked
 def smoothed_bootstrap(
-    x: Arrays, y: np.ndarray, labels: np.ndarray, rng: np.random.Generator, h: float = 0.5
+    x: Arrays, y: np.ndarray, labels: np.ndarray, rng: np.random.Generator, h: Share = 0.5
 ) -> dict[str, np.ndarray]:
     """Return class mean + sqrt(1 - h^2) (sample - mean) + h (shrunk within-class noise), in quantile-normal space.
 
     The mixture keeps each class's mean and covariance for every h in [0, 1]: 0 copies samples, 1 is `copula`. Raises
     MmganError for another h. Paper: Silverman & Young 1987, https://doi.org/10.1093/biomet/74.3.469.
     """
-    if not 0 <= h <= 1:
-        raise MmganError(f"h={h} is no smoothing width; choose one from 0 to 1.")
     space = NormalSpace(x, rng)
     normal, chosen = space.forward(x), _partners(y, labels, rng)
     out = np.empty((len(labels), normal.shape[1]))

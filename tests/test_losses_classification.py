@@ -104,11 +104,11 @@ def test_info_nce_by_hand(labels):
         assert float(found) == 0  # no negatives are left
 
 
-def test_rows_that_lack_a_modality_are_left_out():
+def test_samples_that_lack_a_modality_are_left_out():
     first, second = torch.randn(6, 4), torch.randn(6, 4)
-    rows = torch.tensor([True, False, True, True, False, True])
-    torch.testing.assert_close(info_nce(first, second, 0.2, rows=rows), info_nce(first[rows], second[rows], 0.2))
-    none = info_nce(first.requires_grad_(), second, rows=torch.zeros(6, dtype=torch.bool))
+    kept = torch.tensor([True, False, True, True, False, True])
+    torch.testing.assert_close(info_nce(first, second, 0.2, kept=kept), info_nce(first[kept], second[kept], 0.2))
+    none = info_nce(first.requires_grad_(), second, kept=torch.zeros(6, dtype=torch.bool))
     none.backward()
     assert none.detach() == 0 and not first.grad.any()
 

@@ -89,7 +89,7 @@ IMPOSSIBLE = {
         ("generator.hidden=5", "expected a list, each of it an integer"),
         ("critic.init_std=-1", "expected a number > 0"),
     ],
-    "cgan model/gan_loss=bce": [("gan_loss.smoothing=.7", "expected a number >= 0 and < 0.5")],
+    "cgan model/gan_loss=bce": [("gan_loss.smoothing=.5", "expected a number >= 0 and < 0.5")],
     "diffusion": [
         ("steps=0", "expected an integer >= 1"),
         ("steps=2.5", "expected an integer >= 1"),

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from mmgan.errors import MmganError
 from mmgan.models.memory import AggregatePosterior
 from mmgan.nets.augmentation import CriticAugmentation
 
@@ -16,8 +15,8 @@ def seeded():
 
 def test_augmentation_adds_noise_erases_a_stretch_of_all_channels_and_passes_gradients():
     x = {"spec": torch.ones(4000, 3, 20, requires_grad=True), "flat": torch.ones(4000, 10)}
-    (rows,) = CriticAugmentation(noise=0.0, erase=0.5)(x)
-    drawn = rows["spec"]
+    (changed,) = CriticAugmentation(noise=0.0, erase=0.5)(x)
+    drawn = changed["spec"]
     kept = drawn.detach() != 0
     assert (kept == kept[:, :1]).all() and torch.equal(drawn.detach()[kept], torch.ones(int(kept.sum())))
     edges = kept[:, 0].int().diff(dim=1).ne(0).sum(1)
@@ -26,21 +25,15 @@ def test_augmentation_adds_noise_erases_a_stretch_of_all_channels_and_passes_gra
     drawn.sum().backward()
     torch.testing.assert_close(x["spec"].grad, kept.float())
     other = {name: torch.zeros_like(value) for name, value in x.items()}
-    first, second = (rows["flat"] for rows in CriticAugmentation(noise=0.3, erase=0.5)(x, other))
+    first, second = (each["flat"] for each in CriticAugmentation(noise=0.3, erase=0.5)(x, other))
     torch.testing.assert_close(first - second, (first != 0).float())  # the same noise and stretch for both
     noisy = CriticAugmentation(noise=0.3)(x)[0]["flat"]
     assert noisy.std() == pytest.approx(0.3, abs=0.01) and noisy.mean() == pytest.approx(1, abs=0.01)
 
 
-def test_no_augmentation_leaves_rows_as_they_are():
+def test_no_augmentation_leaves_samples_as_they_are():
     x = {"spec": torch.randn(6, 3, 9), "flat": torch.randn(6, 7)}
     assert all(torch.equal(value, x[name]) for name, value in CriticAugmentation()(x)[0].items())
-
-
-@pytest.mark.parametrize("options", [{"noise": -0.1}, {"erase": 1.5}, {"erase": -0.1}], ids=str)
-def test_impossible_augmentation_is_refused(options):
-    with pytest.raises(MmganError, match=r"model\.augmentation: noise"):
-        CriticAugmentation(**options)
 
 
 @pytest.fixture
@@ -88,7 +81,7 @@ def test_without_posteriors_there_is_the_prior(posteriors):
     assert torch.equal(density.sample_gaussian(2, noise), noise)
 
 
-def test_a_density_takes_its_number_of_rows_from_the_checkpoint(posteriors):
+def test_a_density_takes_its_number_of_samples_from_the_checkpoint(posteriors):
     density, other = density_of(posteriors), AggregatePosterior(3)
     other.load_state_dict(density.state_dict())
     assert torch.equal(other.mu, density.mu) and other.labels.dtype == torch.int64 and len(other.labels) == 300

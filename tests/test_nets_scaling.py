@@ -101,7 +101,7 @@ def test_a_constant_feature_comes_back_as_that_constant(scaler):
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5])
-def test_a_handful_of_rows_can_be_scaled(rows):
+def test_a_handful_of_samples_can_be_scaled(rows):
     x = torch.randn(rows, 3, 4)
     scaler = fitted(QuantileScaler((3, 4)), x, training=True)
     assert torch.isfinite(scaler(x)).all()
@@ -170,7 +170,7 @@ def test_the_marginal_map_gives_training_marginals_and_keeps_ranks():
     training = {"x": torch.tensor(rng.gamma(2.0, 3.0, (900, 2)), dtype=torch.float32)}
     shared = rng.normal(size=(4000, 1))
     generated = {"x": torch.tensor(0.5 * shared + 0.3 * rng.normal(size=(4000, 2)) + 1, dtype=torch.float32)}
-    marginals = QuantileMapping({"x": (2,)}).eval()
+    marginals = QuantileMapping({"x": (2,)}, 4000).eval()
     marginals.real.fit(training)
     assert not marginals.fitted
     marginals.fit_generated(generated)
@@ -199,4 +199,4 @@ def test_images_keep_to_the_range_of_the_training_values():
 
 
 def test_the_marginal_map_leaves_images_out():
-    assert QuantileMapping({"spec": (2, 5), "image": (3, 4, 4), "x": (7,)}).names == ("spec", "x")
+    assert QuantileMapping({"spec": (2, 5), "image": (3, 4, 4), "x": (7,)}, 4000).names == ("spec", "x")

@@ -16,6 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 import mmgan
@@ -137,7 +138,7 @@ def check_run(cfg: DictConfig, run: FoldRun) -> None:
     run.build(run.final and not run.select_length)
     run.callbacks()
     options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    trainer = instantiate(cfg.trainer)(**options)
+    trainer = _trainer_of(cfg, **options)
     if trainer.world_size > 1 and "fork" not in str(cfg.trainer.get("strategy")):
         raise MmganError(
             f"trainer.devices={cfg.trainer.devices}: give trainer=ddp, whose devices share each batch;"
@@ -164,8 +165,14 @@ def trusted(cfg: DictConfig) -> list[str]:
 
 def _make_trainer(cfg: DictConfig, folder: Path, *, max_epochs: int, **options: Any) -> L.Trainer:
     logger = instantiate(cfg.logger)(save_dir=str(folder))
-    make = instantiate(cfg.trainer)
-    return make(**{"max_epochs": max_epochs, "logger": logger, "default_root_dir": str(folder), **options})
+    return _trainer_of(cfg, **{"max_epochs": max_epochs, "logger": logger, "default_root_dir": str(folder), **options})
+
+
+def _trainer_of(cfg: DictConfig, **options: Any) -> L.Trainer:
+    try:
+        return instantiate(cfg.trainer)(**options)
+    except (TypeError, ValueError, OverflowError, MisconfigurationException) as error:
+        raise MmganError(f"trainer: Lightning refuses these options: {' '.join(str(error).split())}") from error
 
 
 @dataclass(frozen=True)

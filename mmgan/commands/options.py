@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_origin
 
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
@@ -23,16 +23,20 @@ from mmgan.errors import (
     MmganError,
     NonNegative,
     NonNegativeInt,
+    Part,
     PositiveInt,
     Range,
+    Seed,
+    alternatives,
     check_value,
     expected,
 )
 
-Seed = Annotated[int, Range(0, 2**32 - 1)]
 Threads = Annotated[int, Range(1, 1024)]
 Fold = PositiveInt | Literal["all"]
 Text = str | None
+Devices = Annotated[int, Range(-1, 1024)] | list | Literal["auto"]
+Precision = Literal["32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", 16, 32, 64]
 Group = Any  # a part of the configuration, whose own keys are declared where they act
 
 
@@ -61,11 +65,11 @@ class FitOptions(Options):
     select_length: Any = option(bool, "find the best length on the inner split first, in a training of its own", False)
     first_stage: Any = option(Text, "of model=ldm: a run of model=vqgan, or the folder that holds the folds'")
     out_dir: Any = option(Text, "folder of the run; with fold=all, the one that holds the folds'")
-    data: Group = option(Any, "which data set, how it is split, and its batches")
-    model: Group = option(Any, "which model, its networks, weights and learning rates")
-    trainer: Group = option(Any, "options of lightning.Trainer")
-    logger: Group = option(Any, "tensorboard, csv or wandb")
-    callbacks: Group = option(Any, "scores and pictures while a model trains")
+    data: Group = option(Mapping, "which data set, how it is split, and its batches")
+    model: Group = option(Part, "which model, its networks, weights and learning rates")
+    trainer: Group = option(Part, "options of lightning.Trainer")
+    logger: Group = option(Part, "tensorboard, csv or wandb")
+    callbacks: Group = option(Mapping, "scores and pictures while a model trains")
 
 
 @dataclass
@@ -88,8 +92,8 @@ class TuneOptions(FitOptions):
     study: Any = option(Text, "name of the studies in it")
     warm_start: Any = option(Text, "folder of another fold's finished sweep, whose best parameters are tried second")
     report: Any = option(bool, "only write the summary of the sweep as it stands", False)
-    search: Group = option(Any, "length of trials, and the search space")
-    pruner: Group = option(Any, "median, hyperband, halving or none")
+    search: Group = option(Mapping, "length of trials, and the search space")
+    pruner: Group = option(Part, "median, hyperband, halving or none")
 
 
 @dataclass
@@ -103,7 +107,7 @@ class SynthesizeOptions(Options):
     sampling: Any = option(Literal["posterior", "density", "prior"] | None, "where samples come from")
     given: Any = option(Any, "a modality, or a list: keep it of training samples, and draw the others for it")
     out: Any = option(Text, "the file: NAME.pkl or NAME.npz")
-    data: Group = option(Any, "data.path: the data file, if it has moved since the training")
+    data: Group = option(Mapping, "data.path: the data file, if it has moved since the training")
 
 
 @dataclass
@@ -117,7 +121,7 @@ class EvaluateOptions(Options):
     workers: Any = option(Annotated[int, Range(1, 1024)] | None, "processes of one thread each; null: one per core")
     curve: Any = option(Text, "a .jsonl of compare: adds the gain over training samples per class")
     out_dir: Any = option(Text, "folder of the report")
-    data: Group = option(Any, "as for train.py; by default what the file says that it was made from")
+    data: Group = option(Mapping | None, "as for train.py; by default what the file says that it was made from")
 
 
 @dataclass
@@ -125,7 +129,7 @@ class CompareOptions(Options):
     """Options of compare."""
 
     measure: Any = option(str, "what is measured of each model", "quality")
-    data: Group = option(Any, "which data set")
+    data: Group = option(Mapping, "which data set")
     models: Any = option(Any, "real, baselines, or files of conf/model/, as a list; null: as the measure has them")
     variants: Any = option(Text, "a YAML file of named options of train.py")
     folds: Any = option(Annotated[Sequence[int], EachOf(PositiveInt, empty=True)], "folds of the data set", [])
@@ -149,17 +153,37 @@ COMMANDS = {
 
 # Options of other packages' classes, and of nodes that are read key by key: (declared, meaning).
 MORE = {
+    "data.name": (str, "of folders and studies"),
+    "data.source": (Part, "where samples come from"),
+    "data.datamodule": (Part, "what makes batches of them"),
     "data.draw": (Seed, "which samples are drawn; published tables use 0, so choose settings on others"),
     "data.path": (Text, "the user's own file or folder"),
     "data.synthetic": (Text, "a file of synthesize.py, whose samples a classifier trains on beside the real ones"),
+    "model.name": (str, "of folders and studies"),
+    "model.task": (Part, "what the model is for: how a finished fold is scored, and what comes next"),
     "model.epochs": (PositiveInt, "trainer.max_epochs, unless that is given"),
     "trainer.max_epochs": (PositiveInt, "length of a training; an epoch is data.steps_per_epoch batches"),
+    "trainer.accelerator": (Literal["auto", "cpu", "cuda", "gpu", "mps", "tpu"], "what trains"),
+    "trainer.devices": (Devices, "how many, or a list of their numbers; several with trainer=ddp"),
+    "trainer.strategy": (str, "of several devices"),
+    "trainer.precision": (Precision, "of the arithmetic"),
     "trainer.log_every_n_steps": (PositiveInt, "of lightning.Trainer"),
     "trainer.num_sanity_val_steps": (NonNegativeInt, "of lightning.Trainer"),
     "trainer.enable_model_summary": (bool, "of lightning.Trainer"),
+    "logger.name": (Text, "of the run"),
+    "logger.version": (Text, "of the run; empty: events lie in the run's folder"),
+    "logger.default_hp_metric": (bool, "of TensorBoardLogger"),
+    "logger.project": (str, "of wandb"),
+    "logger.offline": (bool, "false: wandb sends the run to your account"),
     "search.epochs": (PositiveInt, "of a trial; the refit of the best runs trainer.max_epochs"),
     "search.n_startup": (NonNegativeInt, "random trials before the sampler learns from them"),
     "search.warmup": (NonNegativeInt, "first epochs of a trial that are never pruned"),
+    "search.space": (Mapping, "keys of the configuration, and what a trial may choose for them"),
+    "pruner.n_startup_trials": (NonNegativeInt, "trials before any is pruned"),
+    "pruner.n_warmup_steps": (NonNegativeInt, "first epochs of a trial that are never pruned"),
+    "pruner.min_resource": (PositiveInt, "epochs that every trial has"),
+    "pruner.max_resource": (PositiveInt, "epochs of a trial"),
+    "pruner.reduction_factor": (Annotated[int, Range(2, 1000)], "one of so many trials goes on"),
 }
 
 RENAMED = {  # what an option was called, and is called now; a name that ends with . stands for all that begin with it
@@ -257,8 +281,8 @@ def check_options(cfg: Any) -> None:
             )
     for each in declared_options(cfg):
         check_value(each.name, each.value, each.kind)
-    data = OmegaConf.select(cfg, "data")
-    for key, value in (data.get("source") or {}).items() if isinstance(data, Mapping) and "source" in data else ():
+    data = OmegaConf.select(cfg, "data") or {}
+    for key, value in (data.get("source") or {}).items():
         if key in data and data[key] != value:
             raise MmganError(f"data.source.{key}={value}: give data.{key}= instead.")
 
@@ -291,9 +315,20 @@ def _declared_below(name: str, node: dict[str, Any]) -> Iterator[Declared]:
     shown = "data" if name in ("data.datamodule", "data.source") else name
     for key, value in node.items():
         if key in parameters:
-            yield Declared(f"{shown}.{key}", value, parameters[key].annotation, meanings.get(key, ""))
+            yield Declared(f"{shown}.{key}", value, _configured(parameters[key].annotation), meanings.get(key, ""))
+        elif name == "callbacks":
+            yield Declared(f"callbacks.{key}", value, Part | None)
         if isinstance(value, dict):
             yield from _declared_below(f"{name}.{key}", value)
+
+
+def _configured(declared: Any) -> Any:
+    """Return what a configuration gives for an argument: for an object, a part with a target of its own."""
+    kinds = alternatives(declared)
+    plain = [kind for kind in kinds if expected(kind) or kind is Any or get_origin(kind) is Annotated]
+    if len(plain) == len(kinds):
+        return declared
+    return Part | None if plain else Part
 
 
 @functools.cache
@@ -351,22 +386,45 @@ def refuse_renamed(words: list[str]) -> None:
 def help_text(command: str) -> str:
     """Return the help of a command: its options with their ranges and defaults, and the groups to choose from."""
     kind, conf = COMMANDS[command], CONF
-    own = list(own_options(kind))
+    own, known = list(own_options(kind)), _defaults_of_groups(command)
     width = max(len(each.name) for each in own) + 1
     lines = [f"{command_line(command)} [option=value ...]", ""]
     for each in own:
-        if each.kind is Any and each.value is None and (conf / each.name).is_dir():
-            continue
-        default = "" if each.value in (None, MISSING) else f"; default {_word(each.value)}"
-        allowed = f" ({expected(each.kind)}{default})" if expected(each.kind) else ""
-        lines.append(f"  {each.name + '=':<{width}} {each.meaning}{allowed}")
+        if not (conf / each.name).is_dir():
+            lines.append(f"  {each.name + '=':<{width}} {each.meaning}{_allowed(each.kind, each.value)}")
     groups = [each for each in own if (conf / each.name).is_dir()]
     lines += ["", "Groups, each with keys of its own (data.batch_size=64, model.latent_dim=32):", ""] if groups else []
     for each in groups:
         names = ", ".join(sorted(path.stem for path in (conf / each.name).glob("*.yaml")))
         lines.append(f"  {each.name + '=':<{width}} {each.meaning}: {names}")
+        own_keys = {name: declared for name, declared in MORE.items() if name.startswith(f"{each.name}.")}
+        for name, (declared, meaning) in own_keys.items() if each.name in known else ():
+            value = known[each.name].get(name.partition(".")[2])
+            lines.append(f"    {name + '=':<{width + 16}} {meaning}{_allowed(declared, value)}")
     lines += ["", f"{command_line(command)} --cfg job --resolve prints the whole configuration; nothing is run."]
     return "\n".join(lines)
+
+
+def _allowed(declared: Any, default: Any) -> str:
+    """Return what an option may be, and its default, in brackets."""
+    words = [expected(declared), "" if default in (None, MISSING) else f"default {_word(default)}"]
+    return f" ({'; '.join(filter(None, words))})" if any(words) else ""
+
+
+def _defaults_of_groups(command: str) -> dict[str, dict[str, Any]]:
+    """Return what the command's files of groups say of keys, {group: {key: value}}: no references to other keys."""
+    choices: dict[str, Any] = {}
+    for entry in OmegaConf.to_container(OmegaConf.load(CONF / f"{command}.yaml")).get("defaults", ()):
+        choices |= entry if isinstance(entry, dict) else {}
+    found = {}
+    for group, choice in choices.items():
+        files = [CONF / group / f"{choice}.yaml", *([CONF / "loader" / "default.yaml"] if group == "data" else [])]
+        nodes = [OmegaConf.to_container(OmegaConf.load(file)) for file in files if file.is_file()]
+        found[group] = {
+            key: value for node in nodes for key, value in node.items() if isinstance(value, int | float | str)
+        }
+        found[group] = {key: value for key, value in found[group].items() if "${" not in str(value)}
+    return found
 
 
 def _word(value: Any) -> str:

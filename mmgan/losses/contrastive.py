@@ -1,4 +1,4 @@
-"""Representations of the modalities of one row are drawn together, those of different samples apart."""
+"""Representations of the modalities of one sample are drawn together, those of different samples apart."""
 
 import itertools
 
@@ -10,16 +10,16 @@ from mmgan.errors import Positive, Width, checked
 
 
 def info_nce(
-    first: Tensor, second: Tensor, temperature: float = 0.1, labels: Tensor | None = None, rows: Tensor | None = None
+    first: Tensor, second: Tensor, temperature: float = 0.1, labels: Tensor | None = None, kept: Tensor | None = None
 ) -> Tensor:
     """Return the symmetric InfoNCE of two views (B, d) of the same samples, a scalar.
 
-    With `labels` (B,), other samples of a row's class are no negatives: in a batch of 64 with 10 classes each row would have 6 false
-    ones. With `samples` (B,) bool, the others are left out altogether. Paper: van den Oord et al. 2018 (arXiv:1807.03748).
+    With `labels` (B,), other samples of a sample's class are no negatives: in a batch of 64 with 10 classes each would have 6 false
+    ones. Of `kept` (B,) bool, the others are left out altogether. Paper: van den Oord et al. 2018 (arXiv:1807.03748).
     """
-    if rows is not None:
-        first, second = first[rows], second[rows]
-        labels = None if labels is None else labels[rows]
+    if kept is not None:
+        first, second = first[kept], second[kept]
+        labels = None if labels is None else labels[kept]
     if not len(first):
         return first.sum()  # 0, and a part of the graph
     similarity = functional.normalize(first, dim=1) @ functional.normalize(second, dim=1).T / temperature  # (B, B)

@@ -168,7 +168,7 @@ class RobustClassifier(PhasedModel):
     def on_validation_epoch_end(self) -> None:
         answers, labels = (torch.cat(parts).cpu().numpy() for parts in zip(*self._validated, strict=True))
         self._validated.clear()
-        self.log_dict({f"val/{name}": value for name, value in scores(labels, answers).items()})
+        self.log_dict({f"val/{name}": value for name, value in scores(labels, answers).items()}, sync_dist=True)
 
     # -- answers --------------------------------------------------------------------------------------------------
     def predict_probabilities(self, x: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -89,7 +89,8 @@ class VAE(LatentGenerator, PhasedModel):
         """Log the terms of held-out samples."""
         x, labels = self.scaled(batch)
         terms = self.terms(x, labels)
-        self.log_dict({f"vae/{name}_held_out": term for name, term in terms.items()}, batch_size=len(labels))
+        held_out = {f"vae/{name}_held_out": term for name, term in terms.items()}
+        self.log_dict(held_out, batch_size=len(labels), sync_dist=True)
 
     def shaped(self, white: Tensor) -> Tensor:
         return self.likelihood.noise(white)

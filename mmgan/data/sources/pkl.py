@@ -8,7 +8,7 @@ from mmgan.data.dataset import Dataset
 from mmgan.data.files import read_archive
 from mmgan.data.folds import read_splits
 from mmgan.data.pickles import as_array
-from mmgan.errors import MmganError
+from mmgan.errors import MmganError, checked
 from mmgan.schema import DataSchema
 
 _CHUNK = 8192  # samples looked at together, so that checks need little memory of their own
@@ -16,6 +16,7 @@ _CHUNK = 8192  # samples looked at together, so that checks need little memory o
 _READ = ("x_train", "y_train", "x_test", "cv_splits", "class_names", "folds", "meta")
 
 
+@checked
 def pkl(path: str | None = None, labelled: bool = True) -> Dataset:
     """Return the data of a file with x_train ({name: (N, *shape)} or one array) and y_train (N,).
 
@@ -25,9 +26,6 @@ def pkl(path: str | None = None, labelled: bool = True) -> Dataset:
     """
     if path is None:
         raise MmganError("data=pkl needs a file; give data.path=FILE.")
-    if not isinstance(labelled, bool):
-        raise MmganError(f"data.labelled={labelled}: give true or false.")
-    path = str(path)
     data = read_archive(path)
     needed = ("x_train", "y_train") if labelled else ("x_train",)
     for key in needed:

@@ -1,5 +1,7 @@
 """Generators and critics beside the shared ones: one pair for each class, and the dense ones of tutorials."""
 
+import functools
+
 import pytest
 import torch
 
@@ -18,15 +20,15 @@ def seeded():
     torch.manual_seed(0)
 
 
-def rows(n=5):
+def samples(n=5):
     return {name: torch.randn(n, *shape) for name, shape in SCHEMA.modalities.items()}
 
 
 def alone(net, label, make):
     """The network of one class by itself, with what `net` holds for it."""
-    player = make(DataSchema(SCHEMA.modalities, (0,), ("lone",)))
-    player.load_state_dict({name: value[label] for name, value in net.player.state_dict().items()})
-    return player
+    lone = make(DataSchema(SCHEMA.modalities, (0,), ("lone",)))
+    lone.load_state_dict({name: value[label] for name, value in net.network.state_dict().items()})
+    return lone
 
 
 def critic(schema):
@@ -34,21 +36,21 @@ def critic(schema):
 
 
 @pytest.mark.parametrize("labels", [[2, 0, 2, 1, 0], [2, 0, 2, 2, 0], [1, 1, 1, 1, 1]], ids=str)
-def test_a_row_comes_from_its_own_class_s_generator(labels):
+def test_a_sample_comes_from_its_own_class_s_generator(labels):
     options = {"width": 8, "depth": 1, "class_dim": 2, "branch": BRANCH}
-    net = GeneratorPerClass(SCHEMA, 4, **options)
+    net = GeneratorPerClass(SCHEMA, 4, network=functools.partial(Generator, **options))
     z, noise = torch.randn(5, 4), torch.randn(5, net.noise_dim)
     found = net(z, torch.tensor(labels), noise)
     for place, label in enumerate(labels):
         of_class = alone(net, label, lambda one: Generator(one, 4, **options))
         by_itself = of_class(z[[place]], torch.tensor([0]), noise[[place]])
-        for kind in ("rows", "mean", "log_std"):
+        for kind in ("samples", "mean", "log_std"):
             for name, value in getattr(found, kind).items():
                 torch.testing.assert_close(value[[place]], getattr(by_itself, kind)[name])
 
 
-def test_a_row_is_scored_by_its_own_class_s_critic():
-    net, x = CriticPerClass(SCHEMA, width=8, depth=1, branch=BRANCH), rows()
+def test_a_sample_is_scored_by_its_own_class_s_critic():
+    net, x = CriticPerClass(SCHEMA, network=critic), samples()
     scores = net(x, LABELS)
     assert net.features(x, LABELS).shape == (5, 8)
     for place, label in enumerate(LABELS.tolist()):
@@ -57,16 +59,16 @@ def test_a_row_is_scored_by_its_own_class_s_critic():
 
 
 def test_each_class_has_a_network_of_its_own():
-    net = CriticPerClass(SCHEMA, width=8, depth=1, branch=BRANCH)
-    ours = net.player.trunk.branches[0].dense.weight
+    net = CriticPerClass(SCHEMA, network=critic)
+    ours = net.network.trunk.branches[0].dense.weight
     assert len(ours) == 3 and not torch.allclose(ours[0], ours[1])
 
 
 def test_a_class_that_a_batch_lacks_stays_as_it_is():
-    net = CriticPerClass(SCHEMA, width=8, depth=1, branch=BRANCH)
+    net = CriticPerClass(SCHEMA, network=critic)
     before = [p.detach().clone() for p in net.parameters()]
     optimizer = torch.optim.Adam(net.parameters(), betas=(0.0, 0.9))
-    net(rows(2), torch.tensor([0, 2])).sum().backward()
+    net(samples(2), torch.tensor([0, 2])).sum().backward()
     optimizer.step()
     for now, then in zip(net.parameters(), before, strict=True):
         assert torch.equal(now[1], then[1])
@@ -75,11 +77,11 @@ def test_a_class_that_a_batch_lacks_stays_as_it_is():
 
 
 def test_the_gradient_s_norm_has_a_gradient_in_every_class():
-    net, x = CriticPerClass(SCHEMA, width=8, depth=1, branch=BRANCH), rows()
+    net, x = CriticPerClass(SCHEMA, network=critic), samples()
     x = {name: value.requires_grad_() for name, value in x.items()}
     slopes = torch.autograd.grad(net(x, LABELS).sum(), list(x.values()), create_graph=True)
     sum(slope.square().sum() for slope in slopes).backward()
-    ours = net.player.trunk.branches[0].dense.weight.grad
+    ours = net.network.trunk.branches[0].dense.weight.grad
     for label in range(3):
         of_class, at = alone(net, label, critic), label == LABELS
         own = {name: value[at].detach().requires_grad_() for name, value in x.items()}
@@ -95,9 +97,9 @@ def test_a_dense_generator_without_hidden_layers_is_linear_and_has_no_noise():
     z = torch.randn(3, 4)
     made = [net(value, LABELS[:3], torch.randn(3, 0)) for value in (z, torch.zeros(3, 4), 2 * z)]
     for name, shape in SCHEMA.modalities.items():
-        assert made[0].rows[name].shape == (3, *shape)
+        assert made[0].samples[name].shape == (3, *shape)
         torch.testing.assert_close(
-            made[2].rows[name] - made[1].rows[name], 2 * (made[0].rows[name] - made[1].rows[name])
+            made[2].samples[name] - made[1].samples[name], 2 * (made[0].samples[name] - made[1].samples[name])
         )
         assert (made[0].log_std[name].exp() == 0).all()
 
