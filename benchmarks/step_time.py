@@ -14,18 +14,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import lightning as L
 import numpy as np
 import torch
-from hydra import compose, initialize_config_dir
-from mmgan.models.neural import NeuralSynthesizer
-from mmgan.training.run import Run, load_data
 from torch import Tensor, nn
 
-from mmgan.commands.options import register_options
+from mmgan.commands.build import compose, fold_run, load_data
 from mmgan.data.datamodule import FoldDataModule
+from mmgan.models.module import PhasedModel
 from mmgan.training.folder import RunFolder
 from mmgan.training.quiet import quiet_lightning
 
@@ -35,19 +34,19 @@ ROOT = Path(__file__).resolve().parents[1]
 class BareLoop:
     """The phases of a model, stepped by plain PyTorch: no Trainer, no module hooks, no logs, no checks."""
 
-    def __init__(self, model: NeuralSynthesizer, datamodule: FoldDataModule):
+    def __init__(self, model: PhasedModel, datamodule: FoldDataModule):
         self.model = model.train()
-        self.phases = model.phases()
+        self.phases = model.phases
         self.optimizers = model.configure_optimizers()
-        self.moving = [[p for module in phase.modules for p in module.parameters()] for phase in self.phases]
+        self.moving = [phase.parameters for phase in self.phases]
         self.everything = list(model.parameters())
-        self.clip = model.optimizer["clip"] or torch.inf
+        self.clip = model.clip or torch.inf
         self.batches = self._endless(datamodule)
 
     def run(self, steps: int) -> None:
         """Train on the next batches, the same ones that the Trainer sees."""
         for _ in range(steps):
-            x, labels = self.model.rows(next(self.batches))
+            x, labels = self.model.scaled(next(self.batches))
             for phase, optimizer, moving in zip(self.phases, self.optimizers, self.moving, strict=True):
                 for parameter in self.everything:
                     parameter.requires_grad_(False)
@@ -104,23 +103,16 @@ class Alternate(L.Callback):
 
 def measure_steps(epochs: int, block: int) -> Alternate:
     """Train for some epochs as train.py does, with the bare loop between the blocks; return the times."""
-    register_options()
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("train", [f"trainer.max_epochs={epochs}"])
+    cfg = compose("train", [f"trainer.max_epochs={epochs}"])
     quiet_lightning()
-    dataset = load_data(cfg)
-    clock = Alternate(BareLoop(*Run(cfg, dataset, fold=1).build()), block)
-
-    class Clocked(Run):
-        def _trainer(
-            self, folder: RunFolder, max_epochs: int, callbacks: list[L.Callback], **options: bool
-        ) -> L.Trainer:
-            return super()._trainer(folder, max_epochs, [*callbacks, clock], **options)
-
+    run = fold_run(cfg, load_data(cfg), fold=1)
+    clock = Alternate(BareLoop(*run.build(False)), block)
+    callbacks = run.callbacks
+    clocked = replace(run, callbacks=lambda: {**callbacks(), "clock": clock})
     with tempfile.TemporaryDirectory() as folder, terminal_to_nowhere():
         run_folder = RunFolder(Path(folder) / "run")
         run_folder.make()
-        Clocked(cfg, dataset, fold=1).train(run_folder, epochs)
+        clocked.train(run_folder, epochs)
     return clock
 
 

@@ -1,6 +1,6 @@
 """The baselines: classical generators that anyone can run in seconds, and that a model has to beat.
 
-Each is a function (x, y, labels, rng) -> rows: training samples {name: (n, *shape)} in physical units with their labels (n,),
+Each is a function (x, y, labels, rng) -> samples: training samples {name: (n, *shape)} in physical units with their labels (n,),
 the wanted labels (m,), and a numpy Generator; it returns {name: (m, *shape)}. All raise MmganError for a wanted class
 without training samples.
 """
@@ -10,10 +10,10 @@ from collections.abc import Callable
 import numpy as np
 from imblearn.over_sampling import SMOTE
 from sklearn.covariance import ledoit_wolf_shrinkage
-from sklearn.preprocessing import QuantileTransformer
+from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
 from mmgan.data.arrays import flatten, take, unflatten
-from mmgan.errors import MmganError
+from mmgan.errors import MmganError, NonNegative, Share, Width, checked
 from mmgan.schema import Arrays
 
 MAX_QUANTILES = 256
@@ -21,12 +21,13 @@ MAX_QUANTILE_FEATURES = 4096
 
 
 def duplicate(x: Arrays, y: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Return copies of training samples of the wanted classes, each row once before any is used again."""
+    """Return copies of training samples of the wanted classes, each once before any is used again."""
     return take(x, _partners(y, labels, rng, replace=False))
 
 
+@checked
 def jitter(
-    x: Arrays, y: np.ndarray, labels: np.ndarray, rng: np.random.Generator, scale: float = 0.3
+    x: Arrays, y: np.ndarray, labels: np.ndarray, rng: np.random.Generator, scale: NonNegative = 0.3
 ) -> dict[str, np.ndarray]:
     """Return copies of training samples with Gaussian noise of `scale` standard deviations of each feature."""
     flat, chosen = flatten(x), _partners(y, labels, rng)
@@ -34,12 +35,13 @@ def jitter(
     return unflatten(flat[chosen] + scale * flat.std(axis=0) * noise, x)
 
 
+@checked
 def smote(
-    x: Arrays, y: np.ndarray, labels: np.ndarray, rng: np.random.Generator, neighbours: int = 5
+    x: Arrays, y: np.ndarray, labels: np.ndarray, rng: np.random.Generator, neighbours: Width = 5
 ) -> dict[str, np.ndarray]:
     """Return points on the lines between training samples and their nearest neighbours of the same class.
 
-    A class of no more than `neighbours` samples uses those that it has; a single row is copied. Paper:
+    A class of no more than `neighbours` samples uses those that it has; a single sample is copied. Paper:
     https://arxiv.org/abs/1106.1813.
     """
     _check_classes(y, labels)
@@ -66,16 +68,15 @@ def copula(x: Arrays, y: np.ndarray, labels: np.ndarray, rng: np.random.Generato
     return smoothed_bootstrap(x, y, labels, rng, h=1.0)
 
 
+@checked
 def smoothed_bootstrap(
-    x: Arrays, y: np.ndarray, labels: np.ndarray, rng: np.random.Generator, h: float = 0.5
+    x: Arrays, y: np.ndarray, labels: np.ndarray, rng: np.random.Generator, h: Share = 0.5
 ) -> dict[str, np.ndarray]:
-    """Return class mean + sqrt(1 - h^2) (row - mean) + h (shrunk within-class noise), in quantile-normal space.
+    """Return class mean + sqrt(1 - h^2) (sample - mean) + h (shrunk within-class noise), in quantile-normal space.
 
     The mixture keeps each class's mean and covariance for every h in [0, 1]: 0 copies samples, 1 is `copula`. Raises
     MmganError for another h. Paper: Silverman & Young 1987, https://doi.org/10.1093/biomet/74.3.469.
     """
-    if not 0 <= h <= 1:
-        raise MmganError(f"h={h} is no smoothing width; choose one from 0 to 1.")
     space = NormalSpace(x, rng)
     normal, chosen = space.forward(x), _partners(y, labels, rng)
     out = np.empty((len(labels), normal.shape[1]))
@@ -83,7 +84,7 @@ def smoothed_bootstrap(
         wanted = np.flatnonzero(labels == label)
         rows = normal[y == label]
         mean = rows.mean(axis=0)
-        # A lone row has no spread of its own: it borrows that of all samples around their class means.
+        # A lone sample has no spread of its own: it borrows that of all samples around their class means.
         centred = rows - mean if len(rows) > 1 else _centred(normal, y)
         out[wanted] = mean + np.sqrt(1 - h**2) * (normal[chosen[wanted]] - mean)
         out[wanted] += h * _shrunk_noise(centred, len(wanted), rng)
@@ -91,43 +92,29 @@ def smoothed_bootstrap(
 
 
 class NormalSpace:
-    """Arrays as (n, F) with every feature made normal by its quantiles; wide modalities are only standardised."""
+    """Samples as (n, F) with every feature made normal by its quantiles; wide modalities are only standardised."""
 
     def __init__(self, x: Arrays, rng: np.random.Generator) -> None:
-        self._transforms, self._names = {}, tuple(x)
-        for name, values in x.items():
-            flat = flatten(x, (name,))
-            if flat.shape[1] > MAX_QUANTILE_FEATURES:
-                mean, std = flat.mean(axis=0, dtype=np.float64), flat.std(axis=0, dtype=np.float64)
-                self._transforms[name] = (mean, np.where(std > 1e-12, std, 1.0))
-                continue
-            transform = QuantileTransformer(
-                n_quantiles=min(MAX_QUANTILES, len(values)),
-                output_distribution="normal",
-                random_state=int(rng.integers(2**31)),
-            )
-            self._transforms[name] = transform.fit(flat.astype(np.float64))
+        self._transforms = {}
+        for name in x:
+            flat = flatten(x, (name,)).astype(np.float64)
+            transform = StandardScaler()
+            if flat.shape[1] <= MAX_QUANTILE_FEATURES:
+                count, seed = min(MAX_QUANTILES, len(flat)), int(rng.integers(2**31))
+                transform = QuantileTransformer(n_quantiles=count, output_distribution="normal", random_state=seed)
+            self._transforms[name] = transform.fit(flat)
 
     def forward(self, x: Arrays) -> np.ndarray:
         """Return (n, F) in normal space."""
-        parts = []
-        for name in self._names:
-            flat, transform = flatten(x, (name,)).astype(np.float64), self._transforms[name]
-            known = isinstance(transform, QuantileTransformer)
-            parts.append(transform.transform(flat) if known else (flat - transform[0]) / transform[1])
+        parts = [each.transform(flatten(x, (name,)).astype(np.float64)) for name, each in self._transforms.items()]
         return np.concatenate(parts, axis=1)
 
     def backward(self, normal: np.ndarray, like: Arrays) -> dict[str, np.ndarray]:
         """Return samples {name: (n, *shape)} of physical units from (n, F)."""
-        parts, start = [], 0
-        for name in self._names:
-            transform = self._transforms[name]
-            width = int(np.prod(like[name].shape[1:]))
-            part = normal[:, start : start + width]
-            known = isinstance(transform, QuantileTransformer)
-            parts.append(transform.inverse_transform(part) if known else part * transform[1] + transform[0])
-            start += width
-        return unflatten(np.concatenate(parts, axis=1), like)
+        ends = np.cumsum([each.n_features_in_ for each in self._transforms.values()])
+        parts = np.split(normal, ends[:-1], axis=1)
+        found = [each.inverse_transform(part) for each, part in zip(self._transforms.values(), parts, strict=True)]
+        return unflatten(np.concatenate(found, axis=1), like)
 
 
 def _centred(rows: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -155,9 +142,9 @@ def _check_classes(y: np.ndarray, labels: np.ndarray) -> None:
 
 
 def _partners(y: np.ndarray, labels: np.ndarray, rng: np.random.Generator, replace: bool = True) -> np.ndarray:
-    """Return for each wanted label the index of a training row of that class.
+    """Return for each wanted label the index of a training sample of that class.
 
-    Drawn with replacement, as a bootstrap is; otherwise every row of a class once before any repeats.
+    Drawn with replacement, as a bootstrap is; otherwise every sample of a class once before any repeats.
     """
     _check_classes(y, labels)
     chosen = np.empty(len(labels), dtype=np.int64)
@@ -176,8 +163,8 @@ def mixup(
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Return `count` convex mixtures of two training samples of any classes, and the label of the heavier one.
 
-    The weight is Beta(alpha, alpha). Hard labels, since not every classifier of the panel takes soft ones: a row only to
-    train on, never a synthetic sample of a class. Paper: https://arxiv.org/abs/1710.09412.
+    The weight is Beta(alpha, alpha). Hard labels, since not every classifier of the panel takes soft ones: something to train on,
+    never a synthetic sample of a class. Paper: https://arxiv.org/abs/1710.09412.
     """
     first, second = rng.integers(len(y), size=(2, count))
     weight = rng.beta(alpha, alpha, size=count)
@@ -188,7 +175,7 @@ def mixup(
 
 Baseline = Callable[..., dict[str, np.ndarray]]
 
-# The samples of every table, beside the real one: name -> (function, options).
+# The rows of every table, beside the real one: name -> (function, options).
 BASELINES: dict[str, tuple[Baseline, dict[str, float]]] = {
     "duplicate": (duplicate, {}),
     "jitter": (jitter, {"scale": 0.3}),

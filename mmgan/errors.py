@@ -7,6 +7,7 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 MOST = 10**9  # of an integer without a limit of its own: more would end in an overflow, not in a sentence
@@ -39,6 +40,20 @@ class Range:
 
 
 @dataclass(frozen=True)
+class With:
+    """The mappings that have a key."""
+
+    key: str
+
+    def holds(self, value: Mapping[str, Any]) -> bool:
+        """Say whether the key is there."""
+        return self.key in value
+
+    def __str__(self) -> str:
+        return f"with {self.key}"
+
+
+@dataclass(frozen=True)
 class OptionsOf:
     """Marks a mapping whose entries are keyword arguments of `function`, which declares and checks them."""
 
@@ -54,6 +69,7 @@ class EachOf:
 
 
 PositiveInt = Annotated[int, Range(1, MOST)]
+Seed = Annotated[int, Range(0, 2**32 - 1)]
 NonNegativeInt = Annotated[int, Range(0, MOST)]
 Width = Annotated[int, Range(1, 65_536)]  # units, channels, layers, tokens: what memory is made of
 Widths = Annotated[Sequence[int], EachOf(Width)]
@@ -65,10 +81,11 @@ Share = Annotated[float, Range(0, 1)]
 Finite = Annotated[float, Range()]
 Weights = Annotated[Mapping[str, Mapping[str, float]], EachOf(Annotated[Mapping, EachOf(NonNegative)])]
 Rates = Annotated[Mapping[str, float], EachOf(Positive)]
-CalibrationSamples = Annotated[int, Range(100, MOST)] | Literal[0]
+CalibrationSamples = Annotated[int, Range(100, 10**6)] | Literal[0]
 ShareBelowOne = Annotated[float, Range(0, 1, open="high")]
 Betas = Annotated[Sequence[float], EachOf(ShareBelowOne)]
 Clip = Positive | None
+Part = Annotated[Mapping, With("_target_")]  # an object, as a configuration gives it
 
 
 def check_value(name: str, value: Any, declared: Any) -> None:
@@ -135,13 +152,14 @@ def require(package: str, what: str, *, extra: str) -> None:
         )
 
 
-def _alternatives(declared: Any) -> tuple[Any, ...]:
+def alternatives(declared: Any) -> tuple[Any, ...]:
+    """Return the members of a union, or the annotation alone."""
     return get_args(declared) if get_origin(declared) in (Union, types.UnionType) else (declared,)
 
 
 def expected(declared: Any) -> str:
     """Return what an annotation expects, in words; nothing where the annotation declares nothing that could be checked."""
-    words = [_expected_one(each) for each in _alternatives(declared)]
+    words = [_expected_one(each) for each in alternatives(declared)]
     return " or ".join(words) if all(words) else ""
 
 
@@ -155,6 +173,9 @@ def _expected_one(declared: Any) -> str:
         float: "a number",
         bool: "true or false",
         str: "a text",
+        list: "a list",
+        Path: "a path",
+        Mapping: "its own keys",
         type(None): "null",
         None: "null",
     }
@@ -163,7 +184,7 @@ def _expected_one(declared: Any) -> str:
 
 
 def _fits(value: Any, declared: Any) -> bool:
-    return any(_fits_one(value, each) for each in _alternatives(declared))
+    return any(_fits_one(value, each) for each in alternatives(declared))
 
 
 def _fits_one(value: Any, declared: Any) -> bool:
@@ -173,15 +194,17 @@ def _fits_one(value: Any, declared: Any) -> bool:
     if kind in (int, float):
         number = isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
         return number and (limits or Range(-MOST, MOST) if kind is int else limits or Range()).holds(value)
-    return value is None if kind in (None, type(None)) else isinstance(value, kind)
+    return (
+        value is None if kind in (None, type(None)) else isinstance(value, kind) and (not limits or limits.holds(value))
+    )
 
 
-def _parts(declared: Any) -> tuple[Any, Range | None]:
-    """Return the type of an annotation, and its range if it has one."""
+def _parts(declared: Any) -> tuple[Any, Range | With | None]:
+    """Return the type of an annotation, and its limits if it has any."""
     if get_origin(declared) is not Annotated:
         return declared, None
     kind, *more = get_args(declared)
-    return kind, next((each for each in more if isinstance(each, Range)), None)
+    return kind, next((each for each in more if isinstance(each, Range | With)), None)
 
 
 def _shown(value: Any) -> str:

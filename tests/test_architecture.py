@@ -63,5 +63,59 @@ def test_what_judges_or_reads_any_file_knows_no_torch(room):
 def test_a_script_is_short_and_loads_nothing_heavy_before_it_starts(script):
     tree = ast.parse((ROOT / script).read_text())
     at_start = {node.module for node in tree.body if isinstance(node, ast.ImportFrom)}
-    assert at_start == {"omegaconf", "mmgan.commands.options"}
-    assert len((ROOT / script).read_text().splitlines()) <= 25
+    assert at_start == {"mmgan.commands.entry"}
+    assert len((ROOT / script).read_text().splitlines()) <= 20
+
+
+# -- one door, tasks, rooms ---------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_configuration_stays_in_the_commands(path):
+    if path.parent.name == "commands":
+        return
+    tree = ast.parse(path.read_text())
+    words = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    words |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+    assert not words & {"cfg", "DictConfig", "ListConfig", "OmegaConf"}
+    assert not {name for name in imported(path) if name.startswith("omegaconf")}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_kind_of_model_is_asked_for_in_models_and_tasks_alone(path):
+    where = path.relative_to(ROOT / "mmgan")
+    if where.parts[0] == "models" or where.as_posix() == "training/tasks.py":
+        return
+    tree = ast.parse(path.read_text())
+    known = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(("mmgan.models", "mmgan.training.tasks"))
+        for alias in node.names
+    }
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+            continue
+        if node.func.id in ("isinstance", "issubclass"):
+            asked = {name.id for name in ast.walk(node.args[1]) if isinstance(name, ast.Name)}
+            assert not asked & known, f"line {node.lineno}"
+        if node.func.id == "type":
+            asked = {name.id for name in ast.walk(node.args[0]) if isinstance(name, ast.Name)}
+            assert not asked & {"model", "synthesizer", "pl_module", "task"}, f"line {node.lineno}"
+
+
+def test_the_house_has_few_rooms():
+    entries = {path.name for path in (ROOT / "mmgan").iterdir()} - {"__pycache__", "py.typed", "conf"}
+    assert len(entries) <= 17, sorted(entries)
+
+
+def test_the_floors_are_stated_once_and_shown_whole():
+    floors = (ROOT / "docs" / "floors.yaml").read_text()
+    assert f"```yaml\n{floors}```" in (ROOT / "docs" / "architecture.md").read_text()
+    rooms = {
+        path.stem for path in (ROOT / "mmgan").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert rooms - {"__init__"} == set(FLOOR)
+
+
+def test_the_data_know_no_evaluation():
+    for path in (ROOT / "mmgan" / "data").rglob("*.py"):
+        assert not [name for name in imported(path) if name.startswith("mmgan.evaluation")]

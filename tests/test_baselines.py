@@ -38,7 +38,7 @@ def test_contract(name):
 
 
 @pytest.mark.parametrize("name", baselines.BASELINES)
-def test_classes_of_one_two_and_three_rows(name):
+def test_classes_of_one_two_and_three_samples(name):
     x, _ = make_rows(36)
     y = np.array([0, 1, 1, 2, 2, 2] + [3] * 30)
     function, options = baselines.BASELINES[name]
@@ -68,7 +68,7 @@ def test_jitter_has_the_noise_it_says():
     assert total == pytest.approx(np.full(12, 1 + 0.3**2), abs=0.12)
 
 
-def test_smote_rows_lie_between_two_rows_of_their_class():
+def test_smote_samples_lie_between_two_samples_of_their_class():
     x, y = make_rows(60)
     flat = flatten(x).astype(float)
     rows = flatten(baselines.smote(x, y, np.ones(20, int), np.random.default_rng(0))).astype(float)

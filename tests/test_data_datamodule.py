@@ -63,7 +63,7 @@ def test_fewer_rows_than_a_batch():
 
 @pytest.mark.parametrize("option", ["batch_size", "steps_per_epoch"])
 def test_impossible_batches(option):
-    with pytest.raises(MmganError, match=f"data.{option}=0 is not possible"):
+    with pytest.raises(MmganError, match=f"^{option}=0: expected an integer >= 1"):
         module(**{option: 0}).train_dataloader()
 
 
@@ -74,7 +74,7 @@ def test_rows_are_split_three_ways_and_not_copied():
     assert [len(part) for part in parts] == [128, 32, 40] and len(set.union(*parts)) == 200
     served = torch.cat([b[:, 0] for b, _, _ in made.val_dataloader()])
     np.testing.assert_array_equal(served, made.inner_val_indices)
-    x, y = made.rows(made.inner_val_indices)
+    x, y = made.samples(made.inner_val_indices)
     np.testing.assert_array_equal(x["b"][:, 0], made.inner_val_indices)
     np.testing.assert_array_equal(y, made.inner_val_indices % 4)
     assert made.train_dataloader().tensors[1].data_ptr() == data.x_train["a"].ctypes.data

@@ -257,3 +257,6 @@ def test_load_augmented(tmp_path, write):
     write(tmp_path / "out", {"x_train": content()["x_train"]})
     with pytest.raises(MmganError, match="holds no synthetic samples"):
         load_augmented(tmp_path / "out", 3)
+    write(tmp_path / "out", {"x_synth": content()["x_train"], "y_synth": np.arange(4), "fold": 3})
+    with pytest.raises(MmganError, match="has no train_indices, which tells the real samples; give a file of synth"):
+        load_augmented(tmp_path / "out", 3)

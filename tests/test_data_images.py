@@ -75,7 +75,7 @@ def test_rows_reach_a_model_as_floats_and_a_file_as_plain_arrays(folder, tmp_pat
     module.setup()
     x, y = next(iter(module.train_dataloader()))
     assert x.dtype.is_floating_point and x.max() > 1 and y.dtype.is_floating_point is False
-    assert module.rows(module.training_indices)[0]["image"].dtype == np.float32
+    assert module.samples(module.training_indices)[0]["image"].dtype == np.float32
     write_pickle(tmp_path / "x.pkl", {"x_train": data.x_train, "y_train": data.y_train})
     assert np.array_equal(read_archive(tmp_path / "x.pkl")["x_train"]["image"], data.x_train["image"])
     with (tmp_path / "x.pkl").open("rb") as file:

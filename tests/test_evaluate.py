@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from conftest import CONF, TWO, compose, content, quick_judge, rows_of
 from hydra.errors import HydraException
-from mmgan.training.run import fit
 from omegaconf import OmegaConf
 
 from mmgan.baselines import BASELINES
+from mmgan.commands.build import fold_run
 from mmgan.commands.evaluate import judge_file, read_judged
 from mmgan.commands.synthesize import synthesize
 from mmgan.data.files import write_npz, write_pickle
@@ -76,7 +76,7 @@ def ours(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("smote")
     with quick_judge():
         for fold in (1, 3):
-            fit(compose("train", "model=smote", path=tiny), pkl(str(tiny)), fold, folder / f"fold{fold}")
+            fold_run(compose("train", "model=smote", path=tiny), pkl(str(tiny)), fold).run(folder / f"fold{fold}")
     return synthesize(compose("synthesize", f"ckpt={folder}"))
 
 
@@ -100,7 +100,7 @@ def test_each_fold_of_our_file_is_judged_by_its_val_indices(ours, tiny, by):
 
 @pytest.mark.parametrize("suffix", ["pkl", "npz"])
 @pytest.mark.parametrize("kind", LABELS)
-def test_another_tool_s_rows_are_read_with_the_labels_it_gives(kind, suffix, tmp_path):
+def test_another_tool_s_samples_are_read_with_the_labels_it_gives(kind, suffix, tmp_path):
     theirs = LABELS["integers"] if kind == "whole floats" else LABELS[kind]
     data = written(tmp_path, content() | {"y_train": theirs[content()["y_train"]]}, "data.pkl")
     wide = {name: values.astype(np.float64) for name, values in X.items()}
@@ -114,14 +114,14 @@ def test_another_tool_s_rows_are_read_with_the_labels_it_gives(kind, suffix, tmp
         np.testing.assert_array_equal(rows.synthetic[0][name], X[name])
 
 
-def test_the_rows_that_the_tool_saw_are_the_training_rows(tiny, tmp_path):
+def test_the_samples_that_the_tool_saw_are_the_training_samples(tiny, tmp_path):
     seen = make_folds(pkl(str(tiny)), "file")[3].train_indices[:30]
     path = written(tmp_path, {"folds": [entry(fold=4, train_indices=seen)]})
-    same(read(path, data=tiny).folds[0].train, pkl(str(tiny)).rows(seen))
+    same(read(path, data=tiny).folds[0].train, pkl(str(tiny)).samples(seen))
 
 
 @pytest.mark.parametrize(("fold", "fold_number", "trained"), [("null", 0, 100), ("2", 2, 80)])
-def test_labelled_test_rows_judge_a_file_without_folds(fold, fold_number, trained, tmp_path):
+def test_labelled_test_samples_judge_a_file_without_folds(fold, fold_number, trained, tmp_path):
     y = np.arange(50) % 10
     path = written(tmp_path, {"x_synth": rows_of({"spec": (7, 48), "env": (5, 32)}, y), "y_synth": y})
     file = read(path, *BEARING, f"fold={fold}")
@@ -161,7 +161,7 @@ def test_the_report_stands_beside_the_file_and_is_whole(report, ours):
     assert "Curve" in (report / "report.html").read_text() and len(list((report / "figures").iterdir())) == 1
 
 
-def test_the_file_s_row_stands_beside_real_rows_and_controls(report):
+def test_the_file_s_row_stands_beside_real_samples_and_baselines(report):
     rows = numbers(report)["rows"]
     assert list(rows) == ["real", "smote", "smote (file)"] and all(list(folds) == ["1", "3"] for folds in rows.values())
     assert {found["n"] for folds in rows.values() for found in folds.values()} == {10}
@@ -169,7 +169,7 @@ def test_the_file_s_row_stands_beside_real_rows_and_controls(report):
 
 def test_the_report_says_its_verdict_and_who_judged(report):
     text, data = (report / "report.md").read_text(), numbers(report)
-    words = data["verdict"]["words"]
+    words = data["verdict"]["criteria"]
     assert [word["question"] for word in words] == ["faithful", "new", "useful"]
     assert all(f"**{word['question']}: {word['answer']}**" in text for word in words)
     assert data["facts"]["folds"] == "1, 3" and data["facts"]["held-out samples"].startswith(
@@ -178,7 +178,7 @@ def test_the_report_says_its_verdict_and_who_judged(report):
     assert data["facts"]["training samples"] == "80, 80" and "val_indices" in text
 
 
-def test_a_class_without_rows_is_no_error_but_a_finding(tmp_path, undrawn, capsys):
+def test_a_class_without_samples_is_no_error_but_a_finding(tmp_path, undrawn, capsys):
     y = np.r_[np.arange(84) % 3, [3] * 16]
     # Only the first fold has held-out samples of the last class.
     first, second = np.r_[0:12, 84:94], np.arange(12, 34)

@@ -8,9 +8,9 @@ import pytest
 import torch
 import yaml
 from conftest import compose, quick_judge
-from mmgan.training.run import Run, chosen_folds, fit, load_data, make_datamodule
 
 import mmgan
+from mmgan.commands.build import chosen_folds, fold_run, load_data, make_datamodule, train_fold
 from mmgan.commands.train import train_folds
 from mmgan.data.sources.pkl import pkl
 from mmgan.errors import MmganError
@@ -39,7 +39,7 @@ def bomb(epoch, folder):
 
 def run(tiny, path, *overrides, fold=1):
     cfg = compose("train", *overrides, path=tiny)
-    return fit(cfg, load_data(cfg), fold, path)
+    return train_fold(cfg, load_data(cfg), fold, path)
 
 
 def samples(folder, name="best.ckpt"):
@@ -253,7 +253,11 @@ def test_train_folds_of_a_file_s_own_splits(write_data, tmp_path, quick, capsys)
     results = train_folds(cfg)
     assert [result.folder for result in results] == [tmp_path / f"fold{k}" for k in (1, 2, 3)]
     shown = capsys.readouterr().out
-    assert "mean" in shown and "spread" in shown and f"synthesize.py ckpt={tmp_path}" in shown.replace("\n", "")
+    assert (
+        "mean" in shown
+        and "spread" in shown
+        and f"python -m mmgan synthesize ckpt={tmp_path}" in shown.replace("\n", "")
+    )
 
 
 @pytest.mark.parametrize("fold", [0, 6, "three", "all ", "-1", "1.5"])
@@ -279,14 +283,14 @@ def test_a_loss_that_is_not_finite_names_its_term(tiny, tmp_path, quick):
         run(
             tiny,
             tmp_path / "run",
-            *[f"model.optimizer.lr.{name}=1e30" for name in ("critic", "classifier", "generator")],
+            *[f"model.lr.{name}=1e30" for name in ("critic", "classifier", "generator")],
         )
     assert not (tmp_path / "run" / "best.pth").exists()
 
 
 def test_a_model_that_breaks_in_its_last_batch_ends_with_a_sentence(tiny, tmp_path, quick):
     with pytest.raises(MmganError, match="finite"):
-        run(tiny, tmp_path / "run", "model.optimizer.lr.generator=1e30", "data.steps_per_epoch=1")
+        run(tiny, tmp_path / "run", "model.lr.generator=1e30", "data.steps_per_epoch=1")
 
 
 def test_a_folder_that_cannot_be_made(tiny, tmp_path, quick):
@@ -321,6 +325,6 @@ def test_differing_keys_leave_out_what_does_not_change_the_result():
 
 def test_building_twice_gives_the_same_model(tiny):
     cfg = compose("train", path=tiny)
-    models = [Run(cfg, pkl(str(tiny)), 1).build()[0] for _ in range(2)]
+    models = [fold_run(cfg, pkl(str(tiny)), 1).build(False)[0] for _ in range(2)]
     for (name, a), (_, b) in zip(*(model.state_dict().items() for model in models), strict=True):
         assert torch.equal(a, b), name

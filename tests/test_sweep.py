@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import warnings
+from dataclasses import replace
 
 import optuna
 import pytest
@@ -18,7 +19,6 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from test_tuning import begin, config, study_of
 
 from mmgan.commands.tune import tune_folds
-from mmgan.data.sources.pkl import pkl
 from mmgan.errors import MmganError
 from mmgan.tuning import storage
 from mmgan.tuning.presence import worker_id
@@ -96,13 +96,13 @@ def test_a_study_that_can_no_longer_be_written_ends_the_sweep_and_fails_no_trial
 # -- which trials begin -------------------------------------------------------------------------------------------------
 def test_the_first_trial_is_the_default_and_the_second_that_of_another_fold(tiny, tmp_path):
     (tmp_path / "other").mkdir()
-    best = {"model.latent_dim": 3, "model.weights.generator.kl": 0.02, "model.networks.critic.width": 8}
+    best = {"model.latent_dim": 3, "model.weights.generator.kl": 0.02, "model.critic.width": 8}
     (tmp_path / "other" / "best_params.yaml").write_text(yaml.safe_dump({**best, "model.gone": 1}))
     cfg = config(tiny, f"warm_start={tmp_path / 'other'}")
     study = study_of(tiny, tmp_path, cfg=cfg)
     first = begin(study)
     assert (first["model.latent_dim"], first["model.weights.generator.kl"]) == (4, 0.1)
-    assert first["model.networks.critic.width"] in (8, 12)  # the default, 16, is not in the space
+    assert first["model.critic.width"] in (8, 12)  # the default, 16, is not in the space
     assert begin(study) == best
     again = study_of(tiny, tmp_path, cfg=cfg)  # opening it again queues nothing twice
     assert len(again.trials()) == 2
@@ -124,7 +124,7 @@ def test_a_budget_of_epochs_or_of_time_ends_a_study(tiny, tmp_path):
     while study.run_next():
         pass
     assert sum(len(trial.intermediate_values) for trial in study.finished()) == 2
-    late = FoldStudy(config(tiny), pkl(str(tiny)), 1, tmp_path / "late", storage_in(tmp_path), deadline=time.time())
+    late = study_of(tiny, tmp_path / "late", cfg=config(tiny, "timeout=0"))
     assert not late.more()
 
 
@@ -249,7 +249,7 @@ def test_past_its_deadline_a_process_waits_for_its_own_machine_alone(tiny, tmp_p
     trial = study.trials()[0]._trial_id
     study.study._storage.set_trial_user_attr(trial, WORKER, "elsewhere:1:1")
     assert study.waits()
-    study.deadline = 0.0
+    study.settings = replace(study.settings, deadline=0.0)
     assert not study.waits()
     study.study._storage.set_trial_user_attr(trial, WORKER, worker_id())
     assert study.waits()
@@ -260,7 +260,7 @@ def test_who_only_looks_queues_nothing(tiny, tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "best_params.yaml").write_text("model.latent_dim: 3\n")
     cfg = config(tiny, f"warm_start={tmp_path / 'other'}")
-    looking = FoldStudy(cfg, pkl(str(tiny)), 1, tmp_path, storage_in(tmp_path), create=False)
+    looking = study_of(tiny, tmp_path, cfg=cfg, create=False)
     assert len(looking.trials()) == 1
 
 
@@ -281,13 +281,13 @@ def test_a_running_sweep_can_be_reported_on(tiny, tmp_path):
         tune_folds(config(tiny, *words, "report=true"))
     cfg = config(tiny, *words)
     storage = storage_in(tmp_path)
-    studies = [FoldStudy(cfg, pkl(str(tiny)), fold, tmp_path / f"fold{fold}", storage) for fold in range(1, 6)]
+    studies = [study_of(tiny, tmp_path / f"fold{fold}", fold, cfg, storage) for fold in range(1, 6)]
     for study in studies[:2]:
         study.run_next()
     begin(study)
     tune_folds(config(tiny, *words, "report=true"))
     text = (tmp_path / "summary.md").read_text()
-    assert "still running: 1" in text and "python synthesize.py ckpt=" in text and "| mean | 2 |" in text
+    assert "still running: 1" in text and "python -m mmgan synthesize ckpt=" in text and "| mean | 2 |" in text
     assert {"summary.html", "summary.json"} <= {path.name for path in tmp_path.iterdir()}
 
 
@@ -390,7 +390,7 @@ def test_a_silent_trial_of_another_machine_is_run_again(tiny, tmp_path, monkeypa
     monkeypatch.setattr(storage, "HEARTBEAT", 1)
     monkeypatch.setattr(storage, "SILENT", 2)
     with running_server() as server, quick_judge():
-        study = FoldStudy(config(tiny, "n_trials=1"), pkl(str(tiny)), 1, tmp_path, Storage(server.url))
+        study = study_of(tiny, tmp_path, cfg=config(tiny, "n_trials=1"), storage=Storage(server.url))
         params = begin(study)
         trial = study.trials()[0]._trial_id
         study.study._storage.set_trial_user_attr(trial, WORKER, "elsewhere:1:1")

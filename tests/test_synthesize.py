@@ -10,10 +10,10 @@ import pytest
 import torch
 from conftest import TWO, compose, content, quick_judge, rows_of
 from hydra.errors import HydraException
-from mmgan.training.run import fit
 
 import mmgan
 from mmgan.commands import options as cli
+from mmgan.commands.build import train_fold
 from mmgan.commands.synthesize import synthesize, wanted_labels
 from mmgan.data.files import read_archive, write_pickle
 from mmgan.data.sources.pkl import pkl
@@ -29,7 +29,7 @@ ENTRY = {
 def trained(path, folder, fold, *overrides):
     with quick_judge():
         cfg = compose("train", "trainer.max_epochs=1", *overrides, path=path)
-        return fit(cfg, pkl(str(path)), fold, folder / f"fold{fold}").folder
+        return train_fold(cfg, pkl(str(path)), fold, folder / f"fold{fold}").folder
 
 
 @pytest.fixture(scope="module")

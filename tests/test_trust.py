@@ -1,6 +1,7 @@
 """Nothing runs that a file names: checkpoints, first stages, synthetic files, settings of runs, studies, best parameters."""
 
 import copy
+import functools
 import sys
 from pathlib import Path
 
@@ -10,20 +11,22 @@ import pytest
 import torch
 import yaml
 from conftest import CONF, compose, content
-from mmgan.training.run import Run, fit, plain
 from omegaconf import OmegaConf
 
 import mmgan
+from mmgan.commands.build import check_run, data_options, fold_run, plain, settings_of, train_fold
 from mmgan.commands.options import script
 from mmgan.commands.synthesize import synthesize
+from mmgan.commands.tune import ConfiguredTrials, sweep_settings, with_params
 from mmgan.data.files import read_archive, write_pickle
 from mmgan.data.sources.pkl import pkl
+from mmgan.data.synthetic_file import named_data, read
 from mmgan.data.trust import admit, build, build_source, named_targets
 from mmgan.errors import MmganError
-from mmgan.evaluation.files import read_synthetic
 from mmgan.training.first_stage import read_first_stage
+from mmgan.training.fit import FoldRun
 from mmgan.training.folder import RunFolder
-from mmgan.tuning.space import with_params
+from mmgan.training.tasks import Generation
 from mmgan.tuning.storage import Storage
 from mmgan.tuning.study import FoldStudy, warm_params
 
@@ -94,6 +97,17 @@ def hostile(request, mark):
 every_payload = pytest.mark.parametrize("hostile", NAMES, indirect=True)
 
 
+composed = functools.cache(compose)  # composing takes longer than refusing
+
+
+def with_options(cfg, **options):
+    """Return a copy of a configuration with these options."""
+    cfg = cfg.copy()
+    for name, value in options.items():
+        cfg[name] = value
+    return cfg
+
+
 def refuses(job, *arguments, **options) -> str:
     """Return the one sentence with which MmganError refuses."""
     with pytest.raises(MmganError) as refused:
@@ -116,8 +130,8 @@ def checkpoint(dataset, tmp_path_factory):
     path = tmp_path_factory.mktemp("run")
     cfg = compose("train", "model=smoothed_bootstrap", path=dataset.source)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mmgan.training.run.score_fold", lambda *rest: {})
-        fit(cfg, dataset, 1, path)
+        patch.setattr(Generation, "score", lambda *rest: {})
+        train_fold(cfg, dataset, 1, path)
     return torch.load(path / "best.ckpt", weights_only=True)
 
 
@@ -197,7 +211,7 @@ def test_a_checkpoint_runs_nothing_that_it_names(checkpoint, hostile, place, tmp
 @every_payload
 def test_nor_does_its_data_source(checkpoint, hostile, tmp_path):
     path = changed(checkpoint, tmp_path / "evil.ckpt", "source", hostile)
-    cfg = compose("synthesize", f"ckpt={path}", f"out={tmp_path / 'out.pkl'}")
+    cfg = with_options(composed("synthesize"), ckpt=str(path), out=str(tmp_path / "out.pkl"))
     with pytest.raises(SystemExit) as ended:
         script(synthesize)(cfg)
     assert str(ended.value).startswith("error: ") and "\n" not in str(ended.value)
@@ -228,8 +242,8 @@ def test_a_class_that_the_user_types_is_trained_and_scored(dataset, tmp_path, mo
     (tmp_path / "typed_by_the_user.py").write_text("from mmgan.baselines import jitter\nours = jitter\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     cfg = compose("train", "model=jitter", "model.baseline._target_=typed_by_the_user.ours", path=dataset.source)
-    monkeypatch.setattr("mmgan.training.run.score_fold", lambda *rest: {})
-    fit(cfg, dataset, 1, tmp_path / "run")
+    monkeypatch.setattr(Generation, "score", lambda *rest: {})
+    train_fold(cfg, dataset, 1, tmp_path / "run")
     refuses(mmgan.load, tmp_path / "run" / "best.ckpt")
     mmgan.load(tmp_path / "run" / "best.ckpt", trust=["typed_by_the_user"])
 
@@ -244,7 +258,8 @@ def test_a_checkpoint_of_another_format_is_refused_with_what_to_do(checkpoint, n
 
 
 def test_a_recipe_that_makes_no_model_is_refused(checkpoint, tmp_path):
-    for node in ({"_target_": "mmgan.nets.fusion.ConcatFusion"}, {"_target_": "mmgan.models.vae.VAE", "nothing": 1}):
+    fusion, task = {"_target_": "mmgan.nets.fusion.ConcatFusion"}, checkpoint["recipe"]["model"]["task"]
+    for node in (fusion, checkpoint["recipe"]["model"] | {"task": fusion}, fusion | {"task": task}):
         told = refuses(mmgan.load, changed(checkpoint, tmp_path / "evil.ckpt", "model", node))
         assert "its recipe makes no model" in told
 
@@ -253,7 +268,7 @@ def test_a_recipe_that_makes_no_model_is_refused(checkpoint, tmp_path):
 @pytest.fixture(scope="module")
 def stage(dataset):
     """The content of an untrained first stage's checkpoint."""
-    model, _ = Run(compose("train", "model=vqgan", path=dataset.source), dataset, 1).build()
+    model, _ = fold_run(compose("train", "model=vqgan", path=dataset.source), dataset, 1).build(False)
     return {"recipe": model.recipe, "state_dict": model.state_dict()}
 
 
@@ -261,14 +276,15 @@ def stage(dataset):
 @pytest.mark.parametrize("place", ["model", "within"])
 def test_a_first_stage_runs_nothing_that_it_names(stage, dataset, hostile, place, tmp_path):
     path = changed(stage, tmp_path / "evil.ckpt", place, hostile)
-    cfg = compose("train", "model=ldm", f"first_stage={path}", path=dataset.source)
-    assert "evil.ckpt: " in refuses(Run(cfg, dataset, 1).check)
+    cfg = with_options(composed("train", "model=ldm", path=dataset.source), first_stage=str(path))
+    assert "evil.ckpt: " in refuses(check_run, cfg, fold_run(cfg, dataset, 1))
 
 
 def test_a_first_stage_of_mmgan_is_taken(stage, dataset, tmp_path):
     torch.save(stage, tmp_path / "best.ckpt")
-    cfg = compose("train", "model=ldm", f"first_stage={tmp_path / 'best.ckpt'}", path=dataset.source)
-    assert read_first_stage(cfg, dataset, 1, final=False)["recipe"] == stage["recipe"]
+    cfg = with_options(composed("train", "model=ldm", path=dataset.source), first_stage=str(tmp_path / "best.ckpt"))
+    path, options = tmp_path / "best.ckpt", data_options(cfg) | {"seed": 0}
+    assert read_first_stage(path, dataset, 1, options, final=False)["recipe"] == stage["recipe"]
 
 
 # -- synthetic files ----------------------------------------------------------------------------------------------------
@@ -279,6 +295,10 @@ def synthetic(checkpoint, tmp_path_factory):
     torch.save(checkpoint, folder / "best.ckpt")
     synthesize(compose("synthesize", f"ckpt={folder / 'best.ckpt'}"))
     return read_archive(folder / "synthetic.pkl")
+
+
+def data_of(path):
+    return named_data(read(path))[0]
 
 
 def with_source(content, path, source):
@@ -294,7 +314,7 @@ def with_source(content, path, source):
 @every_payload
 def test_a_synthetic_file_runs_nothing_that_it_names(synthetic, hostile, tmp_path):
     for source in (hostile, synthetic["meta"]["recipe"]["data"]["source"] | {"path": hostile}):
-        refuses(read_synthetic, with_source(synthetic, tmp_path / "evil.pkl", source), None)
+        refuses(data_of, with_source(synthetic, tmp_path / "evil.pkl", source))
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -302,44 +322,39 @@ def test_a_synthetic_file_is_judged_with_the_data_that_it_names(synthetic, datas
     content = copy.deepcopy(synthetic)
     content["meta"]["format"] = number  # a file keeps its meaning
     write_pickle(tmp_path / "a.pkl", content)
-    assert read_synthetic(tmp_path / "a.pkl", None).dataset.fingerprint() == dataset.fingerprint()
+    assert data_of(tmp_path / "a.pkl").fingerprint() == dataset.fingerprint()
 
 
 def test_no_file_says_where_to_write_or_what_a_text_refers_to(synthetic, mark, tmp_path):
     images = {"_target_": "mmgan.data.sources.images.images", "path": str(tmp_path / "none"), "cache": str(mark)}
-    assert "there is no such folder" in refuses(
-        read_synthetic, with_source(synthetic, tmp_path / "a.pkl", images), None
-    )
+    assert "there is no such folder" in refuses(data_of, with_source(synthetic, tmp_path / "a.pkl", images))
     source = synthetic["meta"]["recipe"]["data"]["source"]
-    told = refuses(
-        read_synthetic, with_source(synthetic, tmp_path / "a.pkl", source | {"path": "${oc.env:HOME}"}), None
-    )
+    told = refuses(data_of, with_source(synthetic, tmp_path / "a.pkl", source | {"path": "${oc.env:HOME}"}))
     assert "${oc.env:HOME}" in told  # as it stands
-    told = refuses(read_synthetic, with_source(synthetic, tmp_path / "a.pkl", source | {"nothing": 1}), None)
+    told = refuses(data_of, with_source(synthetic, tmp_path / "a.pkl", source | {"nothing": 1}))
     assert "does not take the options" in told
 
 
 # -- settings of runs, studies, best parameters -----------------------------------------------------------------------------
 @every_payload
 def test_the_settings_of_a_run_are_compared_and_never_built(hostile, dataset, mark, tmp_path):
-    cfg = compose("train", "model=jitter", "resume=true", path=dataset.source)
-    run = Run(cfg, dataset, 1)
+    cfg = composed("train", "model=jitter", "resume=true", path=dataset.source)
     try:
-        text = yaml.safe_dump(run.params() | {"model": hostile})
+        text = yaml.safe_dump(settings_of(cfg, dataset, 1) | {"model": hostile})
     except yaml.YAMLError:
         text = f"!!python/object/apply:os.system ['touch {mark}']"
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "params.yaml").write_text(text)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Run, "train", lambda *rest, **options: pytest.fail("it went on"))
-        refuses(fit, cfg, dataset, 1, tmp_path / "run")
+        patch.setattr(FoldRun, "train", lambda *rest, **options: pytest.fail("it went on"))
+        refuses(train_fold, cfg, dataset, 1, tmp_path / "run")
     assert (tmp_path / "run" / "params.yaml").read_text() == text
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 @every_payload
 def test_a_study_is_compared_and_its_trials_choose_plain_values_of_the_search(hostile, dataset, tmp_path):
-    cfg = compose("tune", "model=vae", path=dataset.source)
+    cfg = composed("tune", "model=vae", path=dataset.source)
     for params in (
         {"model.latent_dim": hostile},
         {"model.latent_dim": "${oc.env:HOME}"},
@@ -353,11 +368,12 @@ def test_a_study_is_compared_and_its_trials_choose_plain_values_of_the_search(ho
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 @pytest.mark.parametrize("known", [{"_target_": "os.system"}, {"format": 1}, [1], "x", {"seed": 0}], ids=str)
 def test_a_study_of_another_format_is_refused_with_what_to_do(known, dataset, tmp_path):
-    cfg = compose("tune", "model=vae", path=dataset.source)
+    cfg = composed("tune", "model=vae", path=dataset.source)
     storage = Storage(f"sqlite:///{tmp_path / 'study.db'}")
     study = optuna.create_study(study_name="pkl-vae-fold1", storage=storage, direction="maximize")
     study.set_user_attr("config", known)
-    told = refuses(FoldStudy, cfg, dataset, 1, tmp_path, storage)
+    trials = ConfiguredTrials(cfg)
+    told = refuses(FoldStudy, sweep_settings(cfg, trials, {1: tmp_path}, tmp_path), 1, storage, trials)
     assert "mmgan 0.1" in told and "give another out_dir=" in told
 
 

@@ -2,7 +2,6 @@
 
 import warnings
 
-import numpy as np
 import optuna
 import pandas as pd
 import pytest
@@ -12,12 +11,11 @@ from omegaconf import OmegaConf
 from optuna.trial import TrialState
 
 import mmgan
-from mmgan.commands.tune import run_sweep, tune_folds
-from mmgan.data.sources.pkl import pkl
+from mmgan.commands.tune import ConfiguredTrials, run_sweep, sweep_settings, tune_folds, with_params
 from mmgan.errors import MmganError
 from mmgan.training.checkpoint import read_checkpoint
 from mmgan.training.folder import RunFolder
-from mmgan.tuning.space import check_space, suggest, with_params
+from mmgan.tuning.space import suggest
 from mmgan.tuning.storage import Storage
 from mmgan.tuning.study import FoldStudy
 from mmgan.tuning.sweep import Sweep
@@ -25,7 +23,7 @@ from mmgan.tuning.sweep import Sweep
 SPACE = {
     "model.latent_dim": {"type": "int", "low": 2, "high": 6},
     "model.weights.generator.kl": {"type": "float", "low": 0.001, "high": 0.1, "log": True},
-    "model.networks.critic.width": {"type": "categorical", "choices": [8, 12]},
+    "model.critic.width": {"type": "categorical", "choices": [8, 12]},
 }
 
 
@@ -48,21 +46,26 @@ def states(path):
     return list(pd.read_csv(path / "trials.csv").state)
 
 
-def study_of(data, path, fold=1, cfg=None):
-    """Return the study that a sweep of one fold has in its folder."""
-    storage = Storage(f"sqlite:///{path / 'study.db'}")
-    return FoldStudy(cfg or config(data), pkl(str(data)), fold, path, storage)
+def sweep_of(cfg, path, fold=1):
+    """Return the sweep of one fold, whose study is in its folder."""
+    trials = ConfiguredTrials(cfg)
+    return Sweep(sweep_settings(cfg, trials, {fold: path}, path), trials)
 
 
-def tune(cfg, data, fold, path):
+def study_of(data, path, fold=1, cfg=None, storage=None, create=True):
+    """Return the study that a sweep of one fold has in its folder, or in another storage."""
+    sweep = sweep_of(cfg or config(data), path, fold)
+    return FoldStudy(sweep.settings, fold, storage or Storage(sweep.settings.url), sweep.trials, create)
+
+
+def tune(cfg, fold, path):
     """Run the sweep of one fold in its folder."""
-    sweep = Sweep(cfg, {fold: path}, f"sqlite:///{path / 'study.db'}", np.inf)
-    return run_sweep(sweep, path, data)[fold]
+    return run_sweep(sweep_of(cfg, path, fold), path)[fold]
 
 
 def begin(study):
     """Begin a trial in this process, as one does that is then killed."""
-    return suggest(study.study.ask(), study.cfg.search.space)
+    return suggest(study.study.ask(), study.settings.space)
 
 
 def params_of(study):
@@ -75,7 +78,7 @@ def swept(tiny, tmp_path_factory):
     path = tmp_path_factory.mktemp("sweep") / "fold3"
     with quick_judge(), warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return tune(config(tiny), pkl(str(tiny)), 3, path)
+        return tune(config(tiny), 3, path)
 
 
 def test_a_sweep_leaves_its_files(swept):
@@ -103,7 +106,7 @@ def test_the_best_parameters_are_refitted_on_all_training_rows(swept, tiny):
     recipe = read_checkpoint(swept.folder / "best.pth")["recipe"]
     assert recipe["best_params"] == best and recipe["final"] is True and recipe["fold"] == 3
     assert recipe["model"]["latent_dim"] == best["model.latent_dim"]
-    assert recipe["model"]["networks"]["critic"]["width"] == best["model.networks.critic.width"]
+    assert recipe["model"]["critic"]["width"] == best["model.critic.width"]
     assert swept.metrics["scores"]["score"] > 0
     mmgan.load(swept.folder / "best.ckpt").sample([0, 1])
 
@@ -114,13 +117,13 @@ def test_trials_run_the_search_s_epochs_and_see_no_validation_rows(swept, tiny):
 
 
 def test_n_trials_is_a_total_and_nothing_is_repeated(swept, tiny, tmp_path):
-    data, path = pkl(str(tiny)), tmp_path / "fold3"
-    tune(config(tiny, "n_trials=2"), data, 3, path)
+    path = tmp_path / "fold3"
+    tune(config(tiny, "n_trials=2"), 3, path)
     first = params_of(study_of(tiny, path, 3))
     refitted = (path / "best.ckpt").stat().st_mtime_ns
-    tune(config(tiny, "n_trials=2"), data, 3, path)
+    tune(config(tiny, "n_trials=2"), 3, path)
     assert (path / "best.ckpt").stat().st_mtime_ns == refitted  # nothing was left to do
-    tune(config(tiny, "n_trials=3"), data, 3, path)
+    tune(config(tiny, "n_trials=3"), 3, path)
     study = study_of(tiny, path, 3)
     assert len(states(path)) == 3 and params_of(study)[:2] == first
     assert len({str(params) for params in params_of(study)}) == 3
@@ -140,7 +143,7 @@ def test_a_trial_that_was_cut_off_is_run_again_and_not_counted(tiny, tmp_path):
     study = study_of(tiny, tmp_path, cfg=cfg)
     lost = begin(study)  # its process ends here
     assert study.trials()[0].state == TrialState.RUNNING
-    tune(cfg, pkl(str(tiny)), 1, tmp_path)
+    tune(cfg, 1, tmp_path)
     trials = study.trials()
     assert trials[0].state == TrialState.FAIL
     assert len(trials) == 3 and len(study.finished()) == 2
@@ -154,7 +157,7 @@ def test_a_retried_trial_that_is_cut_off_again_is_run_again(tiny, tmp_path):
     lost = begin(study)
     study.requeue_all()
     begin(study)  # the retry ends here, too
-    tune(cfg, pkl(str(tiny)), 1, tmp_path)
+    tune(cfg, 1, tmp_path)
     assert params_of(study) == [lost] * 3
     assert [trial.state for trial in study.finished()] == [TrialState.COMPLETE]
 
@@ -171,32 +174,30 @@ def test_a_trial_that_kills_its_process_each_time_fails_in_the_end(tiny, tmp_pat
 
 def test_another_configuration_is_refused_with_its_keys(swept, tiny):
     with pytest.raises(MmganError, match=r"another configuration \(.*seed: 0 -> 5") as refused:
-        tune(config(tiny, "seed=5"), pkl(str(tiny)), 3, swept.folder)
+        tune(config(tiny, "seed=5"), 3, swept.folder)
     assert "n_trials" not in str(refused.value) and "out_dir=" in str(refused.value)
 
 
 def test_another_sweep_in_the_folder_is_refused(tiny, tmp_path):
     with RunFolder(tmp_path).locked("study.lock"), pytest.raises(MmganError, match=r"another .* out_dir="):
-        tune(config(tiny), pkl(str(tiny)), 1, tmp_path)
+        tune(config(tiny), 1, tmp_path)
 
 
 def test_diverged_trials_fail_the_sweep_goes_on_and_none_complete_is_said(tiny, tmp_path):
-    rate = {
-        f"model.optimizer.lr.{name}": {"type": "categorical", "choices": [1e30]} for name in ("generator", "critic")
-    }
+    rate = {f"model.lr.{name}": {"type": "categorical", "choices": [1e30]} for name in ("generator", "critic")}
     cfg = config(tiny, "n_trials=2", "data.steps_per_epoch=2", space=rate)
     with pytest.raises(MmganError, match="no trial was completed"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Optuna warns of each failed trial
-        tune(cfg, pkl(str(tiny)), 1, tmp_path)
+        tune(cfg, 1, tmp_path)
     assert states(tmp_path) == ["FAIL", "FAIL"]
     assert not (tmp_path / "best.ckpt").exists()
 
 
 def test_a_trial_whose_samples_are_not_finite_fails_too(tiny, tmp_path):
-    rate = {"model.optimizer.lr.generator": {"type": "categorical", "choices": [1e30]}}
+    rate = {"model.lr.generator": {"type": "categorical", "choices": [1e30]}}
     with pytest.raises(MmganError, match="no trial was completed"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        tune(config(tiny, "n_trials=1", space=rate), pkl(str(tiny)), 1, tmp_path)
+        tune(config(tiny, "n_trials=1", space=rate), 1, tmp_path)
     assert states(tmp_path) == ["FAIL"]
 
 
@@ -211,27 +212,28 @@ def test_too_few_rows_are_told_before_anything_is_written(write_data, tmp_path):
     ("space", "sentence"),
     [
         ({"model.latent_dmi": {"type": "int", "low": 1, "high": 2}}, "there is no key 'model.latent_dmi'"),
-        ({"model.latent_dim": {"type": "integer", "low": 1, "high": 2}}, "has type integer; choose int, float"),
+        (
+            {"model.latent_dim": {"type": "integer", "low": 1, "high": 2}},
+            "has type integer; expected one of int, float",
+        ),
     ],
 )
-def test_a_wrong_search_space_is_told_first(tiny, space, sentence):
+def test_a_wrong_search_space_is_told_first(tiny, tmp_path, space, sentence):
     with pytest.raises(MmganError, match=sentence):
-        check_space(config(tiny, space=space))
+        sweep_of(config(tiny, space=space), tmp_path)
 
 
-@pytest.mark.parametrize(("game", "left_out"), [("wgan_gp", "r1"), ("r3gan", "gradient_penalty")])
-def test_a_space_is_left_what_the_chosen_game_has(tiny, game, left_out):
-    cfg = compose("tune", f"model/adversarial={game}", path=tiny)
-    everything = set(cfg.search.space)
-    check_space(cfg)
-    removed = everything - set(cfg.search.space)
+@pytest.mark.parametrize(("gan_loss", "left_out"), [("wgan_gp", "r1"), ("r3gan", "gradient_penalty")])
+def test_a_space_is_left_what_the_chosen_gan_loss_has(tiny, tmp_path, gan_loss, left_out):
+    cfg = compose("tune", f"model/gan_loss={gan_loss}", path=tiny)
+    removed = set(cfg.search.space) - set(sweep_of(cfg, tmp_path).settings.space)
     assert f"model.weights.critic.{left_out}" in removed and all("weights.critic" in key for key in removed)
 
 
 def test_parameters_override_dotted_keys_of_a_copy(tiny):
     cfg = config(tiny)
-    changed = with_params(cfg, {"model.latent_dim": 6, "model.networks.critic.width": 24})
-    assert (changed.model.latent_dim, changed.model.networks.critic.width) == (6, 24)
+    changed = with_params(cfg, {"model.latent_dim": 6, "model.critic.width": 24})
+    assert (changed.model.latent_dim, changed.model.critic.width) == (6, 24)
     assert cfg.model.latent_dim == 4
 
 
@@ -242,4 +244,4 @@ def test_all_folds_are_tuned_each_in_its_own_folder(write_data, tmp_path, capsys
     results = tune_folds(cfg)
     assert [result.folder for result in results] == [tmp_path / "fold1", tmp_path / "fold2"]
     assert (tmp_path / "study.db").exists() and (tmp_path / "summary.html").exists()
-    assert "synthesize.py" in capsys.readouterr().out
+    assert "mmgan synthesize ckpt=" in capsys.readouterr().out

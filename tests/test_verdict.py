@@ -6,12 +6,13 @@ from test_evaluator import make_rows
 
 from mmgan.baselines import smoothed_bootstrap, smote
 from mmgan.data.arrays import take
+from mmgan.evaluation.metrics import METRICS, number
 from mmgan.evaluation.statistics import Interval, interval
 from mmgan.evaluation.table import REAL, FoldSamples, judged_row
-from mmgan.evaluation.verdict import CHECKS, number, verdict
+from mmgan.evaluation.verdict import verdict
 
 TRAIN, HELDOUT = make_rows(300, 0), make_rows(400, 1)
-NONE = dict.fromkeys((check.metric for check in CHECKS), 0.0)
+NONE = dict.fromkeys(METRICS, 0.0)
 
 
 def shrunken():
@@ -74,7 +75,7 @@ def judged(rows):
         (lambda: TRAIN, ["Copies: 100%"], {"new": "no"}),
         (shrunken, ["Shrunken"], {"faithful": "no"}),
         (shuffled_pairs, ["Incoherent"], {"faithful": "no"}),
-        (one_class, ["Classes without a synthetic row: 0, 2"], {"faithful": "no"}),
+        (one_class, ["Classes without synthetic samples: 0, 2"], {"faithful": "no"}),
         (noise, ["Noise"], {"faithful": "no", "new": "too far"}),
         (wrong_labels, ["Wrong labels"], {}),
         (some_memorised, ["Memorised: 2"], {"new": "no"}),
@@ -82,17 +83,17 @@ def judged(rows):
         (interpolated, ["Near-copies", "Shrunken"], {"new": "no", "faithful": "no"}),
     ],
 )
-def test_rows_are_called_what_they_are(rows, findings, answers):
+def test_samples_are_called_what_they_are(rows, findings, answers):
     found = judged(rows())
-    assert [told[: len(start)] for told, start in zip(found.findings, findings, strict=True)] == findings
+    assert [text[: len(start)] for text, start in zip(found.findings, findings, strict=True)] == findings
     assert {question: found.answer(question) for question in answers} == answers
 
 
-def test_unseen_real_rows_are_faithful_and_new():
+def test_unseen_real_samples_are_faithful_and_new():
     found = judged(make_rows(300, 7))
     assert not found.findings
     assert (found.answer("new"), found.answer("useful")) == ("yes", "unknown")
-    assert found.answer("faithful") == "yes", found.words[0]
+    assert found.answer("faithful") == "yes", found.criteria[0]
 
 
 GOOD = {
@@ -110,7 +111,7 @@ GOOD |= {"trtr": 0.9, "tstr": 0.88, "trts": 0.9}
 
 
 @pytest.mark.parametrize(
-    ("gain", "answer", "told"),
+    ("gain", "answer", "text"),
     [
         (
             Interval(0.004, -0.002, 0.010, 0.002),
@@ -123,14 +124,14 @@ GOOD |= {"trtr": 0.9, "tstr": 0.88, "trts": 0.9}
         (None, "unknown", "the gain was not measured; classifiers trained on them alone reach 1.00 of what as many"),
     ],
 )
-def test_useful(gain, answer, told):
+def test_useful(gain, answer, text):
     found = verdict(GOOD, GOOD, NONE, gain)
-    assert found.answer("useful") == answer and told in found.words[2].reason
+    assert found.answer("useful") == answer and text in found.criteria[2].reason
     assert (found.answer("faithful"), found.answer("new")) == ("yes", "yes")
 
 
 @pytest.mark.parametrize(
-    ("change", "asks", "answer"),
+    ("change", "question", "answer"),
     [
         ({"c2st": 0.61}, "faithful", "no"),
         ({"c2st": 0.40}, "faithful", "yes"),
@@ -144,11 +145,11 @@ def test_useful(gain, answer, told):
         ({"novelty90": 1.3}, "new", "too far"),
     ],
 )
-def test_each_check_can_fail(change, asks, answer):
-    assert verdict({**GOOD, **change}, GOOD, NONE, None).answer(asks) == answer
+def test_each_check_can_fail(change, question, answer):
+    assert verdict({**GOOD, **change}, GOOD, NONE, None).answer(question) == answer
 
 
-def test_what_real_rows_do_by_chance_is_not_held_against_synthetic_ones():
+def test_what_real_samples_do_by_chance_is_not_held_against_synthetic_ones():
     off = {**GOOD, "signal_cross": 1.3, "coverage": 0.90, "close": 0.04}
     assert (
         verdict(off, GOOD, {**NONE, "signal_cross": 0.2, "coverage": 0.04, "close": 0.02}, None).answer("faithful")
@@ -172,15 +173,15 @@ def test_numbers_are_short(value, text):
     assert number(value) == text.replace("0.0004", ".0004")
 
 
-def test_few_unseen_rows_are_not_called_unfaithful_for_chance():
+def test_few_unseen_samples_are_not_called_unfaithful_for_chance():
     few = FoldSamples(1, make_rows(160, 20), make_rows(150, 21), make_rows(160, 22))
     ours, real = (judged_row(few, name, quick=True) for name in ("file", REAL))
     found = verdict(ours["metrics"], real["metrics"], real["deviation"], None)
-    assert ours["n"] == 75 and found.answer("faithful") == "yes", found.words[0]
+    assert ours["n"] == 75 and found.answer("faithful") == "yes", found.criteria[0]
     assert real["deviation"]["density"] > 0.03
 
 
 def test_a_metric_that_is_not_defined_decides_nothing():
     undefined = {"novelty10": float("nan"), "retrieval": float("nan")}
     found = verdict({**GOOD, **undefined}, {**GOOD, **undefined}, NONE, None)
-    assert [word.answer for word in found.words] == ["yes", "yes", "unknown"]
+    assert [each.answer for each in found.criteria] == ["yes", "yes", "unknown"]

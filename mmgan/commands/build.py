@@ -16,28 +16,28 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 import mmgan
+from mmgan.commands.arguments import CONF, as_hydra_reads
 from mmgan.commands.options import register_options
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.data.dataset import Dataset
 from mmgan.data.files import file_digest
 from mmgan.data.folds import make_folds
 from mmgan.data.synthetic_file import samples_of_fold
-from mmgan.data.trust import named_targets, trusted_names
+from mmgan.data.trust import build, named_targets, trusted_names
 from mmgan.errors import MmganError, require
 from mmgan.training.checkpoint import FORMAT, build_model, load
 from mmgan.training.first_stage import first_stage_file, read_first_stage
 from mmgan.training.fit import FitResult, FoldRun
 from mmgan.training.tasks import Task
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
-
 
 def compose(command: str, overrides: str | Iterable[str] = ()) -> DictConfig:
     """Return the configuration of a command, as its script composes it; `overrides` as on the command line, or one string of them."""
-    words = shlex.split(overrides) if isinstance(overrides, str) else list(overrides)
+    words = as_hydra_reads(shlex.split(overrides) if isinstance(overrides, str) else overrides)
     register_options()
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
@@ -55,7 +55,7 @@ def load_data(cfg: DictConfig) -> Dataset:
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise MmganError(f"give {missing[0]}=... on the command line.")
-    return instantiate(cfg.data.source, _convert_="all")
+    return build(plain(cfg.data.source))  # unlike Hydra it looks nothing up in a path
 
 
 def data_options(cfg: DictConfig) -> dict[str, Any]:
@@ -101,6 +101,11 @@ def task_of(cfg: DictConfig) -> Task:
     return instantiate(cfg.model.task)
 
 
+def generates(cfg: DictConfig) -> bool:
+    """Say whether the model of a configuration is a generator."""
+    return "samples" in task_of(cfg).offers
+
+
 def train_fold(
     cfg: DictConfig, dataset: Dataset, fold: int, path: Path, *, best_params: Mapping[str, Any] | None = None
 ) -> FitResult:
@@ -133,7 +138,7 @@ def check_run(cfg: DictConfig, run: FoldRun) -> None:
     run.build(run.final and not run.select_length)
     run.callbacks()
     options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    trainer = instantiate(cfg.trainer)(**options)
+    trainer = _trainer_of(cfg, **options)
     if trainer.world_size > 1 and "fork" not in str(cfg.trainer.get("strategy")):
         raise MmganError(
             f"trainer.devices={cfg.trainer.devices}: give trainer=ddp, whose devices share each batch;"
@@ -153,14 +158,21 @@ def settings_of(cfg: DictConfig, dataset: Dataset, fold: int) -> dict[str, Any]:
 
 def trusted(cfg: DictConfig) -> list[str]:
     """Return the packages whose classes the run's files may name: those of `trust`, and what the user's own configuration names."""
-    packages = {target.partition(".")[0] for target in named_targets(plain(cfg.model))}
+    named = [*named_targets(plain(cfg.model)), *named_targets(plain(cfg.data))]
+    packages = {target.partition(".")[0] for target in named}
     return [*trusted_names(cfg.trust), *(packages - {"mmgan", "torch", "hydra"})]
 
 
 def _make_trainer(cfg: DictConfig, folder: Path, *, max_epochs: int, **options: Any) -> L.Trainer:
     logger = instantiate(cfg.logger)(save_dir=str(folder))
-    make = instantiate(cfg.trainer)
-    return make(**{"max_epochs": max_epochs, "logger": logger, "default_root_dir": str(folder), **options})
+    return _trainer_of(cfg, **{"max_epochs": max_epochs, "logger": logger, "default_root_dir": str(folder), **options})
+
+
+def _trainer_of(cfg: DictConfig, **options: Any) -> L.Trainer:
+    try:
+        return instantiate(cfg.trainer)(**options)
+    except (TypeError, ValueError, OverflowError, MisconfigurationException) as error:
+        raise MmganError(f"trainer: Lightning refuses these options: {' '.join(str(error).split())}") from error
 
 
 @dataclass(frozen=True)

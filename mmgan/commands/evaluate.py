@@ -1,4 +1,4 @@
-"""The job of evaluate.py: a file of synthetic samples, judged beside the real row and the baselines, and its report."""
+"""The job of evaluate.py: a file of synthetic samples, judged beside real samples and the baselines, and its report."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hydra.utils import instantiate
 from joblib import Parallel, cpu_count, delayed
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -15,16 +14,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table as ConsoleTable
 
 from mmgan.baselines import BASELINES
+from mmgan.commands.arguments import tell
 from mmgan.data import synthetic_file
 from mmgan.data.arrays import take
 from mmgan.data.files import check_writable
-from mmgan.data.trust import trusted_names
+from mmgan.data.trust import build, trusted_names
 from mmgan.errors import MmganError
 from mmgan.evaluation.files import VAL, SyntheticFile, judged_file
 from mmgan.evaluation.metrics import METRICS
+from mmgan.evaluation.statistics import shared_by_key
 from mmgan.evaluation.table import BASELINE_DRAWS, REAL, FoldSamples, baseline_samples, judged_row, mean_over
 from mmgan.evaluation.verdict import Verdict, verdict
-from mmgan.report.content import Picture, Report, Table
+from mmgan.report.content import Report, Table
 from mmgan.report.figures import Shown, curve_picture, pictures
 from mmgan.report.page import write_report
 from mmgan.report.quality import curve_of, curve_tables, data_of, read_lines
@@ -47,12 +48,11 @@ class Judged:
 
     def deviation(self) -> dict[str, float]:
         """Return the standard deviation of the real row's metrics from one pair of halves to another, pooled over folds."""
-        found = [fold["deviation"] for fold in self.rows[REAL].values()]
-        shared = [key for key in found[0] if all(key in each for each in found)]
-        return {key: float(np.sqrt(np.mean([each[key] ** 2 for each in found]))) for key in shared}
+        found = shared_by_key(fold["deviation"] for fold in self.rows[REAL].values())
+        return {key: float(np.sqrt(np.mean(np.square(values)))) for key, values in found.items()}
 
     def missing_classes(self) -> list[int]:
-        """Return the classes that have no synthetic row in some fold."""
+        """Return the classes that have no synthetic samples in some fold."""
         return sorted({label for found in self.rows[self.ours].values() for label in found["missing_classes"]})
 
     def verdict(self, correction: Correction, class_names: tuple[str, ...]) -> Verdict:
@@ -71,24 +71,24 @@ def judge_file(cfg: DictConfig) -> Path:
     file = read_judged(cfg)
     folder = Path(cfg.out_dir) if cfg.out_dir else file.path.with_name(f"{file.path.stem}-report")
     curve = _curve_lines(cfg.curve, file.data_name) if cfg.curve else []
-    for rows in file.folds:
-        rows.check(file.path)
+    for fold in file.folds:
+        fold.check(file.path)
     check_writable(folder / "report.html")
     judged = Judged(_judge_all(file, cfg), file.name)
-    first = file.folds[0]
+    facts = _facts(file, judged, cfg)
     sizes = Correction(file.n_fold, file.n_val)
     found = judged.verdict(sizes, file.dataset.schema.class_names)
     tables = _tables(judged, sizes)
     report = Report(
         title=f"{file.path.name}: {file.name} on {file.data_name}",
-        verdict=list(found.words),
+        verdict=list(found.criteria),
         findings=list(found.findings),
-        facts=_facts(file, judged, cfg),
+        facts=facts,
         tables=[*tables, *curve_tables(curve)],
-        pictures=[*pictures(_shown(file, first, cfg), file.name), *_curve_pictures(curve)],
+        pictures=[*pictures(_shown(file, cfg), file.name), *([curve_picture(curve_of(curve))] if curve else [])],
         notes=_notes(file),
         appendix=[_glossary()],
-        data={"verdict": asdict(found), "rows": judged.rows, "facts": _facts(file, judged, cfg)},
+        data={"verdict": asdict(found), "rows": judged.rows, "facts": facts},
     )
     write_report(report, folder)
     _print(found, short_table(judged.metrics(), judged.ours), folder)
@@ -102,25 +102,25 @@ def read_judged(cfg: DictConfig) -> SyntheticFile:
         dataset, options = synthetic_file.named_data(content, trusted_names(cfg.trust))
     else:
         options = OmegaConf.to_container(cfg.data, resolve=True)
-        dataset = instantiate(options["source"], _convert_="all")
+        dataset = build(options["source"])
     return judged_file(content, dataset, options, cfg.fold)
 
 
 def _judge_all(file: SyntheticFile, cfg: DictConfig) -> dict[str, dict[int, dict[str, Any]]]:
     """Judge every row of every fold's table, in `workers` processes behind one bar."""
     names = QUICK_ROWS if cfg.quick else (REAL, *BASELINES)
-    jobs = [(rows, name) for rows in file.folds for name in (*names, file.name)]
+    jobs = [(fold, name) for fold in file.folds for name in (*names, file.name)]
     workers = cfg.workers or cpu_count()
     options = {"draws": cfg.draws, "seed": cfg.seed, "quick": cfg.quick}
     run = Parallel(n_jobs=min(workers, len(jobs)), return_as="generator_unordered")
     results: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in (*names, file.name)}
-    for name, fold, found in _with_bar(run(delayed(_judged)(rows, name, options) for rows, name in jobs), len(jobs)):
+    for name, fold, found in _with_bar(run(delayed(_judged)(*job, options) for job in jobs), len(jobs)):
         results[name][fold] = found
     return {name: dict(sorted(folds.items())) for name, folds in results.items()}
 
 
-def _judged(rows: FoldSamples, name: str, options: Mapping[str, Any]) -> tuple[str, int, dict[str, Any]]:
-    return name, rows.fold, judged_row(rows, name, **options)
+def _judged(fold: FoldSamples, name: str, options: Mapping[str, Any]) -> tuple[str, int, dict[str, Any]]:
+    return name, fold.fold, judged_row(fold, name, **options)
 
 
 def _with_bar(results: Iterator[Any], total: int) -> Iterator[Any]:
@@ -139,27 +139,27 @@ def _tables(judged: Judged, sizes: Correction) -> list[Table]:
     return [first, *([compared] if compared else []), *others]
 
 
-def _shown(file: SyntheticFile, rows: FoldSamples, cfg: DictConfig) -> Shown:
-    """Return what the pictures show: one fold, equal numbers of held-out and synthetic samples."""
-    judge = rows.judge(seed=cfg.seed)
-    rng = np.random.default_rng(cfg.seed)
-    most = min(MOST_SHOWN, len(rows.synthetic[1]), len(rows.heldout[1]))
+def _shown(file: SyntheticFile, cfg: DictConfig) -> Shown:
+    """Return what the pictures show: the first fold, equal numbers of held-out and synthetic samples."""
+    fold, rng = file.folds[0], np.random.default_rng(cfg.seed)
+    judge = fold.judge(seed=cfg.seed)
+    most = min(MOST_SHOWN, len(fold.synthetic[1]), len(fold.heldout[1]))
     sets = {}
-    for kind, (x, y) in (("heldout", rows.heldout), ("synthetic", rows.synthetic)):
+    for kind, (x, y) in (("heldout", fold.heldout), ("synthetic", fold.synthetic)):
         chosen = np.sort(rng.permutation(len(y))[:most])
         sets[kind] = take(x, chosen), np.asarray(y)[chosen]
     distances = {REAL: judge.distances(sets["heldout"][0])}
     for name in QUICK_ROWS[1:] if cfg.quick else BASELINES:
-        labels = rng.permutation(rows.train[1])[:most]
-        distances[name] = judge.distances(baseline_samples(rows.train, name, labels, [cfg.seed, rows.fold]))
+        labels = rng.permutation(fold.train[1])[:most]
+        distances[name] = judge.distances(baseline_samples(fold.train, name, labels, [cfg.seed, fold.fold]))
     return Shown(
-        train=rows.train,
+        train=fold.train,
         **sets,
         class_names=file.dataset.schema.class_names,
         distances={**distances, file.name: judge.distances(sets["synthetic"][0])},
         confusions={
             "trained on real samples": judge.confusion(),
-            "trained on synthetic samples": judge.confusion(rows.synthetic),
+            "trained on synthetic samples": judge.confusion(fold.synthetic),
         },
     )
 
@@ -171,33 +171,20 @@ def _curve_lines(path: str, data_name: str) -> list[dict[str, Any]]:
     return lines
 
 
-def _curve_pictures(lines: list[dict[str, Any]]) -> list[Picture]:
-    if not lines:
-        return []
-    curve = curve_of(lines)
-    named = {("real samples" if model == REAL else model): found for model, found in curve.items()}
-    return [
-        curve_picture(
-            {model: {rows: (i.mean, i.low, i.high) for rows, i in found.items()} for model, found in named.items()}
-        )
-    ]
-
-
 def _facts(file: SyntheticFile, judged: Judged, cfg: DictConfig) -> dict[str, str]:
-    results = judged.rows[file.name]
-    counts = [len(rows.synthetic[1]) for rows in file.folds]
+    sizes = {kind: [len(getattr(fold, kind)[1]) for fold in file.folds] for kind in ("train", "heldout", "synthetic")}
+    listed = {kind: ", ".join(map(str, found)) for kind, found in sizes.items()}
+    compared = ", ".join(str(found["n"]) for found in judged.rows[file.name].values())
+    draws = f"{cfg.draws} random choices of the compared samples, of baselines at most {BASELINE_DRAWS}"
     return {
         "file": str(file.path),
         "data": file.data_name,
-        "folds": ", ".join(str(rows.fold) for rows in file.folds) if file.has_folds else "none: all training samples",
-        "training samples": ", ".join(str(len(rows.train[1])) for rows in file.folds),
-        "held-out samples": f"{file.heldout}, {', '.join(str(len(rows.heldout[1])) for rows in file.folds)}",
-        "synthetic samples": ", ".join(map(str, counts)),
-        "samples compared": ", ".join(str(found["n"]) for found in results.values())
-        + " of either kind, in every row of the table",
-        "draws": "1 random choice of the compared samples (quick)"
-        if cfg.quick
-        else f"{cfg.draws} random choices of the compared samples, of baselines at most {BASELINE_DRAWS}",
+        "folds": ", ".join(str(fold.fold) for fold in file.folds) if file.has_folds else "none: all training samples",
+        "training samples": listed["train"],
+        "held-out samples": f"{file.heldout}, {listed['heldout']}",
+        "synthetic samples": listed["synthetic"],
+        "samples compared": f"{compared} of either kind, in every row of the table",
+        "draws": "1 random choice of the compared samples (quick)" if cfg.quick else draws,
         "seed": str(cfg.seed),
         "pictures": f"of fold {file.folds[0].fold}" if file.has_folds else "of all samples",
     }
@@ -206,14 +193,13 @@ def _facts(file: SyntheticFile, judged: Judged, cfg: DictConfig) -> dict[str, st
 def _notes(file: SyntheticFile) -> list[str]:
     notes = [
         "The row `real` puts real samples that nobody has seen in the place of the synthetic ones: no generator can be asked for more.",
-        "Faithful needs: C2ST at most .10 above the real row's; coverage, precision and recall at least 95 % of it; density within 5 %, "
-        "spread within .10 and retrieval rank within .05 of it; MMD inside the null of real against real; signal statistics at most 1.2 "
-        "times what two halves of real samples differ by. New needs: novelty from .85 to 1.2 at the three quantiles, close at most .03. "
-        "Where real samples differ by more from one another by chance, that much is allowed. Useful needs: a gain whose 95 % interval lies above 0.",
+        "Faithful means that every metric of fidelity, coherence and signal is good, as the table of the metrics says; new, that novelty "
+        "and close are. Where real samples differ by more from one another by chance, that much is allowed. Useful means a gain whose "
+        "95 % interval lies above 0.",
         "The gain is that of adding as many synthetic samples to the training samples as are compared, not the whole file.",
         "Near-copies are memorisation; that there are none says nothing of privacy.",
     ]
-    if any(_share_difference(rows) > 0.1 for rows in file.folds):
+    if any(_share_difference(fold) > 0.1 for fold in file.folds):
         notes.append(
             "The synthetic samples have other class shares than the training samples. That counts against them: to judge the generator, draw "
             "as many samples of each class as there are training samples (ratio=1)."
@@ -231,10 +217,10 @@ def _notes(file: SyntheticFile) -> list[str]:
     return notes
 
 
-def _share_difference(rows: FoldSamples) -> float:
+def _share_difference(fold: FoldSamples) -> float:
     """Return the total variation between the class shares of training and synthetic samples."""
-    classes = np.unique(rows.train[1])
-    train, synthetic = ([np.mean(np.asarray(y) == k) for k in classes] for y in (rows.train[1], rows.synthetic[1]))
+    classes = np.unique(fold.train[1])
+    train, synthetic = ([np.mean(np.asarray(y) == k) for k in classes] for y in (fold.train[1], fold.synthetic[1]))
     return float(np.abs(np.subtract(train, synthetic)).sum() / 2)
 
 
@@ -256,8 +242,8 @@ def _print(found: Verdict, table: Table, folder: Path) -> None:
     for row in table.rows:
         shown.add_row(*map(escape, row), style="bold" if row[0] == table.marked else None)
     console.print(shown)
-    for word in found.words:
-        console.print(f"[bold]{word.question}: {word.answer}[/]  {word.reason}", highlight=False)
+    for line in found.criteria:
+        console.print(f"[bold]{line.question}: {line.answer}[/]  {line.reason}", highlight=False)
     for sentence in found.findings:
         console.print(f"- {sentence}", highlight=False, markup=False)
-    console.print(f"report: {folder / 'report.html'}", highlight=False, markup=False, soft_wrap=True)
+    tell(f"report: {folder / 'report.html'}")

@@ -6,31 +6,38 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import dataclass, field, fields
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_origin
 
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mmgan.commands.arguments import CONF, as_hydra_reads, command_line
 from mmgan.data.trust import trusted_names
 from mmgan.errors import (
+    MOST,
+    EachOf,
     MmganError,
     NonNegative,
     NonNegativeInt,
+    Part,
     PositiveInt,
     Range,
+    Seed,
+    alternatives,
     check_value,
+    expected,
 )
 
-Seed = Annotated[int, Range(0, 2**32 - 1)]
 Threads = Annotated[int, Range(1, 1024)]
 Fold = PositiveInt | Literal["all"]
 Text = str | None
+Devices = Annotated[int, Range(-1, 1024)] | list | Literal["auto"]
+Precision = Literal["32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", 16, 32, 64]
 Group = Any  # a part of the configuration, whose own keys are declared where they act
 
 
@@ -59,11 +66,11 @@ class FitOptions(Options):
     select_length: Any = option(bool, "find the best length on the inner split first, in a training of its own", False)
     first_stage: Any = option(Text, "of model=ldm: a run of model=vqgan, or the folder that holds the folds'")
     out_dir: Any = option(Text, "folder of the run; with fold=all, the one that holds the folds'")
-    data: Group = option(Any, "which data set, how it is split, and its batches")
-    model: Group = option(Any, "which model, its networks, weights and learning rates")
-    trainer: Group = option(Any, "options of lightning.Trainer")
-    logger: Group = option(Any, "tensorboard, csv or wandb")
-    callbacks: Group = option(Any, "scores and pictures while a model trains")
+    data: Group = option(Mapping, "which data set, how it is split, and its batches")
+    model: Group = option(Part, "which model, its networks, weights and learning rates")
+    trainer: Group = option(Part, "options of lightning.Trainer")
+    logger: Group = option(Part, "tensorboard, csv or wandb")
+    callbacks: Group = option(Mapping, "scores and pictures while a model trains")
 
 
 @dataclass
@@ -86,8 +93,8 @@ class TuneOptions(FitOptions):
     study: Any = option(Text, "name of the studies in it")
     warm_start: Any = option(Text, "folder of another fold's finished sweep, whose best parameters are tried second")
     report: Any = option(bool, "only write the summary of the sweep as it stands", False)
-    search: Group = option(Any, "length of trials, and the search space")
-    pruner: Group = option(Any, "median, hyperband, halving or none")
+    search: Group = option(Mapping, "length of trials, and the search space")
+    pruner: Group = option(Part, "median, hyperband, halving or none")
 
 
 @dataclass
@@ -101,7 +108,7 @@ class SynthesizeOptions(Options):
     sampling: Any = option(Literal["posterior", "density", "prior"] | None, "where samples come from")
     given: Any = option(Any, "a modality, or a list: keep it of training samples, and draw the others for it")
     out: Any = option(Text, "the file: NAME.pkl or NAME.npz")
-    data: Group = option(Any, "data.path: the data file, if it has moved since the training")
+    data: Group = option(Mapping, "data.path: the data file, if it has moved since the training")
 
 
 @dataclass
@@ -115,24 +122,69 @@ class EvaluateOptions(Options):
     workers: Any = option(Annotated[int, Range(1, 1024)] | None, "processes of one thread each; null: one per core")
     curve: Any = option(Text, "a .jsonl of compare: adds the gain over training samples per class")
     out_dir: Any = option(Text, "folder of the report")
-    data: Group = option(Any, "as for train.py; by default what the file says that it was made from")
+    data: Group = option(Mapping | None, "as for train.py; by default what the file says that it was made from")
 
 
-COMMANDS = {"train": TrainOptions, "tune": TuneOptions, "synthesize": SynthesizeOptions, "evaluate": EvaluateOptions}
+@dataclass
+class CompareOptions(Options):
+    """Options of compare."""
+
+    measure: Any = option(str, "what is measured of each model", "quality")
+    data: Group = option(Mapping, "which data set")
+    models: Any = option(Any, "real, baselines, or files of conf/model/, as a list; null: as the measure has them")
+    variants: Any = option(Text, "a YAML file of named options of train.py")
+    folds: Any = option(Annotated[Sequence[int], EachOf(PositiveInt, empty=True)], "folds of the data set", [])
+    seeds: Any = option(Annotated[int, Range(1, 10_000)], "trainings of each model on each fold", 1)
+    rows: Any = option(Any, "training samples of a fold, as a list: full, 10 (of each class), imbalance10 (10:1)")
+    draws: Any = option(Annotated[int, Range(1, 1000)], "random choices of the samples that are compared", 5)
+    overrides: Any = option(str, "options of train.py for all that is trained, separated by blanks", "")
+    workers: Any = option(Annotated[int, Range(1, 1024)], "processes", 1)
+    out: Any = option(Text, "the .jsonl of result lines, with which the same command goes on")
+    runs: Any = option(str, "folder of the trained models", "runs/compare")
+    report: Any = option(bool, "only write the tables of the lines that are there", False)
+
+
+COMMANDS = {
+    "train": TrainOptions,
+    "tune": TuneOptions,
+    "synthesize": SynthesizeOptions,
+    "evaluate": EvaluateOptions,
+    "compare": CompareOptions,
+}
 
 # Options of other packages' classes, and of nodes that are read key by key: (declared, meaning).
 MORE = {
+    "data.name": (str, "of folders and studies"),
+    "data.source": (Part, "where samples come from"),
+    "data.datamodule": (Part, "what makes batches of them"),
     "data.draw": (Seed, "which samples are drawn; published tables use 0, so choose settings on others"),
     "data.path": (Text, "the user's own file or folder"),
     "data.synthetic": (Text, "a file of synthesize.py, whose samples a classifier trains on beside the real ones"),
+    "model.name": (str, "of folders and studies"),
+    "model.task": (Part, "what the model is for: how a finished fold is scored, and what comes next"),
     "model.epochs": (PositiveInt, "trainer.max_epochs, unless that is given"),
     "trainer.max_epochs": (PositiveInt, "length of a training; an epoch is data.steps_per_epoch batches"),
+    "trainer.accelerator": (Literal["auto", "cpu", "cuda", "gpu", "mps", "tpu"], "what trains"),
+    "trainer.devices": (Devices, "how many, or a list of their numbers; several with trainer=ddp"),
+    "trainer.strategy": (str, "of several devices"),
+    "trainer.precision": (Precision, "of the arithmetic"),
     "trainer.log_every_n_steps": (PositiveInt, "of lightning.Trainer"),
     "trainer.num_sanity_val_steps": (NonNegativeInt, "of lightning.Trainer"),
     "trainer.enable_model_summary": (bool, "of lightning.Trainer"),
+    "logger.name": (Text, "of the run"),
+    "logger.version": (Text, "of the run; empty: events lie in the run's folder"),
+    "logger.default_hp_metric": (bool, "of TensorBoardLogger"),
+    "logger.project": (str, "of wandb"),
+    "logger.offline": (bool, "false: wandb sends the run to your account"),
     "search.epochs": (PositiveInt, "of a trial; the refit of the best runs trainer.max_epochs"),
     "search.n_startup": (NonNegativeInt, "random trials before the sampler learns from them"),
     "search.warmup": (NonNegativeInt, "first epochs of a trial that are never pruned"),
+    "search.space": (Mapping, "keys of the configuration, and what a trial may choose for them"),
+    "pruner.n_startup_trials": (NonNegativeInt, "trials before any is pruned"),
+    "pruner.n_warmup_steps": (NonNegativeInt, "first epochs of a trial that are never pruned"),
+    "pruner.min_resource": (PositiveInt, "epochs that every trial has"),
+    "pruner.max_resource": (PositiveInt, "epochs of a trial"),
+    "pruner.reduction_factor": (Annotated[int, Range(2, 1000)], "one of so many trials goes on"),
 }
 
 RENAMED = {  # what an option was called, and is called now; a name that ends with . stands for all that begin with it
@@ -184,7 +236,7 @@ def script(job: Callable[[Any], None]) -> Callable[[Any], None]:
             check_options(cfg)
             job(cfg)
         except (MmganError, HydraException, OmegaConfBaseException) as error:
-            sys.exit(f"error: {sentence(error)}")
+            sys.exit(f"error: {sentence(error, OmegaConf.get_type(cfg))}")
         except OSError as error:
             if error.errno not in NO_ROOM:
                 raise
@@ -213,7 +265,7 @@ def check_own_options(cfg: Any) -> None:
     """Raise MmganError for options that the command does not have (+fold=3), and for values that its own may not have."""
     kind = OmegaConf.get_type(cfg)
     if added := sorted(set(cfg) - set(kind.__dataclass_fields__) - {"experiment"}):
-        raise MmganError(f"there is no option '{added[0]}'{_closest(added[0])}; --help lists the options.")
+        raise MmganError(f"there is no option '{added[0]}'{_closest(added[0], kind)}; --help lists the options.")
     for each in own_options(kind, cfg):
         check_value(each.name, each.value, each.kind)
     trusted_names(OmegaConf.select(cfg, "trust", default=()))
@@ -230,8 +282,8 @@ def check_options(cfg: Any) -> None:
             )
     for each in declared_options(cfg):
         check_value(each.name, each.value, each.kind)
-    data = OmegaConf.select(cfg, "data")
-    for key, value in (data.get("source") or {}).items() if isinstance(data, Mapping) and "source" in data else ():
+    data = OmegaConf.select(cfg, "data") or {}
+    for key, value in (data.get("source") or {}).items():
         if key in data and data[key] != value:
             raise MmganError(f"data.source.{key}={value}: give data.{key}= instead.")
 
@@ -264,9 +316,20 @@ def _declared_below(name: str, node: dict[str, Any]) -> Iterator[Declared]:
     shown = "data" if name in ("data.datamodule", "data.source") else name
     for key, value in node.items():
         if key in parameters:
-            yield Declared(f"{shown}.{key}", value, parameters[key].annotation, meanings.get(key, ""))
+            yield Declared(f"{shown}.{key}", value, _configured(parameters[key].annotation), meanings.get(key, ""))
+        elif name == "callbacks":
+            yield Declared(f"callbacks.{key}", value, Part | None)
         if isinstance(value, dict):
             yield from _declared_below(f"{name}.{key}", value)
+
+
+def _configured(declared: Any) -> Any:
+    """Return what a configuration gives for an argument: for an object, a part with a target of its own."""
+    kinds = alternatives(declared)
+    plain = [kind for kind in kinds if expected(kind) or kind is Any or get_origin(kind) is Annotated]
+    if len(plain) == len(kinds):
+        return declared
+    return Part | None if plain else Part
 
 
 @functools.cache
@@ -290,21 +353,26 @@ def _plain(value: Any) -> Any:
 
 
 # -- a command line -----------------------------------------------------------------------------------------------------
-def run(main: Callable[[], None]) -> None:
-    """Run a `@hydra.main` function; an option that Hydra cannot use ends with one sentence and status 1."""
+def run(command: str, main: Callable[[], None]) -> None:
+    """Run the `@hydra.main` function of a command; an option that Hydra cannot use ends with one sentence and status 1."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises, and `sentence` words the error
     register_options()
+    sys.argv[1:] = as_hydra_reads(sys.argv[1:])
     try:
         try:
             refuse_renamed(sys.argv[1:])
             if {"--help", "-h"} & set(sys.argv[1:]):
-                print(help_text(Path(sys.argv[0]).stem))
+                print(help_text(command))
             else:
                 main()
         finally:
             sys.stdout.flush()  # here: as Python ends, a reader that has gone would be an error
     except (MmganError, HydraException, OmegaConfBaseException) as error:
-        sys.exit(f"error: {sentence(error)}")
+        sys.exit(f"error: {sentence(error, COMMANDS[command])}")
+    except ValueError as error:  # Hydra's, of a group that is given null or a number
+        if "Config group override" not in str(error):
+            raise
+        sys.exit("error: data, model and other groups take the name of one of their choices; --help lists them.")
     except BrokenPipeError:  # whoever reads the output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes as it ends
         sys.exit(1)
@@ -322,32 +390,56 @@ def refuse_renamed(words: list[str]) -> None:
 
 def help_text(command: str) -> str:
     """Return the help of a command: its options with their ranges and defaults, and the groups to choose from."""
-    from mmgan.errors import expected
-
-    kind, conf = COMMANDS[command], Path(__file__).resolve().parents[2] / "conf"
-    own = list(own_options(kind))
+    kind, conf = COMMANDS[command], CONF
+    own, known = list(own_options(kind)), _defaults_of_groups(command)
     width = max(len(each.name) for each in own) + 1
-    lines = [f"python {command}.py [option=value ...]", ""]
+    lines = [f"{command_line(command)} [option=value ...]", ""]
     for each in own:
-        if each.kind is Any and each.value is None and (conf / each.name).is_dir():
-            continue
-        default = "" if each.value in (None, MISSING) else f"; default {_word(each.value)}"
-        allowed = f" ({expected(each.kind)}{default})" if expected(each.kind) else ""
-        lines.append(f"  {each.name + '=':<{width}} {each.meaning}{allowed}")
+        if not (conf / each.name).is_dir():
+            lines.append(f"  {each.name + '=':<{width}} {each.meaning}{_allowed(each.kind, each.value)}")
     groups = [each for each in own if (conf / each.name).is_dir()]
     lines += ["", "Groups, each with keys of its own (data.batch_size=64, model.latent_dim=32):", ""] if groups else []
     for each in groups:
         names = ", ".join(sorted(path.stem for path in (conf / each.name).glob("*.yaml")))
         lines.append(f"  {each.name + '=':<{width}} {each.meaning}: {names}")
-    lines += ["", f"python {command}.py ... --cfg job --resolve prints the whole configuration, nothing is run."]
+        own_keys = {name: declared for name, declared in MORE.items() if name.startswith(f"{each.name}.")}
+        for name, (declared, meaning) in own_keys.items() if each.name in known else ():
+            value = known[each.name].get(name.partition(".")[2])
+            lines.append(f"    {name + '=':<{width + 16}} {meaning}{_allowed(declared, value)}")
+    lines += ["", f"{command_line(command)} --cfg job --resolve prints the whole configuration; nothing is run."]
     return "\n".join(lines)
+
+
+def _allowed(declared: Any, default: Any) -> str:
+    """Return what an option may be, and its default, in brackets."""
+    words = [
+        expected(declared).replace(f" and <= {MOST}", ""),
+        "" if default in (None, "", MISSING) else f"default {_word(default)}",
+    ]
+    return f" ({'; '.join(filter(None, words))})" if any(words) else ""
+
+
+def _defaults_of_groups(command: str) -> dict[str, dict[str, Any]]:
+    """Return what the command's files of groups say of keys, {group: {key: value}}: no references to other keys."""
+    choices: dict[str, Any] = {}
+    for entry in OmegaConf.to_container(OmegaConf.load(CONF / f"{command}.yaml")).get("defaults", ()):
+        choices |= entry if isinstance(entry, dict) else {}
+    found = {}
+    for group, choice in choices.items():
+        files = [CONF / group / f"{choice}.yaml", *([CONF / "loader" / "default.yaml"] if group == "data" else [])]
+        nodes = [OmegaConf.to_container(OmegaConf.load(file)) for file in files if file.is_file()]
+        found[group] = {
+            key: value for node in nodes for key, value in node.items() if isinstance(value, int | float | str)
+        }
+        found[group] = {key: value for key, value in found[group].items() if "${" not in str(value)}
+    return found
 
 
 def _word(value: Any) -> str:
     return {True: "true", False: "false"}.get(value, str(value)) if isinstance(value, bool) else str(value)
 
 
-def sentence(error: BaseException) -> str:
+def sentence(error: BaseException, options: type = TrainOptions) -> str:
     """Return mmgan's own sentence, also from under Hydra's, or say what Hydra or OmegaConf found wrong with an option."""
     if isinstance(error, MmganError):
         return str(error)
@@ -358,7 +450,7 @@ def sentence(error: BaseException) -> str:
     if unknown := re.search(r"Could not override '([^']+)'", text) or re.search(
         r"Key '([^']+)' is not in struct", text
     ):
-        return f"there is no option '{unknown[1]}'{_closest(unknown[1])}; --help lists the options."
+        return f"there is no option '{unknown[1]}'{_closest(unknown[1], options)}; --help lists the options."
     if wrong := re.search(r"Value '([^']*)' .*could not be converted to (\w+).*full_key: (\S+)", text):
         return f"{wrong[3]}={wrong[1]}: this option takes a value of type {wrong[2].lower()}."
     if plugin := re.search(r"Could not find 'hydra/launcher/([^']+)'", text):
@@ -385,11 +477,7 @@ def _choices(text: str) -> str:
     return "; choose " + ", ".join(listed[1].split()) if listed else ""
 
 
-def _closest(name: str) -> str:
-    """Return a suggestion for a misspelt top-level option of the command that runs."""
-    running = COMMANDS.get(Path(sys.argv[0]).stem)
-    known = {
-        field for options in ([running] if running else COMMANDS.values()) for field in options.__dataclass_fields__
-    }
-    near = difflib.get_close_matches(name, sorted(known), n=1)
+def _closest(name: str, options: type) -> str:
+    """Return a suggestion for a misspelt option of the command that has these."""
+    near = difflib.get_close_matches(name, [each.name for each in fields(options)], n=1)
     return f"; did you mean '{near[0]}'?" if near else ""

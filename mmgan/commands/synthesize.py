@@ -1,6 +1,5 @@
 """Checkpoints to one file of synthetic labelled samples that plain numpy reads."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from mmgan.commands.arguments import command_line, tell
 from mmgan.data import synthetic_file
 from mmgan.data.dataset import Dataset
 from mmgan.data.files import check_writable
@@ -19,7 +19,7 @@ from mmgan.data.trust import build_source, trusted_names
 from mmgan.errors import MmganError
 from mmgan.models.synthesizer import Synthesizer
 from mmgan.training.checkpoint import load
-from mmgan.training.folder import fold_folders
+from mmgan.training.folder import RunFolder, fold_folders
 
 
 def synthesize(cfg: DictConfig) -> Path:
@@ -64,7 +64,9 @@ def find_checkpoints(where: Any) -> list[Path]:
         return [path / "best.ckpt"]
     found = [folder / "best.ckpt" for folder in fold_folders(path) if (folder / "best.ckpt").exists()]
     if not found:
-        raise MmganError(f"ckpt={path}: no best.ckpt there, nor in a fold<k>/ under it; train first (python train.py).")
+        raise MmganError(
+            f"ckpt={path}: no best.ckpt there, nor in a fold<k>/ under it; train first ({command_line('train')})."
+        )
     return found
 
 
@@ -122,12 +124,11 @@ def fold_of(model: Synthesizer, dataset: Dataset) -> Fold:
 def _fold_entry(model: Synthesizer, path: Path, dataset: Dataset, cfg: DictConfig) -> dict[str, Any]:
     fold = fold_of(model, dataset)
     labels = wanted_labels(dataset.y_train[fold.train_indices], dataset.schema.n_classes, cfg)
-    metrics = path.parent / "metrics.json"
     return synthetic_file.fold_entry(
         fold,
         (_samples(model, fold, dataset, labels, cfg), np.array(dataset.schema.decode(labels))),
         model.recipe,
-        scores=json.loads(metrics.read_text())["scores"] if metrics.exists() else {},
+        scores=RunFolder(path.parent).read_metrics().get("scores", {}),
         seed=cfg.seed,
         given=None if cfg.given is None else given_names(cfg),
     )
@@ -164,9 +165,5 @@ def _report(out: Path, entries: list[dict[str, Any]]) -> None:
     for entry in entries:
         labels = entry["y_synth"]
         table.add_row(str(entry["fold"]), entry["model"], str(len(labels)), str(len(np.unique(labels))))
-    console = Console()
-    console.print(table)
-    console.print(f"file:   {out}", highlight=False, soft_wrap=True)
-    console.print(
-        f"next:   mmgan.load_augmented('{out}', fold={entries[0]['fold']}) in Python", highlight=False, soft_wrap=True
-    )
+    Console().print(table)
+    tell(f"file:   {out}", f"next:   mmgan.load_augmented({str(out)!r}, fold={entries[0]['fold']}) in Python")

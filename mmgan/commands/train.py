@@ -8,7 +8,8 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from mmgan.commands.build import check_run, chosen_folds, fold_path, fold_run, load_data, task_of
+from mmgan.commands.arguments import command_line, shell_line, tell, trust_option
+from mmgan.commands.build import check_run, chosen_folds, fold_path, fold_run, load_data, task_of, trusted
 from mmgan.training.fit import FitResult
 from mmgan.training.quiet import quiet_lightning
 
@@ -27,10 +28,10 @@ def train_folds(cfg: DictConfig) -> list[FitResult]:
     first, task = next(iter(results.values())).folder, task_of(cfg)
     shown = first.parent if str(cfg.fold) == "all" else first
     print_results(results, task.title)
-    lines = {"files": shown, "watch": f"tensorboard --logdir {shown}"}
+    lines = {"files": shown, "watch": shell_line("tensorboard", "--logdir", shown)}
     if words := task.next_command(shown):
-        lines["next"] = next_line(words)
-    models = [run.load(results[fold].folder / "best.ckpt") for fold, run in runs.items()]
+        lines["next"] = command_line(*words, *trust_option(trusted(cfg)))
+    models = (run.load(results[fold].folder / "best.ckpt") for fold, run in runs.items())  # where they are asked for
     print_lines(lines | dict(task.after_folds(models, dataset, shown)))
     return list(results.values())
 
@@ -55,13 +56,7 @@ def print_results(results: Mapping[int, FitResult], title: str) -> None:
 
 def print_lines(lines: Mapping[str, str | Path]) -> None:
     """Print what was made, and what to do with it, a line each."""
-    for what, value in lines.items():
-        Console().print(f"{what + ':':<8}{value}", highlight=False, markup=False, soft_wrap=True)
-
-
-def next_line(words: tuple[str, ...]) -> str:
-    """Return a command of mmgan as it is typed."""
-    return f"python {words[0]}.py {' '.join(words[1:])}"
+    tell(*(f"{what + ':':<8}{value}" for what, value in lines.items()))
 
 
 def _shown(score: float | None) -> str:

@@ -14,6 +14,7 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from optuna.trial import TrialState
 
+from mmgan.commands.arguments import command_line, shell_line, trust_option
 from mmgan.commands.build import (
     check_run,
     chosen_folds,
@@ -25,8 +26,9 @@ from mmgan.commands.build import (
     run_name,
     settings_of,
     task_of,
+    trusted,
 )
-from mmgan.commands.train import next_line, print_lines, print_results
+from mmgan.commands.train import print_lines, print_results
 from mmgan.data.dataset import Dataset
 from mmgan.data.folds import make_folds
 from mmgan.errors import MmganError
@@ -35,7 +37,7 @@ from mmgan.training.fit import FitResult, FoldRun
 from mmgan.training.folder import RunFolder
 from mmgan.training.quiet import quiet_lightning
 from mmgan.tuning.settings import MakePruning, SweepSettings
-from mmgan.tuning.space import usable_space
+from mmgan.tuning.space import is_plain, usable_space
 from mmgan.tuning.study import FoldStudy, warm_params
 from mmgan.tuning.summary import summary
 from mmgan.tuning.sweep import Sweep
@@ -121,10 +123,10 @@ def tune_folds(cfg: DictConfig) -> list[FitResult]:
     lines = {
         "files": f"{_shown_folder(home, paths)} (best_params.yaml, trials.csv, history.png, importance.png of each fold)",
         "report": home / "summary.html",
-        "watch": f"tensorboard --logdir {_shown_folder(home, paths)}",
+        "watch": shell_line("tensorboard", "--logdir", _shown_folder(home, paths)),
     }
     if sweep.settings.next_command:
-        lines["next"] = next_line(sweep.settings.next_command)
+        lines["next"] = command_line(*sweep.settings.next_command)
     print_lines(lines)
     return list(results.values())
 
@@ -155,8 +157,13 @@ def sweep_settings(cfg: DictConfig, trials: ConfiguredTrials, paths: Mapping[int
         pruner=instantiate(cfg.pruner),
         seed=cfg.seed,
         workers=cfg.workers,
-        next_command=tuple(task_of(cfg).next_command(_shown_folder(home, paths))),
+        next_command=_next_command(cfg, _shown_folder(home, paths)),
     )
+
+
+def _next_command(cfg: DictConfig, folder: Path) -> tuple[str, ...]:
+    words = task_of(cfg).next_command(folder)
+    return (*words, *trust_option(trusted(cfg))) if words else ()
 
 
 def identity(cfg: DictConfig, trials: ConfiguredTrials, fold: int) -> dict[str, Any]:
@@ -171,9 +178,14 @@ def trial_epochs(cfg: DictConfig) -> int:
 
 
 def with_params(cfg: DictConfig, params: Mapping[str, Any]) -> DictConfig:
-    """Return a copy of the configuration with these dotted keys changed."""
+    """Return a copy of the configuration with these dotted keys of the search space changed; a study or a file may hold others."""
     changed = cfg.copy()
     for key, value in params.items():
+        if key not in cfg.search.space or not is_plain(value):
+            raise MmganError(
+                f"the study holds a trial with {key}={str(value)[:100]}, which this search does not choose; it was changed:"
+                " give another out_dir= (with storage=, another study=)."
+            )
         OmegaConf.update(changed, key, value)
     return changed
 

@@ -1,4 +1,4 @@
-"""Coherence: do the modalities of one synthetic row belong to each other, beyond belonging to the same class?
+"""Coherence: do the modalities of one synthetic sample belong to each other, beyond belonging to the same class?
 
 The class alone explains most naive scores, so the true partner is only compared with partners of the same class.
 """
@@ -18,7 +18,7 @@ MAX_PER_CLASS = 1000
 
 
 def retrieval_rank(predicted: np.ndarray, partner: np.ndarray, y: np.ndarray) -> float:
-    """Return the mean rank of each row's true partner among those of its class: 0 is best, .5 chance.
+    """Return the mean rank of each sample's true partner among those of its class: 0 is best, .5 chance.
 
     `predicted` and `partner` are (n, F), `y` is (n,); ties share their rank. NaN where no class has two samples.
     """
@@ -27,7 +27,7 @@ def retrieval_rank(predicted: np.ndarray, partner: np.ndarray, y: np.ndarray) ->
         members = np.flatnonzero(y == label)[:MAX_PER_CLASS]
         if len(members) < 2:
             continue
-        distance = euclidean_distances(predicted[members], partner[members])  # (m, m), row i against partner j
+        distance = euclidean_distances(predicted[members], partner[members])  # (m, m), sample i against partner j
         own = np.diag(distance)[:, None]
         nearer, tied = (distance < own).sum(1), (distance == own).sum(1) - 1
         ranks.append((nearer + tied / 2) / (len(members) - 1))
@@ -43,10 +43,10 @@ class Retrieval:
     def __init__(self, space: FeatureSpace, train_x: Arrays, seed: int = 0) -> None:
         self._space = space
         chosen = np.random.default_rng(seed).permutation(n_samples_of(train_x))[:MAX_FITTED]
-        rows = take(train_x, chosen)
+        fitted = take(train_x, chosen)
         # A light penalty: a heavy one pulls predictions to the middle, which then rank samples by their own distance to it.
         self._models = {
-            (source, goal): Ridge(alpha=10.0).fit(space.flat(rows, source), space.embed(rows, goal))
+            (source, goal): Ridge(alpha=10.0).fit(space.flat(fitted, source), space.embed(fitted, goal))
             for source, goal in permutations(space.names, 2)
         }
 

@@ -1,4 +1,4 @@
-"""The protocol: training, held-out and synthetic samples in, a table's row out, at equal numbers and over several draws.
+"""The protocol: training, held-out and synthetic samples in, a row of a table out, at equal numbers and over several draws.
 
 Everything fitted sees training samples only. Each set is a pair (x, y): {name: (n, *shape)} in physical units, labels (n,).
 """
@@ -16,19 +16,18 @@ from mmgan.evaluation.coherence import Retrieval
 from mmgan.evaluation.features import JOINT, FeatureSpace, nearest
 from mmgan.evaluation.novelty import novelty
 from mmgan.evaluation.signal import SampleStatistics, SignalComparison, sample_statistics
+from mmgan.evaluation.statistics import by_key
 from mmgan.schema import Arrays
 
-Progress = Callable[[int, int], None]
-
 NEIGHBOURS = 5
-# Bounds of the work for large data sets: rows compared in a draw, and samples that a classifier is trained on.
+# Bounds of the work for large data sets: samples compared in a draw, and samples that a classifier is trained on.
 MAX_COMPARED = 1200
 MAX_TRAINED = 3000
 
 
 @dataclass(frozen=True)
 class _View:
-    """What the metrics need of some samples; `distance` is to the nearest training row, jointly and per modality."""
+    """What the metrics need of some samples; `distance` is to the nearest training sample, jointly and per modality."""
 
     y: np.ndarray
     flat: np.ndarray
@@ -38,7 +37,7 @@ class _View:
     signal: dict[str, SampleStatistics]
     x: Arrays
 
-    def rows(self, index: np.ndarray) -> "_View":
+    def take(self, index: np.ndarray) -> "_View":
         """Return the view of the samples `index`."""
         return _View(
             self.y[index],
@@ -46,7 +45,7 @@ class _View:
             take(self.parts, index),
             self.embedded[index],
             take(self.distance, index),
-            {name: signal.rows(index) for name, signal in self.signal.items()},
+            {name: signal.take(index) for name, signal in self.signal.items()},
             take(self.x, index),
         )
 
@@ -101,39 +100,48 @@ class Evaluator:
             self._unseen_groups = self._tested = flat, np.asarray(unseen_groups[1]), self._panel.predict(flat)
         self._references: dict[int, tuple[float, SignalComparison]] = {}
 
-    def __call__(self, synthetic: LabelledSamples, progress: Progress | None = None) -> dict[str, Any]:
-        """Return `metrics` {key: mean over draws}, `draws` {key: values}, `n`, and `missing_classes` of the synthetic samples.
-
-        `progress(done, total)` is called after each draw.
-        """
+    def __call__(self, synthetic: LabelledSamples) -> dict[str, Any]:
+        """Return `metrics` {key: mean over draws}, `draws` {key: values}, `n`, and `missing_classes` of the synthetic samples."""
         check_samples(self._train, synthetic, "synthetic")
         x, y = synthetic[0], np.asarray(synthetic[1])
-        n = self._size(len(y))
-        values = []
-        for draw in range(self.draws):
-            chosen = np.random.default_rng([self._seed, draw, 1]).permutation(len(y))[:n]
-            judging, _ = self._halves(draw, n)
-            values.append(self._judge(judging, self._view(take(x, chosen), y[chosen]), draw))
-            if progress:
-                progress(draw + 1, self.draws)
-        return self._summary(values, n, np.setdiff1d(self._train[1], y))
+        n = n_compared(len(self._heldout.y), len(y), self._n)
 
-    def real(self, progress: Progress | None = None) -> dict[str, Any]:
+        def drawn(draw: int, _: np.ndarray) -> _View:
+            chosen = np.random.default_rng([self._seed, draw, 1]).permutation(len(y))[:n]
+            return self._view(take(x, chosen), y[chosen])
+
+        return self._over_draws(drawn, y, n)
+
+    def real(self) -> dict[str, Any]:
         """Return the real row: one half of the held-out samples in the place of the synthetic ones, against the other.
 
         Its `deviation` says by how much metrics differ, as a standard deviation, from one pair of halves to another.
         """
-        n, values = self._size(len(self._heldout.y)), []
-        for draw in range(self.draws):
-            judging, other = self._halves(draw, n)
-            values.append(self._judge(judging, self._heldout.rows(other), draw))
-            if progress:
-                progress(draw + 1, self.draws)
-        found = self._summary(values, n, np.setdiff1d(self._train[1], self._heldout.y))
+        n = n_compared(len(self._heldout.y), len(self._heldout.y), self._n)
+        found = self._over_draws(lambda _, rest: self._heldout.take(rest), self._heldout.y, n)
         return found | {"deviation": self._deviation(n)}
 
+    def _over_draws(self, other: Callable[[int, np.ndarray], _View], y: np.ndarray, n: int) -> dict[str, Any]:
+        """Judge `other(draw, held-out samples that do not judge)` in each draw; `y` are the labels of all that it draws from."""
+        values = []
+        for draw in range(self.draws):
+            judging, rest = self._halves(draw, n)
+            values.append(self._judge(judging, other(draw, rest), draw))
+        per_draw = by_key(values)
+        # The best classifier is chosen by its mean over the draws: a maximum in each draw would exceed .5 by chance.
+        members = sorted(key for key in per_draw if ":" in key)
+        for name in dict.fromkeys(key.split(":")[0] for key in members):
+            best = max((key for key in members if key.split(":")[0] == name), key=lambda key: np.mean(per_draw[key]))
+            per_draw[name] = per_draw[best]
+        return {
+            "metrics": {key: float(np.mean(found)) for key, found in per_draw.items()},
+            "draws": per_draw,
+            "n": n,
+            "missing_classes": np.setdiff1d(self._train[1], y).tolist(),
+        }
+
     def distances(self, x: Arrays) -> dict[str, np.ndarray]:
-        """Return the distance (n,) of samples to their nearest training row, `joint` and per modality."""
+        """Return the distance (n,) of samples to their nearest training sample, `joint` and per modality."""
         return self._distances({name: self._space.flat(x, name) for name in self._train_parts})
 
     def confusion(self, synthetic: LabelledSamples | None = None) -> np.ndarray:
@@ -141,12 +149,9 @@ class Evaluator:
         flat, y, predicted = self._tested
         if synthetic is not None:
             chosen = np.random.default_rng(self._seed).permutation(len(synthetic[1]))[:MAX_TRAINED]
-            rows = self._space.flat(take(synthetic[0], chosen)), np.asarray(synthetic[1])[chosen]
-            predicted = utility.fit_panel(*rows, self._seed).predict(flat)
+            drawn = self._space.flat(take(synthetic[0], chosen)), np.asarray(synthetic[1])[chosen]
+            predicted = utility.fit_panel(*drawn, self._seed).predict(flat)
         return utility.confusion(y, predicted, int(np.max(self._train[1])) + 1)
-
-    def _size(self, rows: int) -> int:
-        return n_compared(len(self._heldout.y), rows, self._n)
 
     def _halves(self, draw: int, n: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the held-out samples that judge in this draw, and as many others: the same for every row of a table."""
@@ -163,7 +168,7 @@ class Evaluator:
         return {name: nearest(self._train_parts[name], flat)[:, 0] for name, flat in parts.items()}
 
     def _judge(self, judging: np.ndarray, other: _View, draw: int) -> dict[str, float]:
-        heldout = self._heldout.rows(judging)
+        heldout = self._heldout.take(judging)
         null, signal = self._reference(len(judging))
         return {
             **self._c2st(heldout, other, draw),
@@ -176,14 +181,13 @@ class Evaluator:
         }
 
     def _deviation(self, n: int, splits: int = 20) -> dict[str, float]:
-        values: dict[str, list[float]] = {}
+        values = []
         for split in range(splits):
-            first, second = (self._heldout.rows(half) for half in self._halves(-1 - split, n))
-            for key, value in {**self._neighbourhood(first, second), **self._novelty(first, second)}.items():
-                values.setdefault(key, []).append(value)
+            first, second = (self._heldout.take(half) for half in self._halves(-1 - split, n))
+            values.append(self._neighbourhood(first, second) | self._novelty(first, second))
         # Of an AUC by its null (Mann & Whitney 1947), since classifiers are too dear to fit again and again.
         null = float(np.sqrt((2 * n + 1) / (12 * n * n)))
-        return {"c2st": null, **{key: float(np.std(found, ddof=1)) for key, found in values.items()}}
+        return {"c2st": null, **{key: float(np.std(found, ddof=1)) for key, found in by_key(values).items()}}
 
     def _neighbourhood(self, heldout: _View, other: _View) -> dict[str, float]:
         spread = fidelity.within_class_spread(heldout.embedded, heldout.y)
@@ -211,7 +215,7 @@ class Evaluator:
         members = classifiers.two_sample_classifiers(heldout.flat.shape[1], draw)
         found = {"c2st": fidelity.c2st_auc(heldout.flat, other.flat, members, 3 if self._quick else 5, seed=draw)}
         if not self._quick and len(self._space.names) > 1:
-            members = classifiers.fast_two_sample_classifiers(draw)
+            members = classifiers.fast_classifiers(draw)
             for name in self._space.names:
                 pair = heldout.parts[name], other.parts[name]
                 found[f"c2st/{name}"] = fidelity.c2st_auc(*pair, members, folds=3, seed=draw)
@@ -244,35 +248,3 @@ class Evaluator:
             found = novelty(heldout.distance[name], other.distance[name])
             result |= {key + suffix: value for key, value in found.items()}
         return result
-
-    @staticmethod
-    def _summary(values: list[dict[str, float]], n: int, missing: np.ndarray) -> dict[str, Any]:
-        per_draw: dict[str, list[float]] = {}
-        for found in values:
-            for key, value in found.items():
-                per_draw.setdefault(key, []).append(value)
-        # The best classifier is chosen by its mean over the draws: a maximum in each draw would exceed .5 by chance.
-        members = sorted(key for key in per_draw if ":" in key)
-        for suffix in dict.fromkeys(key.split(":")[0] for key in members):
-            best = max((key for key in members if key.split(":")[0] == suffix), key=lambda key: np.mean(per_draw[key]))
-            per_draw[suffix] = per_draw[best]
-        return {
-            "metrics": {key: float(np.mean(found)) for key, found in per_draw.items()},
-            "draws": per_draw,
-            "n": n,
-            "missing_classes": [int(label) for label in missing],
-        }
-
-
-def evaluate(
-    train: LabelledSamples,
-    heldout: LabelledSamples,
-    synthetic: LabelledSamples,
-    draws: int = 5,
-    seed: int = 0,
-    quick: bool = False,
-    progress: Progress | None = None,
-    n: int | None = None,
-) -> dict[str, Any]:
-    """Return `Evaluator` of one synthetic set; several sets against the same samples are judged faster by one `Evaluator`."""
-    return Evaluator(train, heldout, n, draws, seed, quick)(synthetic, progress)

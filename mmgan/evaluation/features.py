@@ -24,9 +24,9 @@ def nearest(reference: np.ndarray, queries: np.ndarray, k: int = 1) -> np.ndarra
     return search.kneighbors(queries.astype(np.float64))[0]
 
 
-def nearest_within(rows: np.ndarray, k: int) -> np.ndarray:
-    """Return the distances (n, k) from each row to its k nearest *other* samples."""
-    return nearest(rows, rows, k + 1)[:, 1:]
+def nearest_within(x: np.ndarray, k: int) -> np.ndarray:
+    """Return the distances (n, k) from each sample (n, F) to its k nearest *other* samples."""
+    return nearest(x, x, k + 1)[:, 1:]
 
 
 class FeatureSpace:

@@ -9,7 +9,7 @@ from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.model_selection import StratifiedKFold
 
 from mmgan.errors import MmganError
-from mmgan.evaluation.classifiers import quiet, two_sample_classifiers
+from mmgan.evaluation.classifiers import quiet
 from mmgan.evaluation.features import nearest, nearest_within
 
 
@@ -35,11 +35,6 @@ def c2st_auc(
     return result
 
 
-def c2st(real: np.ndarray, synthetic: np.ndarray, folds: int = 5, seed: int = 0) -> float:
-    """Return the AUC of the best of logistic regression, random forest and a small network: .5 is perfect."""
-    return max(c2st_auc(real, synthetic, two_sample_classifiers(real.shape[1], seed), folds, seed).values())
-
-
 def prdc(real: np.ndarray, synthetic: np.ndarray, k: int = 5) -> dict[str, float]:
     """Return precision, recall, density and coverage of `synthetic` (m, d) against `real` (n, d).
 
@@ -52,7 +47,7 @@ def prdc(real: np.ndarray, synthetic: np.ndarray, k: int = 5) -> dict[str, float
     real, synthetic = real.astype(np.float64), synthetic.astype(np.float64)
     real_radius = nearest_within(real, k)[:, -1]  # (n,)
     synthetic_radius = nearest_within(synthetic, k)[:, -1]  # (m,)
-    inside = _balls_around(real, real_radius, synthetic)  # (m,) balls of real samples that hold each synthetic row
+    inside = _balls_around(real, real_radius, synthetic)  # (m,) balls of real samples that hold each synthetic sample
     covered = nearest(synthetic, real)[:, 0] <= real_radius
     return {
         "precision": float(np.mean(inside > 0)),
@@ -71,15 +66,9 @@ def _balls_around(centres: np.ndarray, radius: np.ndarray, queries: np.ndarray, 
     return np.concatenate(counts)
 
 
-def expected_coverage(n_real: int, n_synthetic: int, k: int = 5) -> float:
-    """Return the coverage that a perfect generator is expected to have (Naeem et al. 2020, lemma 2)."""
-    i = np.arange(1, k + 1)
-    return float(1 - np.prod((n_real - i) / (n_real + n_synthetic - i)))
-
-
-def median_bandwidth(rows: np.ndarray, seed: int = 0, most: int = 2000) -> float:
+def median_bandwidth(x: np.ndarray, seed: int = 0, most: int = 2000) -> float:
     """Return the median distance between two of the samples (a random `most` of them): the kernel's width."""
-    chosen = rows[np.random.default_rng(seed).permutation(len(rows))[:most]].astype(np.float64)
+    chosen = x[np.random.default_rng(seed).permutation(len(x))[:most]].astype(np.float64)
     distance = euclidean_distances(chosen)[np.triu_indices(len(chosen), k=1)]
     return float(np.median(distance)) or 1.0
 
@@ -98,14 +87,14 @@ def mmd(real: np.ndarray, synthetic: np.ndarray, bandwidth: float) -> float:
     return float(within_real + within_synthetic - 2 * gaussian_kernel(real, synthetic, bandwidth).mean())
 
 
-def mmd_null(rows: np.ndarray, size: int, bandwidth: float, permutations: int = 200, seed: int = 0) -> np.ndarray:
+def mmd_null(x: np.ndarray, size: int, bandwidth: float, permutations: int = 200, seed: int = 0) -> np.ndarray:
     """Return the discrepancies (permutations,) of random halves of `size` real samples each: real versus real."""
     rng = np.random.default_rng(seed)
-    kernel = gaussian_kernel(rows, rows, bandwidth)
+    kernel = gaussian_kernel(x, x, bandwidth)
     np.fill_diagonal(kernel, 0.0)
-    first, second = np.zeros((2, permutations, len(rows)))
+    first, second = np.zeros((2, permutations, len(x)))
     for p in range(permutations):
-        order = rng.permutation(len(rows))
+        order = rng.permutation(len(x))
         first[p, order[:size]], second[p, order[size : 2 * size]] = 1.0, 1.0
     half = first @ kernel  # (permutations, n)
     same = (half * first).sum(1) + ((second @ kernel) * second).sum(1)
@@ -123,6 +112,6 @@ def within_class_spread(embedded: np.ndarray, y: np.ndarray) -> float:
 
 
 def class_variance(embedded: np.ndarray, y: np.ndarray) -> dict[int, float]:
-    """Return per class the trace of the covariance of its samples (n, d); classes of a single row are left out."""
+    """Return per class the trace of the covariance of its samples (n, d); classes of a single sample are left out."""
     of_class = {int(c): embedded[y == c].astype(np.float64) for c in np.unique(y)}
-    return {label: float(rows.var(axis=0, ddof=1).sum()) for label, rows in of_class.items() if len(rows) > 1}
+    return {label: float(x.var(axis=0, ddof=1).sum()) for label, x in of_class.items() if len(x) > 1}

@@ -1,4 +1,4 @@
-"""Augmentation: what are extra samples worth to classifiers that have few real ones?"""
+"""Augmentation: what do extra samples add to classifiers that have few real ones?"""
 
 from dataclasses import dataclass
 
@@ -47,20 +47,20 @@ class Augmentation:
         self.baseline = [utility.train_and_test(*self._real, *self._test, seed=seed) for seed in self._seeds]
 
     def rows(self, extra: LabelledSamples) -> Gain:
-        """Return the worth of extra samples, synthetic or real."""
+        """Return the gain of extra samples, synthetic or real."""
         check_samples(self._train, extra, "extra")
         added = self._space.flat(extra[0]), np.asarray(extra[1])
         both = [np.concatenate(pair) for pair in zip(self._real, added, strict=True)]
         return self._gain_of([utility.train_and_test(*both, *self._test, seed=seed) for seed in self._seeds])
 
     def class_weights(self) -> Gain:
-        """Return the worth of weighing classes inversely to their size, which adds no samples."""
+        """Return the gain of weighing classes inversely to their size, which adds no samples."""
         return self._gain_of(
             [utility.train_and_test(*self._real, *self._test, seed=seed, balanced=True) for seed in self._seeds]
         )
 
     def mixup(self, count: int) -> Gain:
-        """Return the worth of `count` convex mixtures of training samples."""
+        """Return the gain of `count` convex mixtures of training samples."""
         return self.rows(mixup(*self._train, count, np.random.default_rng(0)))
 
     def _gain_of(self, f1: list[float]) -> Gain:

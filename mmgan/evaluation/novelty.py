@@ -1,6 +1,6 @@
 """Novelty: are synthetic samples as far from the training samples as unseen real samples are?
 
-A row that is nearer than real samples ever are is memorised. That says nothing of privacy.
+A sample that is nearer than real samples ever are is memorised. That says nothing of privacy.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ COPY = 1e-5  # standard deviations: two equal samples come out some 1e-7 apart
 def novelty(heldout_distance: np.ndarray, synthetic_distance: np.ndarray) -> dict[str, float]:
     """Return novelty10, novelty50 and novelty90, and `close`.
 
-    Arguments are distances to the nearest training row, (n,) and (m,). `noveltyP` is the synthetic samples' Pth percentile
+    Arguments are distances to the nearest training sample, (n,) and (m,). `noveltyP` is the synthetic samples' Pth percentile
     over the held-out samples' (1 is right, 0 is copying); `close` the share of synthetic samples nearer than 99 % of held-out
     samples are (.01 is right). Paper: https://arxiv.org/abs/2004.05675.
     """
@@ -25,8 +25,6 @@ def novelty(heldout_distance: np.ndarray, synthetic_distance: np.ndarray) -> dic
 
 
 def _ratio(value: float, reference: float) -> float:
-    if (
-        reference < COPY
-    ):  # unseen samples that are copies of training samples, as whole numbers often are: no ratio is defined
+    if reference < COPY:  # unseen samples are copies themselves, as integers often are: no ratio is defined
         return 1.0 if value < COPY else float("nan")
     return value / reference

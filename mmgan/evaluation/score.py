@@ -15,46 +15,46 @@ PARTS = ("utility", "coverage", "indistinguishability", "novelty")
 MAX_COMPARED = 400
 MAX_TRAINED = 1000
 MAX_REFERENCE = 10_000
-MIN_ROWS = 6  # two samples of either kind for each of the three folds of the C2ST
+MIN_SAMPLES = 6  # two samples of either kind for each of the three folds of the C2ST
 
 
 class CheapScore:
-    """Scores synthetic samples against the monitor samples of an inner split; what does not depend on them is computed once.
+    """Scores synthetic samples against held-out samples; what does not depend on them is computed once.
 
-    Arrays are {name: (n, *shape)} in physical units, labels (n,) integers. Raises MmganError where the monitor has fewer
+    Samples are {name: (n, *shape)} in physical units, labels (n,) integers. Raises MmganError where either has fewer
     than 6 samples.
     """
 
     def __init__(
-        self, train_x: Arrays, train_y: np.ndarray, monitor_x: Arrays, monitor_y: np.ndarray, seed: int = 0
+        self, train_x: Arrays, train_y: np.ndarray, heldout_x: Arrays, heldout_y: np.ndarray, seed: int = 0
     ) -> None:
-        if n_samples_of(monitor_x) < MIN_ROWS or n_samples_of(train_x) < MIN_ROWS:
+        if n_samples_of(heldout_x) < MIN_SAMPLES or n_samples_of(train_x) < MIN_SAMPLES:
             raise MmganError(
-                f"a score needs {MIN_ROWS} training and {MIN_ROWS} monitor samples; train for a fixed length."
+                f"a score needs {MIN_SAMPLES} training and {MIN_SAMPLES} held-out samples; train for a fixed length."
             )
         self.seed = seed
         reference = self._limit(n_samples_of(train_x), MAX_REFERENCE)
         train_x, self._train_y = take(train_x, reference), np.asarray(train_y)[reference]
-        kept = self._limit(n_samples_of(monitor_x), MAX_TRAINED)
-        monitor_x, self._monitor_y = take(monitor_x, kept), np.asarray(monitor_y)[kept]
+        kept = self._limit(n_samples_of(heldout_x), MAX_TRAINED)
+        heldout_x, self._heldout_y = take(heldout_x, kept), np.asarray(heldout_y)[kept]
         self._space = FeatureSpace(train_x, seed=seed)
         self._train = self._space.flat(train_x)
-        self._monitor = self._space.flat(monitor_x)
+        self._heldout = self._space.flat(heldout_x)
         self._train_embedded = self._space.embed(train_x)
-        self._monitor_embedded = self._space.embed(monitor_x)
-        self._monitor_distance = float(np.median(nearest(self._train, self._monitor)))
+        self._heldout_embedded = self._space.embed(heldout_x)
+        self._heldout_distance = float(np.median(nearest(self._train, self._heldout)))
         self._trtr = self._f1(self._train, self._train_y)
         self._real_coverage: dict[int, float] = {}
 
     def __call__(self, synth_x: Arrays, synth_y: np.ndarray) -> dict[str, float]:
         """Return `score` and its parts; samples that are not finite, or fewer than 6, score 0 in everything."""
-        rows = n_samples_of(synth_x)
-        if rows < MIN_ROWS or not all_finite(synth_x):
+        n = n_samples_of(synth_x)
+        if n < MIN_SAMPLES or not all_finite(synth_x):
             return {"score": 0.0, **dict.fromkeys(PARTS, 0.0)}
-        kept = self._limit(rows, min(MAX_TRAINED, len(self._train)))
+        kept = self._limit(n, min(MAX_TRAINED, len(self._train)))
         synth_x, synth_y = take(synth_x, kept), np.asarray(synth_y)[kept]
         flat, embedded = self._space.flat(synth_x), self._space.embed(synth_x)
-        size = min(len(flat), len(self._monitor), MAX_COMPARED)
+        size = min(len(flat), len(self._heldout), MAX_COMPARED)
         parts = {
             "utility": self._utility(flat, synth_y),
             "coverage": min(1.0, self._coverage(embedded, size) / max(self._coverage_of_real(size), 1e-6)),
@@ -64,14 +64,14 @@ class CheapScore:
         score = float(np.prod([parts[key] for key in PARTS]) ** (1 / len(PARTS)))
         return {"score": score, **parts}
 
-    def _limit(self, rows: int, most: int) -> np.ndarray:
-        """Return a random order of at most `most` of `samples` indices; the same one each time."""
-        return np.random.default_rng(self.seed).permutation(rows)[:most]
+    def _limit(self, n: int, most: int) -> np.ndarray:
+        """Return a random order of at most `most` of the indices of `n` samples; the same one each time."""
+        return np.random.default_rng(self.seed).permutation(n)[:most]
 
     def _f1(self, flat: np.ndarray, y: np.ndarray) -> float:
         flat, y = flat[:MAX_TRAINED], y[:MAX_TRAINED]
         fitted = [classifiers.fit(c, flat, y) for c in classifiers.fast_classifiers(self.seed).values()]
-        return float(np.mean([classifiers.macro_f1(self._monitor_y, c.predict(self._monitor)) for c in fitted]))
+        return float(np.mean([classifiers.macro_f1(self._heldout_y, c.predict(self._heldout)) for c in fitted]))
 
     def _utility(self, flat: np.ndarray, y: np.ndarray) -> float:
         if len(np.unique(self._train_y)) < 2:
@@ -79,11 +79,11 @@ class CheapScore:
         return min(1.0, self._f1(flat, y) / max(self._trtr, 1e-6))
 
     def _coverage(self, embedded: np.ndarray, size: int) -> float:
-        """Return the mean coverage of `size` monitor samples by as many other samples, over up to five disjoint draws."""
-        monitor = self._monitor_embedded[:size]
-        radius = nearest_within(monitor, min(5, size - 1))[:, -1]
+        """Return the mean coverage of `size` held-out samples by as many other samples, over up to five disjoint draws."""
+        heldout = self._heldout_embedded[:size]
+        radius = nearest_within(heldout, min(5, size - 1))[:, -1]
         draws = [embedded[start : start + size] for start in range(0, len(embedded) - size + 1, size)]
-        return float(np.mean([nearest(draw, monitor)[:, 0] <= radius for draw in draws[:5]]))
+        return float(np.mean([nearest(draw, heldout)[:, 0] <= radius for draw in draws[:5]]))
 
     def _coverage_of_real(self, size: int) -> float:
         if size not in self._real_coverage:
@@ -93,19 +93,11 @@ class CheapScore:
     def _indistinguishability(self, flat: np.ndarray, size: int) -> float:
         members = classifiers.two_sample_classifiers(flat.shape[1], self.seed)
         del members["mlp"]  # it takes as long as the rest and a forest is better on all that was tried
-        auc = c2st_auc(self._monitor[:size], flat[:size], members, folds=3, seed=self.seed)
+        auc = c2st_auc(self._heldout[:size], flat[:size], members, folds=3, seed=self.seed)
         return float(np.clip(2 - 2 * max(auc.values()), 0.01, 1.0))
 
     def _novelty(self, flat: np.ndarray) -> float:
         distance = float(np.median(nearest(self._train, flat)))
-        if self._monitor_distance < 1e-9:
+        if self._heldout_distance < 1e-9:
             return 1.0  # unseen real samples are copies themselves: no distance can be asked of synthetic ones
-        return min(1.0, distance / self._monitor_distance)
-
-
-def cheap_score(
-    train_x: Arrays, train_y: np.ndarray, monitor_x: Arrays, monitor_y: np.ndarray,
-    synth_x: Arrays, synth_y: np.ndarray, seed: int = 0,
-) -> dict[str, float]:  # fmt: skip
-    """Return `CheapScore` of one set of synthetic samples: keys score, utility, coverage, indistinguishability, novelty."""
-    return CheapScore(train_x, train_y, monitor_x, monitor_y, seed)(synth_x, synth_y)
+        return min(1.0, distance / self._heldout_distance)

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from mmgan.evaluation.statistics import by_key
+
 STATISTICS = ("signal_mean", "signal_spread", "signal_autocorrelation", "signal_cross")
 MAX_CHANNELS = 64
 MAX_LAGS = 64
@@ -18,13 +20,13 @@ MAX_LAGS = 64
 
 @dataclass(frozen=True)
 class SampleStatistics:
-    """One modality's statistics per row, so that those of any subset of samples are means of samples."""
+    """One modality's statistics of each sample, so that those of any subset are means over its samples."""
 
     values: np.ndarray  # (n, C * L), standardised by training samples
     autocorrelation: np.ndarray  # (n, C * lags)
     cross: np.ndarray  # (n, pairs of channels)
 
-    def rows(self, index: np.ndarray) -> "SampleStatistics":
+    def take(self, index: np.ndarray) -> "SampleStatistics":
         """Return the statistics of the samples `index`."""
         return SampleStatistics(self.values[index], self.autocorrelation[index], self.cross[index])
 
@@ -88,16 +90,13 @@ class SignalComparison:
 
     def __init__(self, heldout: SignalSet, size: int, splits: int = 40, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
-        rows = len(next(iter(heldout.values())).values)
-        errors: dict[str, list[float]] = {}
+        n = len(next(iter(heldout.values())).values)
+        found = []
         for _ in range(splits):
-            order = rng.permutation(rows)
-            halves = [
-                {name: found.rows(half) for name, found in heldout.items()}
-                for half in (order[:size], order[size : 2 * size])
-            ]
-            for key, error in statistic_errors(*halves).items():
-                errors.setdefault(key, []).append(error)
+            order = rng.permutation(n)
+            halves = order[:size], order[size : 2 * size]
+            found.append(statistic_errors(*({name: of.take(half) for name, of in heldout.items()} for half in halves)))
+        errors = by_key(found)
         self._units = {key: max(float(np.mean(found)), 1e-12) for key, found in errors.items()}
         relative = _over_modalities({key: np.array(found) / self._units[key] for key, found in errors.items()})
         self._null = {f"{statistic}_null": float(np.percentile(found, 99)) for statistic, found in relative.items()}

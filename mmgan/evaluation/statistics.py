@@ -3,7 +3,7 @@
 Average seeds within a fold first: they are not independent samples.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,6 +30,21 @@ class Comparison:
     difference: Interval
     p_value: float
     outcome: Literal["win", "tie", "loss"]
+
+
+def by_key(found: Iterable[Mapping[str, float]]) -> dict[str, list[float]]:
+    """Return {key: its values}, in the order given."""
+    values: dict[str, list[float]] = {}
+    for each in found:
+        for key, value in each.items():
+            values.setdefault(key, []).append(value)
+    return values
+
+
+def shared_by_key(found: Iterable[Mapping[str, float]]) -> dict[str, list[float]]:
+    """Return {key: its values} for the keys that all have."""
+    found = list(found)
+    return {key: values for key, values in by_key(found).items() if len(values) == len(found)}
 
 
 def corrected_error(values: np.ndarray, n_train: int, n_test: int) -> float:

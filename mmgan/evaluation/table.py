@@ -1,4 +1,4 @@
-"""One row of one fold's table: the synthetic samples, a baseline, or the real row, judged alike."""
+"""One row of one fold's table: the synthetic samples, a baseline, or real samples, judged alike."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from mmgan.baselines import BASELINES
 from mmgan.data.arrays import LabelledSamples, check_samples
 from mmgan.errors import MmganError
 from mmgan.evaluation.evaluator import Evaluator, n_compared
+from mmgan.evaluation.statistics import shared_by_key
 from mmgan.schema import Arrays
 
 REAL = "real"
@@ -40,7 +41,7 @@ class FoldSamples:
             raise MmganError(f"{where}" + (f", fold {self.fold}" if self.fold else "") + f": {error}") from None
 
     def judge(self, draws: int = 5, seed: int = 0, quick: bool = False) -> Evaluator:
-        """Return the judge of every row of this fold's table: the number of compared samples is the synthetic samples' at most."""
+        """Return the evaluator of every row of this fold's table; it compares no more samples than there are synthetic ones."""
         return Evaluator(self.train, self.heldout, len(self.synthetic[1]), draws, seed, quick, self.unseen_groups)
 
 
@@ -52,21 +53,21 @@ def baseline_samples(train: LabelledSamples, name: str, labels: np.ndarray, seed
     return function(train[0], np.asarray(train[1]), labels, np.random.default_rng(seed), **options)
 
 
-def judged_row(rows: FoldSamples, name: str, **options: Any) -> dict[str, Any]:
+def judged_row(fold: FoldSamples, name: str, **options: Any) -> dict[str, Any]:
     """Return what `Evaluator` says of the row called `name`: `real`, a baseline's name, or any other for the synthetic samples.
 
     `options` are those of `FoldSamples.judge`.
     """
-    judge = rows.judge(**options)
+    judge = fold.judge(**options)
     if name == REAL:
         return judge.real()
     if name in BASELINES:
         judge.draws = min(judge.draws, BASELINE_DRAWS)
-        seed, y = [options.get("seed", 0), rows.fold], rows.train[1]
+        seed, y = [options.get("seed", 0), fold.fold], fold.train[1]
         # As many of each class as the training samples have, and at least as many samples as are compared.
-        labels = np.resize(np.random.default_rng(seed).permutation(y), max(len(rows.synthetic[1]), len(y)))
-        return judge((baseline_samples(rows.train, name, labels, seed), labels))
-    return judge(rows.synthetic)
+        labels = np.resize(np.random.default_rng(seed).permutation(y), max(len(fold.synthetic[1]), len(y)))
+        return judge((baseline_samples(fold.train, name, labels, seed), labels))
+    return judge(fold.synthetic)
 
 
 def derived(metrics: Mapping[str, float], real: Mapping[str, float]) -> Metrics:
@@ -81,6 +82,4 @@ def derived(metrics: Mapping[str, float], real: Mapping[str, float]) -> Metrics:
 
 def mean_over(folds: Iterable[Mapping[str, float]]) -> Metrics:
     """Return the mean of each metric that all of the folds have."""
-    found = list(folds)
-    shared = [key for key in found[0] if all(key in each for each in found)]
-    return {key: float(np.mean([each[key] for each in found])) for key in shared}
+    return {key: float(np.mean(values)) for key, values in shared_by_key(folds).items()}

@@ -1,4 +1,4 @@
-"""Utility: what are synthetic samples worth to classifiers that are judged on samples nobody has seen?"""
+"""Utility: how good are classifiers trained on synthetic samples, on real samples that nobody has seen?"""
 
 from dataclasses import dataclass
 
@@ -30,7 +30,7 @@ def fit_panel(flat: np.ndarray, y: np.ndarray, seed: int = 0, balanced: bool = F
 
 def panel_f1(y_true: np.ndarray, predicted: np.ndarray) -> float:
     """Return the mean over the members' predictions (4, n) of the macro-F1 against `y_true` (n,)."""
-    return float(np.mean([macro_f1(y_true, row) for row in predicted]))
+    return float(np.mean([macro_f1(y_true, answers) for answers in predicted]))
 
 
 def class_recall(y_true: np.ndarray, predicted: np.ndarray) -> dict[int, float]:
@@ -39,7 +39,7 @@ def class_recall(y_true: np.ndarray, predicted: np.ndarray) -> dict[int, float]:
 
 
 def confusion(y_true: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
-    """Return the members' mean confusion matrix (true, predicted); each row of a class that occurs sums to 1."""
+    """Return the members' mean confusion matrix (true, predicted); the line of each class that occurs sums to 1."""
     counts = np.zeros((n_classes, n_classes))
     np.add.at(counts, (np.broadcast_to(y_true, predicted.shape), predicted), 1)
     return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -53,17 +53,6 @@ def train_and_test(
     Papers: https://arxiv.org/abs/1706.02633, https://arxiv.org/abs/1905.10887.
     """
     return panel_f1(test_y, fit_panel(train, train_y, seed, balanced).predict(test))
-
-
-def utility_gain(
-    real: tuple[np.ndarray, np.ndarray],
-    extra: tuple[np.ndarray, np.ndarray],
-    test: tuple[np.ndarray, np.ndarray],
-    seed: int = 0,
-) -> float:
-    """Return F1(real + extra) - F1(real) on `test`; each argument is flat samples (n, F) and labels (n,)."""
-    both = np.concatenate([real[0], extra[0]]), np.concatenate([real[1], extra[1]])
-    return train_and_test(*both, *test, seed=seed) - train_and_test(*real, *test, seed=seed)
 
 
 def captured(gain: float, real_gain: float, real_gain_error: float) -> float | None:

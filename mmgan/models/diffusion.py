@@ -105,6 +105,8 @@ class Diffusion(PhasedModel):
                 " model.label_dropout above 0 too."
             )
         self.space = space(schema)
+        if (self.space.scaler is None) == (scaler is None):
+            raise MmganError("model.scaler: give one for diffusion on samples (model/scaler=NAME), none for latents.")
         if self.space.scaler is not None:
             self.scaler = self.space.scaler
         self.process, self.steps, self.eta, self.strength = process, steps, float(eta), float(strength)

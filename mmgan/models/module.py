@@ -90,6 +90,8 @@ class PhasedModel(L.LightningModule):
     # -- data -----------------------------------------------------------------------------------------------------
     def fit_data(self, x: Arrays, y: np.ndarray) -> None:
         """Take in the training samples in physical units, with class indices (n,), before anything is trained."""
+        if missing := [phase.name for phase in self.phases if phase.name not in self.lr]:
+            raise MmganError(f"model.lr.{missing[0]}: give this phase a learning rate.")
         self.fit_scaler({name: torch.from_numpy(value) for name, value in x.items()})
         self.class_counts = np.bincount(y, minlength=self.schema.n_classes)
         if self.mapping is not None:
@@ -177,6 +179,8 @@ class PhasedModel(L.LightningModule):
 
     def weight(self, phase: str, term: str) -> float:
         """Return the weight of a term at this moment of the training."""
+        if term not in self.weights.get(phase, {}):
+            raise MmganError(f"model.weights.{phase}.{term}: this term has no weight; give 0 to leave it out.")
         return self.weights[phase][term]
 
     def progress(self, batches: int) -> float:

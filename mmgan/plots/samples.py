@@ -1,124 +1,226 @@
-"""Arrays to matplotlib figures; no state, no files."""
+"""Samples as figures: as they are, as bands of their mean and spread, and as points of a plane."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# A page that recolours the figures knows these by their values, and black as the colour of its text.
-REAL, SYNTHETIC, MUTED = "#1f5a94", "#c8553d", "#6b7480"
+from mmgan.plots.style import MUTED, REAL, STYLE, SYNTHETIC, WIDTH, shortened
+from mmgan.schema import Arrays
+
+MOST_CHANNELS = 8
 
 
-def _profile(rows: np.ndarray) -> np.ndarray:
-    """(n, *shape) -> (n, values): the samples as curves, their channels one after another."""
-    return rows.reshape(len(rows), -1)
+def is_curve(shape: tuple[int, ...]) -> bool:
+    """Say whether a sample of this shape is drawn as a curve: a vector, or one channel, of which a map is one line."""
+    return len(shape) == 1 or (len(shape) == 2 and shape[0] == 1)
+
+
+def draw_sample(axis: Axes, sample: np.ndarray, low: float, high: float, colour: str = REAL) -> None:
+    """Draw one sample: (C, L) as a map on the scale `low` to `high`, an image as itself, a vector as a curve."""
+    if is_curve(sample.shape):
+        axis.plot(sample.ravel(), lw=0.8, color=colour)
+    elif sample.ndim == 2:
+        axis.imshow(sample, aspect="auto", vmin=low, vmax=high, cmap="magma", interpolation="none")
+    else:
+        image = (sample.transpose(1, 2, 0) - low) / max(high - low, 1e-12)  # (C, H, W) -> (H, W, C)
+        shown = image.clip(0, 1) if sample.shape[0] == 3 else image[..., 0]
+        axis.imshow(shown, vmin=0, vmax=1, interpolation="none")
+
+
+def scale_of(values: np.ndarray) -> tuple[float, float]:
+    """Return the ends of a colour scale for these values, whatever few of them are far off."""
+    return float(values.min()), float(np.quantile(values, 0.995))
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of `grid`: samples (n, *shape) on one colour scale, and what stands above them."""
+
+    label: str
+    samples: Sequence[np.ndarray] | np.ndarray
+    scale: tuple[float, float]
+    colour: str = REAL
+    titles: Sequence[str] = ()
+
+
+@rc_context(STYLE)
+def grid(lines: Sequence[Line], columns: int, cell: tuple[float, float], title: str = "") -> Figure:
+    """Show lines of at most `columns` samples, each in a cell of this width and height in inches."""
+    figure = Figure(figsize=(cell[0] * columns + 0.5, cell[1] * len(lines) + 0.45), layout="constrained")
+    axes = figure.subplots(len(lines), columns, squeeze=False)
+    for line, row in zip(lines, axes, strict=True):
+        row[0].set_ylabel(line.label)
+        for column, axis in enumerate(row):
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+            if column < len(line.samples):
+                draw_sample(axis, line.samples[column], *line.scale, line.colour)
+                if is_curve(line.samples[column].shape):
+                    axis.set_ylim(*_limits(lines, line.scale))
+            elif column == 0:
+                axis.text(0.5, 0.5, "no sample", ha="center", va="center", transform=axis.transAxes)
+            if column < len(line.titles):
+                axis.set_title(line.titles[column], fontsize=8.5, pad=2)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def _limits(lines: Sequence[Line], scale: tuple[float, float]) -> tuple[float, float]:
+    """Return the ends of the axis that all curves of a scale share: one sample that is far off would flatten the others."""
+    values = np.concatenate([np.ravel(sample) for line in lines if line.scale == scale for sample in line.samples])
+    low, high = np.nanmin(values), np.nanmax(values)
+    span, margin = max(scale[1] - scale[0], 1e-12), 0.05 * max(high - low, 1e-12)
+    return max(low - margin, scale[0] - span), min(high + margin, scale[1] + span)
 
 
 def real_and_synthetic(
-    real: dict[str, np.ndarray],
-    synthetic: dict[str, np.ndarray],
+    real: Arrays,
+    synthetic: Arrays,
     name: str,
     class_name: object,
     rows: int = 3,
     kinds: tuple[str, str] = ("real", "synthetic"),
 ) -> Figure:
-    """Show, for one class and modality, some real samples above some synthetic ones on one colour scale; `kinds` are their names.
+    """Show, for one class and modality, some real samples above some synthetic ones on one colour scale; `kinds` are their names."""
+    scale, shown = scale_of(real[name]), [x[name][:rows] for x in (real, synthetic)]
+    lines = [Line(label, x, scale, colour) for label, x, colour in zip(kinds, shown, (REAL, SYNTHETIC), strict=True)]
+    return grid(lines, max(map(len, shown)), (2.2, 1.6), f"{name}, class {class_name}")
 
-    (C, L) modalities are drawn as maps, channels downwards; images as images; vectors as curves.
+
+def beside_nearest(
+    real: np.ndarray, synthetic: np.ndarray, nearest: np.ndarray, ratios: np.ndarray, scale: tuple[float, float]
+) -> Figure:
+    """Show at most three real samples (n, *shape) above as many synthetic ones, and below these their nearest training samples.
+
+    `ratios` (m,) stand above the nearest samples; `scale` are the ends of the colour scale.
     """
-    a, b = real[name][:rows], synthetic[name][:rows]
-    columns = max(len(a), len(b))
-    figure = Figure(figsize=(2.2 * columns + 0.6, 3.6), layout="constrained")
-    axes = figure.subplots(2, columns, squeeze=False)
-    low, high = float(real[name].min()), float(np.quantile(real[name], 0.995))
-    for line, (label, shown) in enumerate(zip(kinds, (a, b), strict=True)):
-        for column in range(columns):
-            axis = axes[line, column]
-            axis.set_xticks([])
-            axis.set_yticks([])
-            if column == 0:
-                axis.set_ylabel(label)
-            if column < len(shown):
-                draw_sample(axis, shown[column], low, high)
-    figure.suptitle(f"{name}, class {class_name}", fontsize=10)
-    return figure
-
-
-def is_curve(shape: tuple[int, ...]) -> bool:
-    """Say whether a row of this shape is drawn as a curve: a vector, or one channel, of which a map is one line."""
-    return len(shape) == 1 or (len(shape) == 2 and shape[0] == 1)
-
-
-def draw_sample(axis, row: np.ndarray, low: float, high: float, colour: str = REAL) -> None:
-    """Draw one row into an axis: (C, L) as a map on the scale `low` to `high`, an image as itself, a vector as a curve."""
-    if is_curve(row.shape):
-        axis.plot(row.ravel(), lw=0.8, color=colour)
-    elif row.ndim == 2:
-        axis.imshow(row, aspect="auto", vmin=low, vmax=high, cmap="magma", interpolation="none")
-    else:
-        image = (row.transpose(1, 2, 0) - low) / max(high - low, 1e-12)  # (C, H, W) -> (H, W, C)
-        shown = image.clip(0, 1) if row.shape[0] == 3 else image[..., 0]
-        axis.imshow(shown, vmin=0, vmax=1, interpolation="none")
+    shape, columns = real.shape[1:], 3
+    height = 0.85 if len(shape) < 3 else float(np.clip(1.25 * shape[1] / shape[2], 0.5, 1.6))
+    titles = [f"{ratio:.2g} \N{MULTIPLICATION SIGN}" for ratio in ratios]
+    lines = [
+        Line("real", real, scale),
+        Line("synthetic", synthetic, scale, SYNTHETIC),
+        Line("nearest", nearest, scale, titles=titles),
+    ]
+    return grid(lines, columns, ((WIDTH - 0.5) / columns, height))
 
 
 def overview(
-    real: dict[str, np.ndarray],
+    real: Arrays,
     y_real: np.ndarray,
-    synthetic: dict[str, np.ndarray],
+    synthetic: Arrays,
     y_synthetic: np.ndarray,
     class_names: tuple,
     most: int = 6,
     kinds: tuple[str, str] = ("real", "synthetic"),
 ) -> Figure:
-    """Show one real and one synthetic row of each class (at most `most` of them), a pair of lines per modality; `kinds` are their names."""
+    """Show one real and one synthetic sample of each class (at most `most` of them), a pair of lines per modality."""
     classes = [k for k in np.unique(y_real) if (y_synthetic == k).any()][:most]
-    names = list(real)
-    figure = Figure(figsize=(1.9 * len(classes) + 0.9, 2.3 * len(names) + 0.3), layout="constrained")
-    axes = figure.subplots(2 * len(names), len(classes), squeeze=False)
-    for line, name in enumerate(names):
-        low, high = float(real[name].min()), float(np.quantile(real[name], 0.995))
-        for column, k in enumerate(classes):
-            pairs = zip(kinds, (real, synthetic), (y_real, y_synthetic), strict=True)
-            for offset, (label, source, labels) in enumerate(pairs):
-                axis = axes[2 * line + offset, column]
-                axis.set_xticks([])
-                axis.set_yticks([])
-                draw_sample(axis, source[name][np.flatnonzero(labels == k)[0]], low, high)
-                if column == 0:
-                    axis.set_ylabel(f"{name}\n{label}", fontsize=8)
-                if line == 0 and offset == 0:
-                    axis.set_title(str(class_names[k]), fontsize=9)
+    lines = []
+    for name, values in real.items():
+        pairs = zip(kinds, ((values, y_real, REAL), (synthetic[name], y_synthetic, SYNTHETIC)), strict=True)
+        for label, (x, y, colour) in pairs:
+            first = [x[np.flatnonzero(y == k)[0]] for k in classes]
+            titles = () if lines else [shortened(class_names[k], 18) for k in classes]
+            lines.append(Line(f"{name}\n{label}", first, scale_of(values), colour, titles))
+    return grid(lines, len(classes), (1.9, 1.15))
+
+
+def traversal(
+    samples: list[np.ndarray], dimensions: list[int], values: np.ndarray, name: str, class_name: object
+) -> Figure:
+    """Show for each latent dimension, a line each, the samples (len(values), *shape) that its `values` make; others stay."""
+    scale, titles = scale_of(np.concatenate(samples)), [f"{value:+.1f}" for value in values]
+    lines = [
+        Line(f"z[{dimension}]", drawn, scale, titles=() if number else titles)
+        for number, (drawn, dimension) in enumerate(zip(samples, dimensions, strict=True))
+    ]
+    title = f"{name}, class {class_name}: one latent dimension at a time, in standard deviations"
+    return grid(lines, len(values), (1.5, 1.2), title)
+
+
+@rc_context(STYLE)
+def mean_and_spread(real: Arrays, synthetic: Arrays, class_name: object = None) -> Figure:
+    """Show mean +- one standard deviation of real and synthetic samples {name: (n, *shape)} along every channel's axis.
+
+    A vector is one channel; an image's channels are averaged over its columns. Three channels stand in a line, at most eight
+    of a modality are shown. Samples may be absent on either side.
+    """
+    groups = [_panels(name, real[name], synthetic[name]) for name in real]
+    lines = sum(-(-len(panels) // 3) for panels in groups)
+    figure = Figure(figsize=(WIDTH, 0.92 * lines + 0.3), layout="constrained")
+    cells, line = figure.add_gridspec(lines, 3), 0
+    for panels in groups:
+        for number, (title, *pair) in enumerate(panels):
+            axis = figure.add_subplot(cells[line, :] if len(panels) == 1 else cells[line + number // 3, number % 3])
+            for label, x, colour in zip(("real", "synthetic"), pair, (REAL, SYNTHETIC), strict=True):
+                _draw_band(axis, x, label, colour)
+            axis.set_title(title, loc="left", fontsize=8.5, pad=2)
+            axis.locator_params(nbins=2)
+            axis.margins(x=0.02)
+            axis.tick_params(length=2, pad=1.5)
+        line += -(-len(panels) // 3)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
+    if class_name is not None:
+        figure.suptitle(f"class {class_name}", fontsize=10, x=0.02, ha="left")
     return figure
 
 
-def mean_and_spread(real: dict[str, np.ndarray], synthetic: dict[str, np.ndarray], class_name: object) -> Figure:
-    """Show, for one class, mean +- one standard deviation along every modality's flattened values, real and synthetic."""
-    names = list(real)
-    figure = Figure(figsize=(9, 2.2 * len(names)), layout="constrained")
-    for axis, name in zip(figure.subplots(len(names), 1, squeeze=False)[:, 0], names, strict=True):
-        for label, rows, colour in (("real", real[name], REAL), ("synthetic", synthetic[name], SYNTHETIC)):
-            curves = _profile(rows)
-            mean, spread = curves.mean(0), curves.std(0)
-            axis.plot(mean, lw=1, color=colour, label=label)
-            axis.fill_between(np.arange(len(mean)), mean - spread, mean + spread, color=colour, alpha=0.2, lw=0)
-        axis.set_ylabel(name)
-        axis.margins(x=0)
-    axis.set_xlabel("value (channels one after another)")
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside upper right", ncols=2, fontsize=8)
-    figure.suptitle(f"class {class_name}", fontsize=10, x=0.1)
-    return figure
+def _panels(name: str, real: np.ndarray, synthetic: np.ndarray) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """Return (title, real (n, L), synthetic (m, L)) of every channel, or of some, from the first to the last."""
+    real, synthetic = (_channels(values) for values in (real, synthetic))
+    count = real.shape[1]
+    if count == 1:
+        return [(shortened(name, 40), real[:, 0], synthetic[:, 0])]
+    chosen = np.linspace(0, count - 1, min(count, MOST_CHANNELS)).round().astype(int)
+    return [(f"{shortened(name, 8)} {c + 1}/{count}", real[:, c], synthetic[:, c]) for c in chosen]
 
 
+def _channels(values: np.ndarray) -> np.ndarray:
+    """(n, L), (n, C, L) or (n, C, H, W) -> (n, channels, places)."""
+    if values.ndim == 2:
+        return values[:, None]
+    return values.mean(axis=-1) if values.ndim == 4 else values
+
+
+def _draw_band(axis: Axes, x: np.ndarray, label: str, colour: str) -> None:
+    mean, spread = (x.mean(0), x.std(0)) if len(x) else (np.full(x.shape[1], np.nan),) * 2
+    places, alone = np.arange(len(mean)), len(mean) == 1  # a single value is no line
+    axis.plot(places, mean, lw=1.1, color=colour, label=label, marker="o" if alone else None)
+    if alone:
+        axis.errorbar(places, mean, spread, color=colour)
+    axis.fill_between(places, mean - spread, mean + spread, color=colour, alpha=0.22, lw=0)
+
+
+@rc_context(STYLE)
 def scatter(real: np.ndarray, synthetic: np.ndarray, title: str = "first two principal components") -> Figure:
-    """Show real (n, 2) and synthetic (m, 2) points in one plane."""
-    figure = Figure(figsize=(4.6, 4.2), layout="constrained")
+    """Show real (n, 2) and synthetic (m, 2) points around the real ones, and say how many lie outside of the picture."""
+    figure = Figure(figsize=(WIDTH, 3.9), layout="constrained")
     axis = figure.subplots()
-    axis.scatter(*real[:, :2].T, s=9, alpha=0.6, color=REAL, label="real", lw=0)
-    axis.scatter(*synthetic[:, :2].T, s=9, alpha=0.6, color=SYNTHETIC, label="synthetic", lw=0)
-    axis.set_title(title, fontsize=10)
-    axis.legend(fontsize=8)
+    low, high = real.min(0), real.max(0)
+    margin = 0.5 * np.maximum(high - low, 1e-6)
+    inside = ((synthetic >= low - margin) & (synthetic <= high + margin)).all(1)
+    for part in range(8):  # in turn, so that neither kind lies on top
+        known = {"alpha": 0.6, "lw": 0, "s": 10, "zorder": 1 + part / 10}
+        labels = (None, None) if part else ("real", "synthetic")
+        axis.scatter(*real[part::8].T, color=REAL, label=labels[0], **known)
+        axis.scatter(*synthetic[inside][part::8].T, color=SYNTHETIC, label=labels[1], marker="D", **known)
+    if not inside.all():
+        axis.set_title(f"{(~inside).sum()} of {len(inside)} synthetic samples lie outside", loc="left")
+    axis.set_xlabel(title)
+    axis.locator_params(nbins=5)
+    figure.legend(loc="outside upper right", ncols=2, markerscale=1.8)
     return figure
 
 
-def game(losses: dict[str, list[float]], epochs: int, real: np.ndarray, synthetic: np.ndarray, title: str) -> Figure:
+@rc_context(STYLE)
+def losses_and_points(
+    losses: dict[str, list[float]], epochs: int, real: np.ndarray, synthetic: np.ndarray, title: str
+) -> Figure:
     """Show the losses of each epoch so far, on an axis of `epochs` epochs, beside real (n, 2) and synthetic (m, 2) points."""
     figure = Figure(figsize=(8.4, 3.8))  # a constrained layout would take twice as long, frame by frame
     left, right = figure.subplots(1, 2)
@@ -127,31 +229,11 @@ def game(losses: dict[str, list[float]], epochs: int, real: np.ndarray, syntheti
         left.plot(np.arange(1, len(values) + 1), values, color=colour, label=name, lw=1.2, marker=".", ms=4)
     left.set(xlim=(0.5, max(epochs, 2) + 0.5), xlabel="epoch", title="losses")
     if losses:  # a model without a critic has none of these
-        left.legend(fontsize=8)
+        left.legend()
     margin = 0.35 * np.ptp(real, axis=0)
     low, high = real.min(0) - margin, real.max(0) + margin
     for points, name, colour in ((real, "real", REAL), (synthetic, "synthetic", SYNTHETIC)):
         right.scatter(*points.T, s=8, alpha=0.6, color=colour, label=name, lw=0)
     right.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), title=title)
-    right.legend(fontsize=8, loc="upper left")
-    return figure
-
-
-def traversal(
-    rows: list[np.ndarray], dimensions: list[int], values: np.ndarray, name: str, class_name: object
-) -> Figure:
-    """Show for each latent dimension, a line each, the samples (len(values), *shape) that its `values` make; others stay."""
-    figure = Figure(figsize=(1.5 * len(values) + 0.8, 1.3 * len(rows) + 0.5), layout="constrained")
-    axes = figure.subplots(len(rows), len(values), squeeze=False)
-    low, high = (float(level) for level in np.quantile(np.concatenate(rows), (0, 0.995)))
-    for line, (drawn, dimension) in enumerate(zip(rows, dimensions, strict=True)):
-        for column, (row, value) in enumerate(zip(drawn, values, strict=True)):
-            axis = axes[line, column]
-            axis.set_xticks([])
-            axis.set_yticks([])
-            draw_sample(axis, row, low, high)
-            if line == 0:
-                axis.set_title(f"{value:+.1f}", fontsize=8)
-        axes[line, 0].set_ylabel(f"z[{dimension}]", fontsize=8)
-    figure.suptitle(f"{name}, class {class_name}: one latent dimension at a time, in standard deviations", fontsize=9)
+    right.legend(loc="upper left")
     return figure

@@ -1,28 +1,29 @@
-"""Arrays, distances and confusions to the pictures of a report."""
+"""The pictures of a report: which samples and distances they show, and what is said of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib import rc_context
 from sklearn.neighbors import NearestNeighbors
 
 from mmgan.data.arrays import LabelledSamples, n_samples_of, take
 from mmgan.evaluation.features import JOINT, FeatureSpace
+from mmgan.evaluation.statistics import Interval
+from mmgan.evaluation.table import REAL
 from mmgan.plots import drawings
-from mmgan.plots.samples import REAL, SYNTHETIC
+from mmgan.plots import samples as plots
 from mmgan.report.content import Picture
 
-MOST_CLASSES, MOST_CHANNELS, MOST_POINTS, SAMPLES = 12, 8, 800, 3
-REAL_ROWS = "real samples"  # the entry of a curve that is no model
+MOST_CLASSES, MOST_POINTS, SAMPLES = 12, 800, 3
+REAL_SAMPLES = "real samples"  # the entry of a curve that is no model
 
 
 @dataclass(frozen=True)
 class Shown:
     """What the pictures show; every set is ({name: (n, *shape)} in physical units, class indices (n,)).
 
-    `distances` are, by set ("real" and others) and then jointly or by modality, those to the nearest training row (n,);
-    `confusions` are, by what was trained on, matrices (K, K) whose samples sum to 1.
+    `distances` are, by set ("real" and others) and then jointly or by modality, those to the nearest training sample (n,);
+    `confusions` are, by what was trained on, matrices (K, K) whose lines sum to 1.
     """
 
     train: LabelledSamples
@@ -36,24 +37,23 @@ class Shown:
 def pictures(shown: Shown, ours: str) -> list[Picture]:
     """Return the pictures of all sections but the curve's; `ours` is the judged set's name among the distances."""
     space = FeatureSpace(shown.train[0], max_dims=2)
-    with rc_context(drawings.STYLE):
-        return [
-            *_samples(shown, space),
-            *_spectra(shown),
-            *_embeddings(shown, space),
-            *_distances(shown, ours),
-            *_confusions(shown),
-        ]
+    return [
+        *_samples(shown, space),
+        *_spectra(shown),
+        *_embeddings(shown, space),
+        *_distances(shown, ours),
+        *_confusions(shown),
+    ]
 
 
-def curve_picture(curve: dict[str, dict[str, tuple[float, float, float]]]) -> Picture:
-    """Return the picture of {model: {rows of a class: (mean, low, high)}}; `REAL_ROWS` is the line to compare with."""
+def curve_picture(curve: Mapping[str, Mapping[str, Interval]]) -> Picture:
+    """Return the picture of {model: {samples of a class: gain}}; the model `real` is the line to compare with."""
     about = (
         "What synthetic samples add to the macro-F1 of classifiers on real held-out samples, by the number of real samples that"
         " they are trained on; dashed: what as many more real samples add."
     )
-    with rc_context(drawings.STYLE):
-        return Picture("Curve", "gain in macro-F1, with intervals", drawings.gains(curve, REAL_ROWS), about)
+    named = {REAL_SAMPLES if model == REAL else model: found for model, found in curve.items()}
+    return Picture("Curve", "gain in macro-F1, with intervals", drawings.gains(named, REAL_SAMPLES), about)
 
 
 def _classes(shown: Shown) -> tuple[list[int], str]:
@@ -66,13 +66,13 @@ def _classes(shown: Shown) -> tuple[list[int], str]:
 def _samples(shown: Shown, space: FeatureSpace) -> Iterator[Picture]:
     classes, note = _classes(shown)
     search = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(space.flat(shown.train[0]).astype(np.float64))
-    usual = float(np.median(shown.distances["real"][JOINT]))
+    usual = float(np.median(shown.distances[REAL][JOINT]))
     about = (
-        "Real held-out samples, synthetic samples, and the training row nearest to each synthetic row, in all modalities at"
-        f" once. Above it its distance, in medians of the held-out samples' ones: near 0 is a copy.{note}"
+        "Real held-out samples, synthetic samples, and the training sample nearest to each synthetic one, in all modalities"
+        f" at once. Above it its distance, in medians of the held-out samples' ones: near 0 is a copy.{note}"
     )
     for k in classes:
-        real, synthetic = (_some(rows, k, SAMPLES) for rows in (shown.heldout, shown.synthetic))
+        real, synthetic = (_some(samples, k, SAMPLES) for samples in (shown.heldout, shown.synthetic))
         # Without samples scikit-learn refuses to search.
         found = search.kneighbors(space.flat(synthetic).astype(np.float64)) if n_samples_of(synthetic) else ([], [])
         distance, index = np.reshape(found[0], -1), np.reshape(found[1], -1).astype(int)
@@ -80,13 +80,13 @@ def _samples(shown: Shown, space: FeatureSpace) -> Iterator[Picture]:
         for name in space.names:
             scale = _scale(shown, name, k)
             ratios = distance / usual if usual > 0 else distance
-            figure = drawings.beside_nearest(real[name], synthetic[name], nearest[name], ratios, scale)
+            figure = plots.beside_nearest(real[name], synthetic[name], nearest[name], ratios, scale)
             yield Picture("Samples", f"{shown.class_names[k]}: {name}", figure, about)
 
 
-def _some(rows: LabelledSamples, k: int, most: int) -> dict[str, np.ndarray]:
+def _some(samples: LabelledSamples, k: int, most: int) -> dict[str, np.ndarray]:
     """Return at most so many samples of a class, from all over them."""
-    x, y = rows
+    x, y = samples
     members = np.flatnonzero(y == k)
     return take(x, members[np.linspace(0, len(members) - 1, min(len(members), most)).round().astype(int)])
 
@@ -94,8 +94,7 @@ def _some(rows: LabelledSamples, k: int, most: int) -> dict[str, np.ndarray]:
 def _scale(shown: Shown, name: str, k: int) -> tuple[float, float]:
     """Return the colour scale of a class: the training samples', or of a class without any, all samples'."""
     x, y = shown.train
-    values = x[name][y == k] if (y == k).any() else x[name]
-    return float(values.min()), float(np.quantile(values, 0.995))
+    return plots.scale_of(x[name][y == k] if (y == k).any() else x[name])
 
 
 def _spectra(shown: Shown) -> Iterator[Picture]:
@@ -106,25 +105,7 @@ def _spectra(shown: Shown) -> Iterator[Picture]:
     )
     for k in classes:
         real, synthetic = (take(x, np.flatnonzero(y == k)) for x, y in (shown.heldout, shown.synthetic))
-        groups = {name: _panels(name, real[name], synthetic[name]) for name in real}
-        yield Picture("Spectra", shown.class_names[k], drawings.bands(groups), about)
-
-
-def _panels(name: str, real: np.ndarray, synthetic: np.ndarray) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """Return (title, real (n, L), synthetic (m, L)) of every channel, or of some, from the first to the last."""
-    real, synthetic = (_channels(values) for values in (real, synthetic))
-    count, short = real.shape[1], drawings.shortened(name, 8)
-    if count == 1:
-        return [(drawings.shortened(name, 40), real[:, 0], synthetic[:, 0])]
-    chosen = np.linspace(0, count - 1, min(count, MOST_CHANNELS)).round().astype(int)
-    return [(f"{short} {c + 1}/{count}", real[:, c], synthetic[:, c]) for c in chosen]
-
-
-def _channels(values: np.ndarray) -> np.ndarray:
-    """(n, L), (n, C, L) or (n, C, H, W) -> (n, channels, places)."""
-    if values.ndim == 2:
-        return values[:, None]
-    return values.mean(axis=-1) if values.ndim == 4 else values
+        yield Picture("Spectra", shown.class_names[k], plots.mean_and_spread(real, synthetic), about)
 
 
 def _embeddings(shown: Shown, space: FeatureSpace) -> Iterator[Picture]:
@@ -137,7 +118,7 @@ def _embeddings(shown: Shown, space: FeatureSpace) -> Iterator[Picture]:
     chosen = [take(x, np.sort(rng.choice(len(y), count, replace=False))) for x, y in (shown.heldout, shown.synthetic)]
     for name in _views(space.names):
         real, synthetic = (_two(space.embed(x, name)) for x in chosen)
-        yield Picture("Embedding", _view_title(name), drawings.plane(real, synthetic), about)
+        yield Picture("Embedding", _view_title(name), plots.scatter(real, synthetic), about)
 
 
 def _views(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -155,13 +136,13 @@ def _two(embedded: np.ndarray) -> np.ndarray:
 
 def _distances(shown: Shown, ours: str) -> Iterator[Picture]:
     about = (
-        "How far samples are from their nearest training row. A line left of the real one is of copies or of samples without"
+        "How far samples are from their nearest training sample. A line left of the real one is of copies or of samples without"
         " variety, a line right of it of samples that real ones never resemble."
     )
     for name in _views(tuple(shown.train[0])):
-        usual = float(np.median(shown.distances["real"][name]))
+        usual = float(np.median(shown.distances[REAL][name]))
         lines = {key: np.asarray(of[name]) / (usual if usual > 0 else 1.0) for key, of in shown.distances.items()}
-        figure = drawings.cumulative(lines, {"real": REAL, ours: SYNTHETIC})
+        figure = drawings.cumulative(lines, {REAL: plots.REAL, ours: plots.SYNTHETIC})
         yield Picture("Distances", _view_title(name), figure, about)
 
 

@@ -1,26 +1,44 @@
 """A report's files: the page, the figures, and the same as markdown and as numbers."""
 
+import base64
 import json
 import re
+import warnings
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib import rc_context
+from matplotlib.figure import Figure
 
 from mmgan.errors import MmganError
-from mmgan.report import markdown, svg
-from mmgan.report.content import Report
+from mmgan.report.content import Report, Table
+
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")  # which XML has no way to write
+
+
+def _plain_markdown(text: object) -> str:
+    """Return `text` on one line, without a meaning in markdown, or HTML, or as the end of a table's cell."""
+    return re.sub(r"[\\`*|<]|\](?=\()", r"\\\g<0>", " ".join(str(text).split()))
+
 
 JINJA = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
-    autoescape=True,
+    autoescape=lambda name: name.startswith("report.html"),
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
 )
+JINJA.filters["plain"] = _plain_markdown
+
+
+def table_text(table: Table) -> str:
+    """Return a table as markdown."""
+    return JINJA.get_template("table.md.jinja").module.shown(table).strip()
 
 
 def write_report(report: Report, folder: Path, name: str = "report") -> None:
@@ -52,16 +70,27 @@ def _files(report: Report, name: str) -> dict[str, str]:
     """Return the text of every file by its path in the report's folder."""
     files, sections = {}, {}
     for number, picture in enumerate(report.pictures, start=1):
-        label, root = f"{picture.section}: {picture.caption}", svg.drawn(picture.figure)
+        label, drawn = f"{picture.section}: {picture.caption}", _svg(picture.figure)
         path = f"figures/{number:02d}-{_slug(label)}.svg"
-        files[path] = svg.standalone(root, label)
+        files[path] = drawn
         section = sections.setdefault(picture.section, {"about": picture.about, "shown": []})
-        shown = {"caption": picture.caption, "path": path, "svg": svg.inline(root, f"f{number}-", label)}
-        section["shown"].append(shown)
+        address = f"data:image/svg+xml;base64,{base64.b64encode(drawn.encode()).decode()}"
+        section["shown"].append({"caption": picture.caption, "path": path, "address": address})
     files[f"{name}.json"] = json.dumps(_plain(report.data), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    files[f"{name}.md"] = markdown.written(report, sections)
-    files[f"{name}.html"] = JINJA.get_template("report.html").render(report=report, sections=sections)
+    for template, suffix in (("report.md.jinja", "md"), ("report.html.jinja", "html")):
+        text = JINJA.get_template(template).render(report=report, sections=sections)
+        files[f"{name}.{suffix}"] = re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
     return files
+
+
+def _svg(figure: Figure) -> str:
+    """Return the figure as an SVG file: on white, since whoever shows it may do so on any background, and text as text."""
+    stream = StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "mmgan"}), warnings.catch_warnings():
+        # The reader's own fonts show the text, and may well have what matplotlib's lack.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.savefig(stream, format="svg", facecolor="white", metadata={"Date": None})
+    return CONTROL.sub("", stream.getvalue())
 
 
 def _slug(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The lines of benchmarks/quality.py as tables, and as the curve that a report can show."""
+"""The lines of `compare`: read, as the tables of its measure `quality`, and as the curve that a report can show."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,6 @@ from mmgan.errors import MmganError
 from mmgan.evaluation.statistics import Interval
 from mmgan.evaluation.table import REAL, mean_over
 from mmgan.evaluation.utility import captured
-from mmgan.report import markdown
 from mmgan.report.content import Table
 from mmgan.report.tables import Correction, comparison_table, metric_tables, points, three
 
@@ -24,14 +23,9 @@ Line = Mapping[str, Any]
 Curve = dict[str, dict[str, Interval]]  # model -> setting -> gain in macro-F1
 
 
-def quality_page(lines: Sequence[Line], command: str) -> str:
-    """Return the tables of the lines as markdown, a part for each data set, with the command that repeats them."""
-    parts = []
-    for data in dict.fromkeys(map(data_of, lines)):
-        own = [line for line in lines if data_of(line) == data]
-        parts.append(f"# {data}")
-        parts += [markdown.table_text(table) for table in [*full_tables(own), *curve_tables(own)]]
-    return "\n\n".join([*parts, f"```\n{command}\n```"]) + "\n"
+def quality_tables(lines: Sequence[Line]) -> list[Table]:
+    """Return the tables of the lines of one data set: at full data, and the gain by training samples."""
+    return [*full_tables(lines), *curve_tables(lines)]
 
 
 def data_of(line: Line) -> str:
@@ -39,27 +33,36 @@ def data_of(line: Line) -> str:
     return line["data"] + ("" if line["draw"] is None else f", draw {line['draw']}")
 
 
-def read_lines(path: str | Path) -> list[dict[str, Any]]:
-    """Return the finished lines of a result, of each cell and each model the latest; raises MmganError for a file that is none.
+def read_lines(path: str | Path, measure: str = "quality") -> list[dict[str, Any]]:
+    """Return the finished lines of a result, of each cell and each variant the latest; raises MmganError for a file that is none.
 
-    Lines of a model whose settings have changed since are left out, so that no table mixes them.
+    Lines of a model whose settings have changed since are left out, so that no table mixes them. Lines without a measure are
+    of any.
     """
     try:
-        lines = [json.loads(text) for text in Path(path).read_text().splitlines()]
-        finished = [line for line in lines if "error" not in line]
-        known = all(set(line) >= {*CELL, "settings", "metrics", "n_fold", "n_val"} for line in finished)
+        lines = [{"variant": "", "measure": measure} | json.loads(text) for text in Path(path).read_text().splitlines()]
+        known = all(set(line) >= {*CELL, "settings", "metrics", "n_fold", "n_val"} for line in lines)
     except (OSError, ValueError, TypeError):
-        finished, known = [], False
-    if not finished or not known:
-        raise MmganError(f"{path} holds no result of benchmarks/quality.py; give the .jsonl file that it wrote.")
-    settings = {tuple(line[key] for key in CELL[:4]): line["settings"] for line in finished}
-    current = [line for line in finished if settings[tuple(line[key] for key in CELL[:4])] == line["settings"]]
-    latest = {tuple(line[key] for key in CELL): line for line in current}
+        lines, known = [], False
+    if not lines or not known:
+        raise MmganError(f"{path} holds no result of python -m mmgan compare; give the .jsonl file that it wrote.")
+    if other := [line["measure"] for line in lines if line["measure"] != measure]:
+        raise MmganError(f"{path} holds lines of measure={other[0]}, not of {measure}; give those of {measure}.")
+    settings = {_model_of(line): line["settings"] for line in lines}
+    latest = {
+        (*_model_of(line), line["fold"], line["seed"]): line
+        for line in lines
+        if settings[_model_of(line)] == line["settings"]
+    }
     return sorted(latest.values(), key=lambda line: (line["data"], line["draw"] or 0, *_place(line)))
 
 
+def _model_of(line: Line) -> tuple:
+    return (*(line[key] for key in CELL[:4]), line["variant"])
+
+
 def _place(line: Line) -> tuple:
-    """Return the place of a line in a table: real samples, baselines, what makes no samples, models; few samples before many."""
+    """Return the place of a line in a table: the real row, baselines, what makes no samples, models; few samples before many."""
     known = [REAL, *BASELINES, *WITHOUT_ROWS]
     model = known.index(line["model"]) if line["model"] in known else len(known)
     few = (0, int(line["rows"])) if line["rows"].isdecimal() else (1 if line["rows"] == FULL else 2, 0)

@@ -1,14 +1,13 @@
-"""Arrays of metrics over folds as tables: a mean and its interval in every cell."""
+"""Metrics over folds as tables: a mean and its interval in every cell."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from mmgan.evaluation.metrics import metric_of
+from mmgan.evaluation.metrics import metric_of, number
 from mmgan.evaluation.statistics import Interval, compare, interval
 from mmgan.evaluation.table import REAL, derived, mean_over
-from mmgan.evaluation.verdict import number
 from mmgan.report.content import Table
 
 Metrics = Mapping[str, float]
@@ -70,7 +69,7 @@ class Correction:
 
 
 def with_derived(rows: Mapping[str, Folds]) -> dict[str, dict[int, dict[str, float]]]:
-    """Return the samples of a table with their ratios to the real row of the same fold; folds that it lacks are left out."""
+    """Return the rows of a table with their ratios to the real row of the same fold; folds that it lacks are left out."""
     return {
         name: {fold: derived(found, rows[REAL][fold]) for fold, found in folds.items() if fold in rows[REAL]}
         for name, folds in rows.items()
@@ -78,22 +77,15 @@ def with_derived(rows: Mapping[str, Folds]) -> dict[str, dict[int, dict[str, flo
 
 
 def metric_tables(rows: Mapping[str, Folds], correction: Correction, marked: str | None = None) -> list[Table]:
-    """Return the tables of a set of samples, {name: {fold: metrics}}: the main columns, the others, single modalities."""
+    """Return the tables of a set of rows, {name: {fold: metrics}}: the main columns, the others, single modalities."""
     rows = with_derived(rows)
     note = "Mean over folds +- half of its 95 % interval, corrected for the overlap of the folds' training samples (Nadeau & Bengio 2003)."
     if all(len(folds) == 1 for folds in rows.values()):
         note = "One fold: no interval."
     keys = dict.fromkeys(key for folds in rows.values() for found in folds.values() for key in found)
-    single = {key: key for key in keys if "/" in key and ":" not in key}
-    of_class = {key for key in single if metric_of(key).name in OF_CLASS}
-    families = ("fidelity", "coherence", "novelty")
-    parts = {key: key for key in single if key not in of_class and metric_of(key).family in families}
-    classes = {
-        f"{heading} {label}": f"{name}/{label}"
-        for name, heading in OF_CLASS.items()
-        for label in range(MAX_CLASSES)
-        if f"{name}/{label}" in of_class
-    }
+    single = [key for key in keys if "/" in key and ":" not in key and metric_of(key).name not in OF_CLASS]
+    parts = {key: key for key in single if metric_of(key).family in ("fidelity", "coherence", "novelty")}
+    classes = {f"{OF_CLASS[name]} {label}": f"{name}/{label}" for name in OF_CLASS for label in range(MAX_CLASSES)}
     tables = [
         _table("Quality", rows, MAIN, correction, note, marked),
         _table("Further metrics", rows, MORE, correction, "", marked),

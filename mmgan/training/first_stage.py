@@ -9,7 +9,6 @@ from mmgan.data.trust import admit, build
 from mmgan.errors import MmganError
 from mmgan.training.checkpoint import read_checkpoint
 from mmgan.training.folder import RunFolder
-from mmgan.training.tasks import FirstStage
 
 
 def first_stage_file(path: str | Path, fold: int) -> Path:
@@ -37,7 +36,7 @@ def read_first_stage(
     content = read_checkpoint(path)
     recipe = content["recipe"]
     admit(recipe["model"], f"first_stage={path}", trust=trust)
-    if not isinstance(build(recipe["model"].get("task")), FirstStage):
+    if "reconstructions" not in getattr(build(recipe["model"].get("task")), "offers", ()):
         raise MmganError(
             f"first_stage={path}: this is a model={recipe['model'].get('name')}; give a run of model=vqgan."
         )

@@ -1,6 +1,5 @@
 """The folder of a run: what it holds, when it is moved aside, and how its small files are written."""
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 
 from mmgan.errors import MmganError
 
@@ -18,11 +18,32 @@ FREE_KEYS = (
     "data.path", "data.source.path", "n_trials", "max_epochs", "timeout", "workers", "storage", "study", "warm_start", "report",
     "trust",
 )  # fmt: skip
+LOCK = ".lock"
 BOUND_KEYS = ("callbacks.score.",)  # of these, what does decide: how checkpoints are chosen
 
 
 class LockedError(MmganError):
     """Another process works in the folder."""
+
+
+@contextmanager
+def file_lock(path: Path, where: Path, *, blocking: bool) -> Iterator[None]:
+    """Hold a lock of the operating system on the file `path`, which ends with the process; raises MmganError, which names `where`."""
+    lock = FileLock(path, fallback_to_soft=False)  # a mere file would outlive a kill
+    try:
+        lock.acquire(blocking=blocking)
+    except Timeout as error:
+        raise LockedError(
+            f"{where}: another run works in this folder; wait for it, or give another out_dir=."
+        ) from error
+    except OSError as error:
+        raise MmganError(
+            f"{where}: its file system locks no files ({error.strerror}); give an out_dir= on another one."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class RunFolder:
@@ -46,26 +67,15 @@ class RunFolder:
             if resume:
                 self._refuse_other(params)
             elif self.params.exists():
-                self._move_aside()  # and the lock with it
-        with self.locked():
+                self._move_aside()
             self.write_yaml(self.params.name, params)
             yield
 
     @contextmanager
-    def locked(self, name: str = ".lock") -> Iterator[None]:
+    def locked(self, name: str = LOCK) -> Iterator[None]:
         """Hold the folder, which is made if need be, until the block or the process ends; raises MmganError if it is held."""
         self.make()
-        with open(self.path / name, "w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise LockedError(
-                    f"{self.path}: another run works in this folder; wait for it, or give another out_dir=."
-                ) from error
-            except OSError as error:
-                raise MmganError(
-                    f"{self.path}: its file system locks no files ({error.strerror}); give an out_dir= on another one."
-                ) from error
+        with file_lock(self.path / name, self.path, blocking=False):
             yield
 
     def make(self) -> None:
@@ -89,9 +99,10 @@ class RunFolder:
     def read_metrics(self) -> dict[str, Any]:
         """Return metrics.json, or nothing if the run has not finished."""
         try:
-            return json.loads(self.metrics.read_text())
-        except FileNotFoundError:
+            found = json.loads(self.metrics.read_text())
+        except (FileNotFoundError, ValueError):  # or it was damaged: then the run has not finished either
             return {}
+        return found if isinstance(found, dict) else {}
 
     def _replace(self, name: str, text: str) -> None:
         temporary = self.path / f"{name}.part"
@@ -101,7 +112,12 @@ class RunFolder:
     def _move_aside(self) -> None:
         if (self.path / "study.db").exists() or (self.path / "trials").exists() or fold_folders(self.path):
             raise MmganError(f"{self.path} holds more than this run (a study, or folds); give another out_dir=.")
-        self.path.rename(_free(self.path))
+        aside = _free(self.path)
+        aside.mkdir()
+        # One by one, since no system but Linux renames a folder in which a lock is held; what says that a run is there goes last.
+        for path in sorted(self.path.iterdir(), key=lambda path: path == self.params):
+            if path.name != LOCK:
+                path.rename(aside / path.name)
 
     def holds_other_than(self, params: Mapping[str, Any]) -> list[str]:
         """Return the keys in which the run there differs from these settings; none where there is no run."""

@@ -179,7 +179,7 @@ class FilmSamples(L.Callback):
     def _frame(self, epoch: int) -> Image.Image:
         if epoch not in self._frames:
             until = {name: values[:epoch] for name, values in self.losses.items()}
-            figure = plots.game(until, self._epochs, self._real, self.drawn[epoch - 1], self._plane.title)
+            figure = plots.losses_and_points(until, self._epochs, self._real, self.drawn[epoch - 1], self._plane.title)
             self._frames[epoch] = _image(figure)
         return self._frames[epoch]
 

@@ -3,7 +3,7 @@
 A model's configuration names its task; a new kind of model is a task, a model, and YAML.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.data.dataset import Dataset
 from mmgan.evaluation import prediction, reconstruction, utility
-from mmgan.evaluation.score import MIN_ROWS
+from mmgan.evaluation.score import MIN_SAMPLES
 from mmgan.models.synthesizer import Synthesizer
 from mmgan.plots import drawings
 from mmgan.plots import samples as plots
@@ -44,7 +44,7 @@ class Task:
         """Return the scores of a finished model on the fold's `val_indices`, and leave a picture in `folder`."""
         return {}
 
-    def after_folds(self, models: Sequence[Any], dataset: Dataset, folder: Path) -> Mapping[str, Path]:
+    def after_folds(self, models: Iterable[Any], dataset: Dataset, folder: Path) -> Mapping[str, Path]:
         """Write what the models of all folds say together; return the files by what they hold."""
         return {}
 
@@ -72,7 +72,7 @@ class Generation(Task):
         classes = np.unique(y)
         picture = plots.overview(x, y, draw_like(model, classes), classes, model.schema.class_names)
         _save(picture, folder / "samples.png")
-        enough = min(len(data.training_indices), len(data.fold.val_indices)) >= MIN_ROWS
+        enough = min(len(data.training_indices), len(data.fold.val_indices)) >= MIN_SAMPLES
         return _rounded(fold_judge(data, data.fold.val_indices, seed=0)(model)) if enough else {}
 
     def next_command(self, folder: Path) -> Sequence[str]:
@@ -93,7 +93,7 @@ class Classification(Task):
         _save(drawings.confusion(matrix, model.schema.class_names), folder / "confusion.png")
         return _rounded(prediction.scores(y, answers))
 
-    def after_folds(self, models: Sequence[Any], dataset: Dataset, folder: Path) -> Mapping[str, Path]:
+    def after_folds(self, models: Iterable[Any], dataset: Dataset, folder: Path) -> Mapping[str, Path]:
         if dataset.x_test is None:
             return {}
         answers = np.stack([model.predict_probabilities(dataset.x_test) for model in models])

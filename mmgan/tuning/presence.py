@@ -5,31 +5,34 @@ import os
 import socket
 from pathlib import Path
 
+import psutil
+
+APART = 5.0  # seconds between which two processes of one number cannot both have begun
+
 
 def worker_id() -> str:
     """Return this process's mark, machine:pid:when it began."""
-    return f"{_machine()}:{os.getpid()}:{_begun(os.getpid())}"
+    return f"{_machine()}:{os.getpid()}:{_begun(os.getpid()):.0f}"
 
 
-def is_near(mark: str) -> bool:
+def is_local(mark: str) -> bool:
     """Say whether a marked process is of this machine."""
     return mark.startswith(f"{_machine()}:")
 
 
 def may_be_alive(mark: str | None) -> bool:
-    """Say whether a marked process may be alive: of another machine, its signs of life decide; without a mark there is none."""
+    """Say whether a marked process may be alive: of another machine, its heartbeat decides; without a mark there is none."""
     if mark is None:
         return False
     machine, pid, begun = mark.rsplit(":", 2)
     if machine != _machine():
         return True
     try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
+        return abs(_begun(int(pid)) - float(begun)) < APART  # else another process has its number now
+    except psutil.AccessDenied:
+        return True
+    except psutil.NoSuchProcess:
         return False
-    except PermissionError:
-        pass
-    return _begun(int(pid)) == begun  # else another process has its number now
 
 
 @functools.cache
@@ -43,9 +46,6 @@ def _machine() -> str:
     return f"{socket.gethostname()}/{boot}/{space}"
 
 
-def _begun(pid: int) -> str:
-    """Return when a process began, in ticks since the machine did; nothing where that is not told."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        return ""
+def _begun(pid: int) -> float:
+    """Return when a process began, in seconds since the machine did: a clock that is set moves both."""
+    return psutil.Process(pid).create_time() - psutil.boot_time()

@@ -1,6 +1,5 @@
 """Where studies are kept: in a file that processes of one machine share, or in a PostgreSQL database that any number of machines do."""
 
-import fcntl
 import functools
 import threading
 import time
@@ -18,6 +17,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, PendingRollbackError, SQLAlchemyError
 
 from mmgan.errors import MmganError, require
+from mmgan.training.folder import file_lock
 
 HEARTBEAT = 20  # seconds between two signs of life of a trial in a database
 SILENT = 90  # seconds without one until another machine gives the trial up
@@ -78,13 +78,7 @@ class Storage(RDBStorage):
         Gives a function that says whether it is still held: a server that restarted has let go of it.
         """
         if self.file:
-            with open(f"{self.file}.lock", "w") as lock:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX)
-                except OSError as error:
-                    raise StorageError(
-                        f"{self.file}: its file system locks no files ({error.strerror}); give an out_dir= on another one."
-                    ) from error
+            with file_lock(Path(f"{self.file}.lock"), self.file, blocking=True):
                 yield lambda: True
             return
         key = {"key": zlib.crc32(name.encode())}

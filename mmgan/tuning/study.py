@@ -18,7 +18,7 @@ from optuna_integration import PyTorchLightningPruningCallback
 from mmgan.errors import MmganError
 from mmgan.training.checkpoint import FORMAT
 from mmgan.training.folder import RunFolder, differing_keys
-from mmgan.tuning.presence import is_near, may_be_alive, worker_id
+from mmgan.tuning.presence import is_local, may_be_alive, worker_id
 from mmgan.tuning.settings import SweepSettings, Trials
 from mmgan.tuning.space import contains, is_plain, suggest
 from mmgan.tuning.storage import Storage, StorageError
@@ -114,7 +114,7 @@ class FoldStudy:
     def waits(self) -> bool:
         """Say whether a trial that runs has to be waited for: past the deadline only those of this machine."""
         marks = [trial.user_attrs.get(WORKER, "") for trial in self.running()]
-        return bool(marks) and (time.time() < self.settings.deadline or any(map(is_near, marks)))
+        return bool(marks) and (time.time() < self.settings.deadline or any(map(is_local, marks)))
 
     def best(self) -> FrozenTrial | None:
         """Return the best complete trial, if there is one."""

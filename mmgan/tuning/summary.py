@@ -1,6 +1,7 @@
 """What a sweep found, over its folds: scores before and after, the best parameters, how far the folds agree, and what mattered."""
 
 import math
+import shlex
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -67,7 +68,7 @@ def _findings(studies: Mapping[int, FoldStudy]) -> list[str]:
         )
     first = next(iter(studies.values()))
     if first.settings.next_command:
-        found.append(f"The next step with the tuned models: {' '.join(first.settings.next_command)}")
+        found.append(f"With the tuned models: {shlex.join(['python', '-m', 'mmgan', *first.settings.next_command])}")
     return found
 
 

@@ -87,8 +87,9 @@ def run_workers(sweep: Sweep, count: int) -> None:
             place.process.terminate()
         for place in places:
             place.process.join(STOPPING)
-            place.process.kill()
-            place.process.join()
+            if place.process.is_alive():
+                place.process.kill()
+                place.process.join()
 
 
 def _worker(sweep: Sweep, number: int, say: Connection) -> None:

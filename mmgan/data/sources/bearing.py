@@ -1,10 +1,12 @@
 """A rolling bearing, simulated: what its defects sound like, and the spectra a diagnostician takes of it."""
 
+from typing import Annotated
+
 import numpy as np
 from scipy.fft import ifft, rfft
 
 from mmgan.data.dataset import Dataset
-from mmgan.errors import MmganError
+from mmgan.errors import Range, Seed, checked
 from mmgan.schema import DataSchema
 
 RATE = 20480.0  # Hz
@@ -34,7 +36,13 @@ def fault_orders() -> dict[str, float]:
     }
 
 
-def bearing(n_train: int = 860, n_test: int = 1140, imbalance: float = 1.0, draw: int = 0) -> Dataset:
+@checked
+def bearing(
+    n_train: Annotated[int, Range(10, 10**6)] = 860,
+    n_test: Annotated[int, Range(0, 10**6)] = 1140,
+    imbalance: Annotated[float, Range(1, 10**6)] = 1.0,
+    draw: Seed = 0,
+) -> Dataset:
     """Return windows of random recordings of 10 conditions, spec (7, 48) and env (5, 32), grouped by
     recording.
 
@@ -42,11 +50,6 @@ def bearing(n_train: int = 860, n_test: int = 1140, imbalance: float = 1.0, draw
     Each recording depends on `draw` and its own number only. Raises MmganError for numbers that are not
     possible.
     """
-    if n_train < len(CLASS_NAMES) or n_test < 0 or imbalance < 1:
-        raise MmganError(
-            f"data=bearing cannot make n_train={n_train}, n_test={n_test}, imbalance={imbalance}; "
-            f"give at least data.n_train={len(CLASS_NAMES)}, data.n_test=0 and data.imbalance=1."
-        )
     rng = np.random.Generator(np.random.Philox(key=np.array([draw, 2**63], dtype=np.uint64)))
     wanted = [rng.permutation(np.repeat(np.arange(10), class_counts(n, imbalance))) for n in (n_train, n_test)]
     y = np.concatenate(wanted)

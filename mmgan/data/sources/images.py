@@ -6,19 +6,23 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 from rich.progress import track
 
 from mmgan.data.dataset import Dataset
-from mmgan.errors import MmganError
+from mmgan.errors import MmganError, Range, checked
 from mmgan.schema import DataSchema
 
 KINDS = (".png", ".jpg", ".jpeg")
 
 
-def images(path: str | None = None, image_size: int = 64, cache: str | None = None) -> Dataset:
+@checked
+def images(
+    path: str | Path | None = None, image_size: Annotated[int, Range(8, 1024)] = 64, cache: str | Path | None = None
+) -> Dataset:
     """Return the images of path/<class>/*.png (or .jpg, .jpeg), modality `image`, uint8 values (3, image_size, image_size).
 
     Classes and files come in the order of their names; hidden ones and other files are passed over. Images of another size are resized, both sides to
@@ -27,8 +31,6 @@ def images(path: str | None = None, image_size: int = 64, cache: str | None = No
     """
     if path is None:
         raise MmganError("data=images needs a folder with one sub-folder per class; give data.path=FOLDER.")
-    if not isinstance(image_size, int) or not 8 <= image_size <= 1024:
-        raise MmganError(f"data.image_size={image_size}: give a whole number from 8 to 1024.")
     folder = Path(path)
     files, y, names = _files(folder)
     target = Path(cache) if cache else _user_cache() / "mmgan" / "images"

@@ -1,9 +1,11 @@
 """Points of a plane, a linear map of normal ones: the set that a first GAN is tried on."""
 
+from typing import Annotated
+
 import numpy as np
 
 from mmgan.data.dataset import Dataset
-from mmgan.errors import MmganError
+from mmgan.errors import Range, Seed, checked
 from mmgan.schema import DataSchema
 
 MAP = np.array([[1.0, 2.0], [-0.1, 0.5]])
@@ -11,15 +13,16 @@ MEAN = np.array([1.0, 2.0])
 COVARIANCE = MAP.T @ MAP
 
 
-def linear2d(n_train: int = 1000, n_test: int = 1000, draw: int = 0) -> Dataset:
+@checked
+def linear2d(
+    n_train: Annotated[int, Range(1, 10**7)] = 1000,
+    n_test: Annotated[int, Range(0, 10**7)] = 1000,
+    draw: Seed = 0,
+) -> Dataset:
     """Return points xy = z A + b with z from N(0, I), modality `xy` of shape (2,), all of one class.
 
     A is `MAP`, b `MEAN`, so that xy is N(`MEAN`, `COVARIANCE`). Raises MmganError for numbers that are not possible.
     """
-    if n_train < 1 or n_test < 0:
-        raise MmganError(
-            f"data=linear2d cannot make n_train={n_train}, n_test={n_test}; give data.n_train from 1, data.n_test from 0."
-        )
     points = (np.random.default_rng(draw).normal(size=(n_train + n_test, 2)) @ MAP + MEAN).astype(np.float32)
     return Dataset(
         schema=DataSchema({"xy": (2,)}, (0,), ("points",)),

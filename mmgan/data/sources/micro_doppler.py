@@ -6,13 +6,14 @@ As a folder of images, as data=images reads it: python -m mmgan.data.sources.mic
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from matplotlib import colormaps
 from PIL import Image
 
 from mmgan.data.dataset import Dataset
-from mmgan.errors import MmganError
+from mmgan.errors import MmganError, Range, Seed, checked
 from mmgan.schema import DataSchema
 
 WAVELENGTH = 299_792_458 / 24.0e9  # m, of a 24 GHz radar
@@ -27,19 +28,19 @@ Motion = Callable[[np.random.Generator], tuple[np.ndarray, np.ndarray]]
 TORSO, HEAD, LIMB, CLUTTER = 1.0, 0.35, 0.25, 3.0
 
 
+@checked
 def micro_doppler(
-    n_train: int = 600, n_test: int = 300, image_size: int = 64, colour_map: str = "jet", draw: int = 0
+    n_train: Annotated[int, Range(6, 10**6)] = 600,
+    n_test: Annotated[int, Range(0, 10**6)] = 300,
+    image_size: Annotated[int, Range(8, 1024)] = 64,
+    colour_map: str = "jet",
+    draw: Seed = 0,
 ) -> Dataset:
     """Return spectrograms of six activities, modality `image`, uint8 values (3, image_size, image_size): velocity upwards over time.
 
     The n-th image of a draw depends on `draw` and n only. Raises MmganError for numbers and colour maps that are not possible. The body's movements follow Chen 2011 (The
     Micro-Doppler Effect in Radar, chapter 4), simplified to points that swing along the line of sight.
     """
-    if n_train < len(MOTIONS) or n_test < 0 or not 8 <= image_size <= 1024:
-        raise MmganError(
-            f"data=micro_doppler cannot make n_train={n_train}, n_test={n_test}, image_size={image_size}; give"
-            f" data.n_train from {len(MOTIONS)}, data.n_test from 0 and data.image_size from 8 to 1024."
-        )
     if colour_map not in colormaps:
         raise MmganError(f"data.colour_map={colour_map}: matplotlib has no such colour map; give jet or viridis, say.")
     y = np.arange(n_train + n_test) % len(MOTIONS)

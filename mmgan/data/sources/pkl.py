@@ -1,5 +1,6 @@
 """The user's own file: a .pkl or .npz with x_train and y_train, of any modalities, shapes and labels."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from mmgan.data.dataset import Dataset
 from mmgan.data.files import read_archive
 from mmgan.data.folds import read_splits
 from mmgan.data.pickles import as_array
-from mmgan.errors import MmganError
+from mmgan.errors import MmganError, checked
 from mmgan.schema import DataSchema
 
 _CHUNK = 8192  # samples looked at together, so that checks need little memory of their own
@@ -16,7 +17,8 @@ _CHUNK = 8192  # samples looked at together, so that checks need little memory o
 _READ = ("x_train", "y_train", "x_test", "cv_splits", "class_names", "folds", "meta")
 
 
-def pkl(path: str | None = None, labelled: bool = True) -> Dataset:
+@checked
+def pkl(path: str | Path | None = None, labelled: bool = True) -> Dataset:
     """Return the data of a file with x_train ({name: (N, *shape)} or one array) and y_train (N,).
 
     Without `labelled` no y_train is needed, nor looked at: all samples are of one class, 0. Optional keys are x_test,
@@ -25,8 +27,6 @@ def pkl(path: str | None = None, labelled: bool = True) -> Dataset:
     """
     if path is None:
         raise MmganError("data=pkl needs a file; give data.path=FILE.")
-    if not isinstance(labelled, bool):
-        raise MmganError(f"data.labelled={labelled}: give true or false.")
     path = str(path)
     data = read_archive(path)
     needed = ("x_train", "y_train") if labelled else ("x_train",)

@@ -2,6 +2,7 @@
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from scipy.signal import hilbert
@@ -9,14 +10,15 @@ from sklearn.model_selection import StratifiedShuffleSplit
 
 from mmgan.data.dataset import Dataset
 from mmgan.data.pickles import read_npy_dict
-from mmgan.errors import MmganError
+from mmgan.errors import MmganError, Seed, checked
 from mmgan.schema import DataSchema
 
 WINDOW = 96  # samples at 50 Hz
 N_TRAIN, N_TEST = 860, 1140
 
 
-def watch(draw: int = 0, group: str = "subject") -> Dataset:
+@checked
+def watch(draw: Seed = 0, group: Literal["subject", "recording"] = "subject") -> Dataset:
     """Return 860 training and 1140 test windows, spec (7, 48) and env (5, 32).
 
     `draw` chooses which of the 2478 windows go where, `group` (subject or recording) what `groups` are. Raises MmganError if seglearn is not installed.
@@ -30,8 +32,6 @@ def watch(draw: int = 0, group: str = "subject") -> Dataset:
     train, test = next(split.split(y, y))
     names = tuple(str(name) for name in recordings["y_labels"])
     groups = {"subject": np.asarray(recordings["subject"], dtype=np.int64)[origin], "recording": origin}
-    if group not in groups:
-        raise MmganError(f"data.group={group}: choose subject or recording.")
     return Dataset(
         schema=DataSchema({"spec": (7, 48), "env": (5, 32)}, tuple(range(len(names))), names),
         x_train={name: array[train] for name, array in x.items()},

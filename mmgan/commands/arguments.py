@@ -1,0 +1,93 @@
+"""The command line: values that are paths, with any characters, and commands that are printed for the user to paste."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.console import Console
+
+PACKAGE = Path(__file__).resolve().parents[1]
+CONF = next(
+    folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir()
+)  # of a wheel, of a checkout
+# Options whose value is a path or a free text; Hydra's grammar would read blanks, commas, brackets and letters of other scripts as its own.
+TEXTS = {
+    "data.path", "data.cache", "data.synthetic", "ckpt", "out", "out_dir", "first_stage", "synthetic", "curve", "warm_start", "storage",
+    "study", "variants", "runs", "overrides",
+}  # fmt: skip
+SCRIPTS = ("train", "tune", "synthesize", "evaluate")  # that a checkout has
+QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
+REFERENCE = re.compile(r"(\\*)\$\{(?![\w.:]+(?:,[^{}]*)?\})")  # no ${key} or ${resolver:key}, which Hydra resolves
+
+
+def as_hydra_reads(words: Iterable[str]) -> list[str]:
+    """Return a command line in which the values of TEXTS are quoted for Hydra, so that they reach the program as they were typed.
+
+    What the user quoted himself stays; so do lists, [a,b], whose parts are quoted. With -m, commas part the values of a sweep. The name of
+    a file or folder that exists means that, whatever it looks like.
+    """
+    words = list(words)
+    sweeps = bool({"-m", "--multirun"} & set(words))
+    return [_quoted_option(word, sweeps) for word in words]
+
+
+def _quoted_option(word: str, sweeps: bool) -> str:
+    option = re.fullmatch(r"(\+{0,2})([\w.]+)=(.*)", word, re.DOTALL)
+    if not option or option[2] not in TEXTS:
+        return word
+    value = option[3]
+    if os.path.exists(value):
+        value = _quoted(value, literal=True)
+    elif re.fullmatch(rf"\[(?:{QUOTED}|[^\[\]])*\]", value, re.DOTALL):
+        value = f"[{','.join(map(_quoted, _parts(value[1:-1])))}]"
+    else:
+        value = ",".join(map(_quoted, _parts(value))) if sweeps else _quoted(value)
+    return f"{option[1]}{option[2]}={value}"
+
+
+def _parts(text: str) -> list[str]:
+    """Return what stands between commas that are in no quotes."""
+    return [part.strip() for part in re.findall(rf"(?:{QUOTED}|[^,])+", text, re.DOTALL)]
+
+
+def _quoted(value: str, *, literal: bool = False) -> str:
+    """Return a value as a text of Hydra's grammar; `null`, nothing, and what is quoted already stay as they are."""
+    if literal or os.path.exists(value):
+        value = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)  # for OmegaConf, which would look it up
+    elif value in ("", "null") or re.fullmatch(QUOTED, value, re.DOTALL):
+        return value
+    else:
+        value = REFERENCE.sub(r"\1\1\\${", value)
+    value = re.sub(r"(\\*)'", r"\1\1\\'", value)
+    return "'" + re.sub(r"(\\+)$", r"\1\1", value) + "'"
+
+
+def command_line(command: str, *words: object) -> str:
+    """Return a command of mmgan that can be pasted into a shell, in the form in which the running one was given."""
+    running = Path(sys.argv[0])
+    if running.suffix == ".py" and running.stem in SCRIPTS and command in SCRIPTS:
+        return shell_line("python", running.with_stem(command), *words)
+    return shell_line("python", "-m", "mmgan", command, *words)
+
+
+def shell_line(*words: object) -> str:
+    """Return words as one line for the shell, quoted where it asks for that."""
+    quoted = subprocess.list2cmdline if os.name == "nt" else shlex.join
+    return quoted([*map(str, words)])
+
+
+def trust_option(names: Iterable[str]) -> list[str]:
+    """Return the trust= with which files that name these classes are read; nothing where all are mmgan's."""
+    foreign = sorted({name.split(".")[0] for name in names} - {"mmgan", "torch"})
+    return [f"trust=[{','.join(foreign)}]"] if foreign else []
+
+
+def tell(*lines: str) -> None:
+    """Print lines as they are: names of files may look like markup."""
+    console = Console()
+    for line in lines:
+        console.print(line, highlight=False, markup=False, emoji=False, soft_wrap=True)

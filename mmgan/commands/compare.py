@@ -1,0 +1,185 @@
+"""The job of `python -m mmgan compare`: models, baselines and variants measured cell by cell, and their tables.
+
+A cell is one model on one fold of one data set, with one seed. Each finished cell is a line of `out`; lines of the same settings
+are not computed again, so that the same command goes on where it was interrupted.
+"""
+
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from importlib import import_module
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from mmgan.commands.arguments import tell
+from mmgan.commands.build import compose
+from mmgan.commands.cells import Cell, Work, is_trained
+from mmgan.commands.measures import MEASURES, Measure
+from mmgan.data.files import check_writable
+from mmgan.errors import MmganError
+from mmgan.report.page import table_text
+from mmgan.report.quality import CELL, FULL, data_of, read_lines
+
+Line = dict[str, Any]
+
+
+def compare(cfg: DictConfig) -> Path:
+    """Compute the missing lines in `cfg.workers` processes, write the tables beside them, and return where these are."""
+    measure, out = (
+        chosen_measure(cfg),
+        Path(cfg.out or f"runs/compare/{cfg.measure.split('.')[-1]}-{cfg.data.name}.jsonl"),
+    )
+    cells = asked_cells(cfg, measure)
+    if not cfg.report:
+        measure.check(cells)
+        wanted = {cell: cell.settings(measure=cfg.measure, **measure.options) for cell in cells}
+        check_writable(out)
+        _complete(wanted, measure, out, cfg)
+    page = out.with_suffix(".md")
+    page.write_text(tables_page(measure, read_lines(out, cfg.measure), [cell.name for cell in cells]))
+    tell(page.read_text(), f"lines:  {out}", f"tables: {page}")
+    return page
+
+
+def chosen_measure(cfg: DictConfig) -> Measure:
+    """Return the measure that `cfg.measure` names, one of `MEASURES` or the dotted path of a class."""
+    module, _, name = cfg.measure.rpartition(".")
+    try:
+        kind, why = MEASURES.get(cfg.measure) or getattr(import_module(module or "mmgan"), name), "it is no Measure"
+    except Exception as error:  # whatever importing it raises
+        kind, why = None, " ".join(str(error).split())
+    if not (isinstance(kind, type) and issubclass(kind, Measure)):
+        raise MmganError(f"measure={cfg.measure}: {why}; give {', '.join(MEASURES)}, or the path of such a class.")
+    return kind(cfg)
+
+
+def asked_cells(cfg: DictConfig, measure: Measure) -> list[Cell]:
+    """Return every cell that the options ask for, model by model."""
+    rows, models = ([str(each) for each in value] for value in (cfg.rows, cfg.models or measure.models))
+    if wrong := [each for each in rows if each != FULL and not each.removeprefix("imbalance").isdecimal()]:
+        raise MmganError(f"rows={wrong[0]}: give full, a number of samples of each class, or imbalance and a ratio.")
+    data, cells = data_words(cfg.data), []
+    for model in models:
+        variants = read_variants(cfg.variants) if is_trained(model) else {"": ""}
+        for name, overrides in variants.items():
+            all_words = (*data, *shlex.split(cfg.overrides))
+            more = {"words": (*all_words, *shlex.split(overrides)), "shared_words": all_words, "runs": cfg.runs}
+            cells += [
+                Cell(cfg.data.name, cfg.data.get("draw"), each, model, name, fold, seed, **more)
+                for each in rows
+                for seed in range(cfg.seeds)
+                for fold in measure.folds
+            ]
+    return [cell for cell in cells if measure.wants(cell)]
+
+
+def data_words(data: DictConfig) -> list[str]:
+    """Return the overrides that make a data configuration of its file in conf/data/."""
+    usual = compose("compare", [f"data={data.name}"]).data
+    changed = {key: value for key, value in data.items() if not OmegaConf.is_config(value) and value != usual[key]}
+    return [f"data={data.name}", *(f"data.{key}={json.dumps(value)}" for key, value in changed.items())]
+
+
+def read_variants(path: str | None) -> dict[str, str]:
+    """Return {name: options of train.py} of a YAML file; of None a single one without options."""
+    if path is None:
+        return {"": ""}
+    try:
+        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        raise MmganError(f"variants={path} cannot be read as YAML; give a file of lines 'name: options'.") from None
+    if not isinstance(found, dict) or not found or not all(isinstance(each, str) for each in found.values()):
+        raise MmganError(f"variants={path}: give one line 'name: options of train.py' for each, with \"\" for none.")
+    return {str(name): options for name, options in found.items()}
+
+
+def _complete(wanted: Mapping[Cell, str], measure: Measure, out: Path, cfg: DictConfig) -> None:
+    """Compute what `out` lacks and append it; raises MmganError where a cell failed, when the others are done."""
+    known, failed, log = finished(out, cfg.measure), {}, Path(cfg.runs) / "log.txt"
+    for path in (out, log):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    missing = [cell for cell, settings in wanted.items() if (settings, *_identity(vars(cell)).values()) not in known]
+    missing.sort(key=lambda cell: not cell.trained)  # the longest first, so that no process works on alone at the end
+    for cell, line in _computed(missing, measure, cfg, log):
+        if "error" in line:
+            failed[cell] = line["error"]
+            continue
+        line = {"measure": cfg.measure, **_identity(vars(cell)), "settings": wanted[cell], **line}
+        with out.open("a") as stream:
+            stream.write(json.dumps(line) + "\n")
+    if failed:
+        cell, error = next(iter(failed.items()))
+        raise MmganError(f"{len(failed)} cells failed, such as {cell.name}, fold {cell.fold}: {error} (log: {log})")
+
+
+def finished(out: Path, measure: str) -> set[tuple]:
+    """Return (settings, *identity) of the lines of `out`; a line at which an earlier call was killed is cut off."""
+    text = out.read_text() if out.exists() else ""
+    if text and not text.endswith("\n"):
+        text = text[: text.rfind("\n") + 1]
+        out.write_text(text)
+    return {(line["settings"], *_identity(line).values()) for line in read_lines(out, measure)} if text else set()
+
+
+def _identity(line: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: line[key] for key in (*CELL, "variant")}
+
+
+def _computed(cells: list[Cell], measure: Measure, cfg: DictConfig, log: Path) -> Iterator[tuple[Cell, Line]]:
+    """Yield cells with their lines, as they end, behind one bar with the time left."""
+    columns = (TextColumn("cells"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"))
+    pool = ProcessPoolExecutor(cfg.workers, get_context("spawn"), initializer=_quiet_worker, initargs=(str(log),))
+    with Progress(*columns, TimeRemainingColumn(), speed_estimate_period=1e9) as progress:
+        task = progress.add_task("cells", total=len(cells))
+        try:
+            jobs = {pool.submit(measured, cell, measure): cell for cell in cells}
+            for job in as_completed(jobs):
+                progress.advance(task)
+                yield jobs[job], job.result()
+        except (KeyboardInterrupt, BrokenProcessPool):  # the latter: a process was killed, for want of memory say
+            pool.shutdown(wait=False, cancel_futures=True)
+            sys.exit("interrupted: the same command goes on.")
+    pool.shutdown()
+
+
+def measured(cell: Cell, measure: Measure) -> Line:
+    """Return a cell's line; an error that the user can mend, or a training that diverged, is told in it."""
+    started = time.monotonic()
+    try:
+        work = Work(cell, measure.options.get("draws", 5))
+        metrics = {key: round(float(value), 5) for key, value in measure.metrics(work).items() if ":" not in key}
+        line = {"trained": cell.trained, **work.sizes(), "metrics": metrics}
+    except MmganError as error:
+        line = {"error": str(error)}
+    return {**line, "seconds": round(time.monotonic() - started, 1)}
+
+
+def _quiet_worker(log: str) -> None:
+    """Send what a process prints to the log: the terminal belongs to the bar."""
+    from mmgan.training.quiet import quiet_lightning
+    from mmgan.tuning.workers import end_with_parent
+
+    end_with_parent()
+    quiet_lightning()
+    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(target, 1)
+    os.dup2(target, 2)
+
+
+def tables_page(measure: Measure, lines: list[Line], order: list[str]) -> str:
+    """Return the tables of the lines as markdown, a part for each data set; rows in this order."""
+    parts = []
+    for data in dict.fromkeys(map(data_of, lines)):
+        own = [line for line in lines if data_of(line) == data]
+        parts += [f"# {data}", *(table_text(table) for table in measure.tables(own, order))]
+    return "\n\n".join(parts) + "\n"

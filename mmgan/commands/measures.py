@@ -1,0 +1,215 @@
+"""What `compare` can measure of a cell: metrics, and the columns that show them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig
+
+from mmgan.baselines import BASELINES
+from mmgan.commands.build import generates
+from mmgan.commands.cells import CLASSICAL, Cell, Work
+from mmgan.data.arrays import LabelledSamples, take
+from mmgan.errors import MmganError
+from mmgan.evaluation.classifiers import macro_f1
+from mmgan.evaluation.evaluator import Evaluator
+from mmgan.evaluation.gain import Augmentation, extra_per_class
+from mmgan.evaluation.prediction import calibration_error
+from mmgan.evaluation.table import REAL, derived
+from mmgan.report.content import Table
+from mmgan.report.quality import FULL, WITHOUT_ROWS, correction_of, quality_tables
+from mmgan.report.tables import MAIN, points
+from mmgan.schema import Arrays
+
+Line = Mapping[str, Any]
+FEWEST = 3  # folds for an interval
+
+
+class Measure:
+    """Base: `metrics` of a cell, shown under `columns` (none: under the metrics' own names)."""
+
+    models: tuple[str, ...] = ("vacwgan",)  # by default
+    suits: tuple[str, ...] = ()  # models that it is for; none: all that make samples
+    columns: Mapping[str, str] = {}
+    digits = 3
+    whole: tuple[str, ...] = ()  # metrics that are shown as whole numbers
+
+    def __init__(self, cfg: DictConfig) -> None:
+        self.options = {"draws": cfg.draws}  # of `compare`, that change a cell's metrics
+        self.folds = list(cfg.folds)  # of the cells
+
+    def wants(self, cell: Cell) -> bool:
+        """Say whether there is anything to measure of a cell."""
+        return True
+
+    def check(self, cells: Sequence[Cell]) -> None:
+        """Raise MmganError for a model that cannot be measured."""
+        for cell in cells:
+            if self.suits and cell.model not in self.suits:
+                raise MmganError(f"models: {cell.model} cannot be measured so; give {' or '.join(self.suits)}.")
+            if not self.suits and cell.trained and not generates(cell.config()):
+                raise MmganError(f"models: {cell.model} makes no samples; another measure= is for it.")
+
+    def metrics(self, work: Work) -> dict[str, Any]:
+        """Return a cell's metrics, by name."""
+        raise TypeError("a Measure defines metrics")
+
+    def judged(self, judge: Evaluator, rows: LabelledSamples | None) -> dict[str, float]:
+        """Return those metrics of synthetic samples (None: of the real row) that have columns."""
+        real = judge.real()["metrics"]
+        found = derived(real if rows is None else judge(rows)["metrics"], real)
+        return {key: found[key] for key in self.columns.values() if key in found}
+
+    def parts(self, line: Line) -> Iterator[tuple[str, Line]]:
+        """Yield the names of the table's rows that a line belongs to, with their metrics."""
+        yield line.get("variant") or line["model"], line["metrics"]
+
+    def tables(self, lines: Sequence[Line], order: Sequence[str] = ()) -> list[Table]:
+        """Return a table for each number of training samples, with a row for each model or variant, in this order."""
+        by_rows = {rows: [line for line in lines if line["rows"] == rows] for rows in (line["rows"] for line in lines)}
+        return [self._means(f"Means over folds, rows={rows}", own, order) for rows, own in by_rows.items()]
+
+    def _means(self, title: str, lines: Sequence[Line], order: Sequence[str]) -> Table:
+        found: dict[str, dict[int, list[Line]]] = {}
+        for line in lines:
+            for name, metrics in self.parts(line):
+                found.setdefault(name, {}).setdefault(line["fold"], []).append(metrics)
+        keys = dict.fromkeys(key for folds in found.values() for each in folds.values() for key in each[0])
+        columns = {heading: key for heading, key in (self.columns or {key: key for key in keys}).items() if key in keys}
+        names = sorted(found, key=lambda name: order.index(name) if name in order else len(order))
+        rows = [[name, *(self._cell(found[name], key, lines) for key in columns.values())] for name in names]
+        return Table(title, ["", *columns], rows)
+
+    def _cell(self, folds: Mapping[int, list[Line]], key: str, lines: Sequence[Line]) -> str:
+        # Seeds are averaged within a fold first: they are not independent samples.
+        values = [float(np.mean([each[key] for each in seeds])) for seeds in folds.values() if key in seeds[0]]
+        if not values:
+            return ""
+        found = correction_of(lines).interval(values if len(values) >= FEWEST else [np.mean(values)])
+        if key == "gain":
+            return points(found)
+        digits = 0 if key in self.whole else self.digits
+        reach = "" if np.isnan(found.high) or not digits else f" ± {found.high - found.mean:.{digits}f}"
+        return f"{found.mean:.{digits}f}{reach}"
+
+
+class Quality(Measure):
+    """Samples judged as `evaluate` judges them; of limited training samples, what synthetic ones add to them."""
+
+    models = (REAL, *BASELINES, "vacwgan")
+    columns = MAIN | {
+        "recall": "recall",
+        "spread": "spread",
+        "spec to env": "retrieval/spec_to_env",
+        "env to spec": "retrieval/env_to_spec",
+        "autocorr.": "signal_autocorrelation",
+        "score of trials: default": "default_score",
+        "best": "best_score",
+    }
+
+    def metrics(self, work: Work) -> dict[str, Any]:
+        if work.cell.rows != FULL or work.cell.model in WITHOUT_ROWS:
+            return self.gain(work)
+        judge, y = work.judge(), work.train[1]
+        found = judge.real() if work.cell.model == REAL else judge((work.generated(y), y))
+        return found["metrics"] | (work.cell.trial_scores() if work.cell.tuned else {})
+
+    def gain(self, work: Work) -> dict[str, float]:
+        """Return what synthetic samples, or as many extra real ones, add to the training samples."""
+        judge = Augmentation(work.train, work.unseen_groups or work.heldout)
+        (x, y), classes = work.dataset.samples(work.fold.extra_indices), work.dataset.schema.n_classes
+        counts = extra_per_class(*(np.bincount(each, minlength=classes) for each in (work.train[1], y)))
+        labels = np.repeat(np.arange(classes), counts)
+        if work.cell.model == "class_weights":
+            found = judge.class_weights()
+        elif work.cell.model == "mixup":
+            found = judge.mixup(len(labels) or len(work.train[1]))
+        elif work.cell.model == REAL:
+            rng = np.random.default_rng([work.cell.seed, work.cell.fold])
+            chosen = [rng.permutation(np.flatnonzero(y == k))[:count] for k, count in enumerate(counts)]
+            found = judge.rows((take(x, np.concatenate(chosen)), labels))
+        else:
+            found = judge.rows((work.generated(labels), labels))
+        return {"baseline": np.mean(judge.baseline), "f1": found.f1, "gain": found.gain, "added": len(labels)}
+
+    def tables(self, lines: Sequence[Line], order: Sequence[str] = ()) -> list[Table]:
+        if not any(line["variant"] for line in lines):
+            return quality_tables(lines)
+        real = {line["fold"]: line["metrics"] for line in lines if line["model"] == REAL and "tstr" in line["metrics"]}
+
+        def with_ratios(line: Line) -> Line:
+            found, beside = line["metrics"], real.get(line["fold"])
+            return {**line, "metrics": derived(found, beside) if beside and "tstr" in found else found}
+
+        return super().tables([with_ratios(line) for line in lines], order)
+
+
+class Classification(Measure):
+    """Macro-F1 of classifiers on each fold's val_indices: with all modalities, one missing, and noise on one."""
+
+    models = ("robust_classifier", *CLASSICAL)
+    suits = models
+    levels = (0.5, 1.0)  # of the noise, in deviations of the training samples
+
+    def metrics(self, work: Work) -> dict[str, Any]:
+        return self.scores(work, work.train, work.dataset.samples(work.fold.val_indices), [work.cell])
+
+    def scores(
+        self, work: Work, train: LabelledSamples, test: LabelledSamples, members: list[Cell]
+    ) -> dict[str, float]:
+        """Return the metrics of these cells' mean probabilities, or of a classical classifier."""
+        x, y = test
+        if not work.cell.trained:
+            return {"all": classical_f1(work.cell.model, train, test)}
+        models = [cell.trained_model() for cell in members]
+        answers = {
+            name: np.mean([model.predict_probabilities(each) for model in models], axis=0)
+            for name, each in conditions(x, train[0], self.levels).items()
+        }
+        found = {name: macro_f1(y, each.argmax(1)) for name, each in answers.items()}
+        return found | {"calibration error": calibration_error(y, answers["all"])}
+
+
+class Ensemble(Classification):
+    """The same on the test samples, of all folds' classifiers together; of classical ones that saw all training samples."""
+
+    def __init__(self, cfg: DictConfig) -> None:
+        super().__init__(cfg)
+        self.options, self.folds = {"folds": self.folds}, [0]
+
+    def metrics(self, work: Work) -> dict[str, Any]:
+        everything = work.dataset.samples(np.arange(len(work.dataset)))
+        return self.scores(
+            work, everything, work.test, [replace(work.cell, fold=fold) for fold in self.options["folds"]]
+        )
+
+
+def conditions(x: Arrays, train: Arrays, levels: Sequence[float]) -> dict[str, Arrays]:
+    """Return the samples as they are, without each modality, and with noise on each, in deviations of the training samples' values.
+
+    What is never negative stays so.
+    """
+    found = {"all": dict(x)}
+    if len(x) > 1:
+        found |= {f"no {name}": {k: v for k, v in x.items() if k != name} for name in x}
+    for number, name in enumerate(x):
+        lowest = 0 if train[name].min() >= 0 else -np.inf
+        for level in levels:
+            noise = np.random.default_rng([number, round(10 * level)]).normal(size=x[name].shape)
+            noisy = np.maximum(x[name] + level * train[name].std(0) * noise, lowest)
+            found[f"{name} + {level:g}"] = {**x, name: noisy.astype(np.float32)}
+    return found
+
+
+def classical_f1(name: str, train: LabelledSamples, test: LabelledSamples) -> float:
+    """Return the macro-F1 of a classical classifier."""
+    from mmgan.evaluation.classifiers import fit, task_classifiers
+    from mmgan.evaluation.features import FeatureSpace
+
+    space = FeatureSpace(train[0], seed=0)
+    flat, tested = (np.hstack([space.flat(x, each) for each in space.names]) for x in (train[0], test[0]))
+    return macro_f1(test[1], fit(task_classifiers(flat.shape[1])[name], flat, train[1]).predict(tested))
+
+
+MEASURES = {"quality": Quality, "classification": Classification, "ensemble": Ensemble}
