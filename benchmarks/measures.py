@@ -162,7 +162,7 @@ def completion_errors(
 
 def scaled(work: Work, x: Arrays) -> dict[str, np.ndarray]:
     """Return samples in the model's scaled units, {name: (n, values)}."""
-    found = work.model.scaler({name: torch.from_numpy(value) for name, value in x.items()})
+    found = work.model.model.from_arrays(x)
     return {name: value.flatten(1).double().numpy() for name, value in found.items()}
 
 
@@ -186,7 +186,7 @@ class Reconstruction(Measure):
         samples = (work.train[0], x, work.model.reconstruct(x, work.labels(y)))
         train, true, rebuilt = (np.hstack(list(scaled(work, each).values())) for each in samples)
         means = np.stack([train[labels == k].mean(0) for k in range(labels.max() + 1)])
-        dimensions, active = work.cfg.model.latent_dim, work.model.active_units()
+        dimensions, active = work.cfg.model.latent_dim, work.model.model.latents.active_units()
         return {
             "latent_dim": dimensions,
             "active_units": active,
@@ -264,7 +264,7 @@ def in_features(stage: Any, rows: LabelledSamples) -> LabelledSamples:
     parts = []
     with stage.evaluating():
         for start in range(0, len(y), 64):
-            given = stage.scaler({name: stage.tensor(value[start : start + 64]) for name, value in x.items()})
+            given = stage.from_arrays({name: value[start : start + 64] for name, value in x.items()})
             maps = [h.flatten(2).mean(2) for each in stage.classifier.features(given).values() for h in each]
             parts.append(torch.cat(maps, dim=1).numpy())
     return {"features": np.concatenate(parts)}, y

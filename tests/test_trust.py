@@ -258,7 +258,8 @@ def test_a_checkpoint_of_another_format_is_refused_with_what_to_do(checkpoint, n
 
 
 def test_a_recipe_that_makes_no_model_is_refused(checkpoint, tmp_path):
-    for node in ({"_target_": "mmgan.nets.fusion.ConcatFusion"}, {"_target_": "mmgan.models.vae.VAE", "nothing": 1}):
+    fusion, task = {"_target_": "mmgan.nets.fusion.ConcatFusion"}, checkpoint["recipe"]["model"]["task"]
+    for node in (fusion, checkpoint["recipe"]["model"] | {"task": fusion}, fusion | {"task": task}):
         told = refuses(mmgan.load, changed(checkpoint, tmp_path / "evil.ckpt", "model", node))
         assert "its recipe makes no model" in told
 

@@ -1,19 +1,21 @@
 """Two stages: samples to codes and back, diffusion between them, and a first stage that fits the second."""
 
 import math
+import re
 
 import lightning as L
 import numpy as np
 import pytest
 import torch
 from conftest import THREE, TWO, compose
-from mmgan.training.run import Run, fit
+from omegaconf import OmegaConf
 from scipy import stats
-from test_models_contract import dataset_of, first_stage, train
+from test_models_contract import built, dataset_of, first_stage, train
 
+from mmgan.commands.build import plain, train_fold
 from mmgan.errors import MmganError
 from mmgan.evaluation.reconstruction import perplexity, psnr
-from mmgan.losses.reconstruction import feature_distance
+from mmgan.losses.reconstruction import feature_distance, l1
 from mmgan.models.noise import BlockNoise
 from mmgan.nets.coder import ImageCoder, PatchCoder
 from mmgan.nets.denoiser import DenseDenoiser, UNetDenoiser, by_rank
@@ -21,14 +23,13 @@ from mmgan.nets.pyramid import FeatureClassifier, PatchCritic
 from mmgan.nets.quantize import FiniteScalarQuantizer, NoQuantizer, TokenQuantizers, VectorQuantizer
 from mmgan.schema import DataSchema
 from mmgan.training.checkpoint import load, read_checkpoint, write_checkpoint
-from mmgan.tuning.space import check_space
+from mmgan.tuning.space import usable_space
 
 
 def train_stage(dataset, *overrides, epochs=2):
     """Train the small first stage on fold 1, `epochs` x 2 batches; return it and its trainer."""
-    model, datamodule = Run(
-        compose("train", "model=vqgan", "model.training.adversarial_start=1", *overrides), dataset, 1
-    ).build()
+    cfg = compose("train", "model=vqgan", "model.adversarial_start=1", *overrides)
+    model, datamodule = built(cfg, dataset, final=False)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     trainer = L.Trainer(
         max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
@@ -121,7 +122,7 @@ def test_the_critic_s_scores_are_each_of_a_stretch():
     assert (seen[0] != 0).any() and all(g is None or not g.any() for g in seen[1:])
 
 
-def test_rows_that_differ_in_scale_of_their_features_alone_are_alike():
+def test_samples_that_differ_in_scale_of_their_features_alone_are_alike():
     maps = [torch.rand(3, 4, 5), torch.rand(3, 8, 2)]
     assert feature_distance({"x": maps}, {"x": [2 * maps[0], 3 * maps[1]]}) < 1e-10
     one, other = torch.tensor([[[1.0], [0.0]]]), torch.tensor([[[0.0], [5.0]]])
@@ -163,21 +164,17 @@ def test_perplexity_and_psnr():
 # -- the first stage ----------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "overrides",
-    [[], ["model/quantizer=fsq"], ["model/quantizer=none"], ["model/adversarial=hinge", "model.shared_codebook=true"]],
+    [[], ["model/quantizer=fsq"], ["model/quantizer=none"], ["model/gan_loss=hinge", "model.shared_codebook=true"]],
     ids=str,
 )
 @pytest.mark.parametrize("shapes", [TWO, THREE], ids=["signals", "ranks 1, 2 and 3"])
-def test_a_first_stage_trains_and_rebuilds_rows(shapes, overrides):
+def test_a_first_stage_trains_and_rebuilds_samples(shapes, overrides):
     dataset = dataset_of(shapes)
-    model, trainer, before = train_stage(dataset, "model.networks.coder.image.block_out_channels=[8, 8]", *overrides)
+    model, trainer, before = train_stage(dataset, "model.coder.image.block_out_channels=[8, 8]", *overrides)
     for name, parameter in model.named_parameters():
-        if name not in (
-            "critic.scores.0.bias",
-            "critic.scores.1.bias",
-            "critic.scores.2.bias",
-        ):  # of no gradient between scores
+        if not re.fullmatch(r"critic\.scores\.\d\.bias", name):  # of no gradient between scores
             assert not torch.equal(parameter, before[name]), name
-    for phase in model.phases():
+    for phase in model.phases:
         logged = {key.split("/")[1] for key in trainer.callback_metrics if key.startswith(f"{phase.name}/")}
         assert logged == set(model.weights[phase.name]) | {"gradient_norm"}
     assert float(trainer.callback_metrics[model.monitor]) > 0
@@ -192,7 +189,7 @@ def test_a_first_stage_trains_and_rebuilds_rows(shapes, overrides):
 
 
 def test_the_critic_waits_for_its_epoch():
-    model, trainer, before = train_stage(dataset_of(), "model.training.adversarial_start=100")
+    model, trainer, before = train_stage(dataset_of(), "model.adversarial_start=100")
     assert all(torch.equal(p, before[name]) for name, p in model.named_parameters() if name.startswith("critic."))
     assert trainer.callback_metrics["autoencoder/adversarial"] == 0
     assert not any(key.startswith("critic/") for key in trainer.callback_metrics)
@@ -200,16 +197,14 @@ def test_the_critic_waits_for_its_epoch():
 
 def test_the_adversarial_weight_evens_out_the_gradients_at_the_last_layers():
     model, _, _ = train_stage(dataset_of())
-    x = model.scaler({name: torch.from_numpy(value[:16]) for name, value in dataset_of().x_train.items()})
-    labels = torch.arange(16) % 4
+    x = model.from_arrays({name: value[:16] for name, value in dataset_of().x_train.items()})
     model.requires_grad_(True)
-    torch.manual_seed(0)
-    rebuilt = model.fake(x, labels)
+    rebuilt = model.rebuilt(x)
     terms = {
-        "reconstruction": sum((x[k] - rebuilt[k]).abs().mean() for k in x) / 2,
+        "reconstruction": l1(x, rebuilt),
         "perceptual": feature_distance(model.classifier.features(rebuilt), model.classifier.features(x)),
     }
-    adversarial = model.duel.generator_side(x, rebuilt, labels)[0]
+    adversarial = model.gan_loss.generator_terms(model.critic, x, rebuilt, torch.arange(16) % 4)[0]
     weight = model._adaptive_weight(terms, adversarial)
     last = [coder.last.weight for coder in model.coders]
     total = terms["reconstruction"] + model.weights["autoencoder"]["perceptual"] * terms["perceptual"]
@@ -222,43 +217,47 @@ def test_the_adversarial_weight_evens_out_the_gradients_at_the_last_layers():
 
 def test_latents_without_a_codebook_go_there_and_back():
     model, _, _ = train_stage(dataset_of(), "model/quantizer=none")
-    x = model.scaler({name: torch.from_numpy(value[:16]) for name, value in dataset_of().x_train.items()})
+    x = model.from_arrays({name: value[:16] for name, value in dataset_of().x_train.items()})
     with model.evaluating():
         latents = model.to_latents(x)
         assert latents["latent"].shape[1:] == model.latent_shapes()["latent"]
-        direct, through = model.fake(x, None), model.from_latents(latents)
+        direct, through = model.rebuilt(x), model.from_latents(latents)
     assert all(torch.allclose(direct[name], through[name], atol=1e-6) for name in x)
 
 
 # -- the second stage ---------------------------------------------------------------------------------------------------
-def test_latents_have_mean_0_and_deviation_1_in_each_channel_over_the_training_rows():
-    model = train("ldm", dataset_of()).model
-    fold = Run(compose("train"), dataset_of(), 1).build(final=True)[1]
-    x, _ = fold.rows(fold.training_indices)
-    latents = model.to_latents(model.scaler({name: torch.from_numpy(value) for name, value in x.items()}))["latent"]
-    assert torch.allclose(latents.mean((0, 2)), torch.zeros(model.first_stage.latent_channels), atol=1e-4)
-    assert torch.allclose(latents.std((0, 2), correction=0), torch.ones(model.first_stage.latent_channels), atol=1e-4)
-    rows = model.scaler({name: torch.from_numpy(value[:8]) for name, value in x.items()})
-    model.residual = 0.0
-    back = model.from_latents(model.to_latents(rows), torch.zeros(8), None)
-    assert all(torch.allclose(back[name], model.first_stage.fake(rows, None)[name], atol=1e-4) for name in rows)
+def second_stage(data):
+    """Return the space of a second stage, and of its training samples the scaled values, the classes, and the values rebuilt."""
+    trained = train("ldm", data, "model.n_calibration_samples=0")
+    x, y = trained.datamodule.samples(trained.datamodule.training_indices)
+    space = trained.model.eval().space
+    with torch.no_grad():
+        scaled = trained.model.from_arrays(x)
+        return space, scaled, y, space.first_stage.rebuilt(scaled)
 
 
-def test_drawn_rows_vary_around_what_is_rebuilt_as_training_rows_of_their_class_do():
-    data = dataset_of(rows=60)
-    model = train("ldm", data, "model.n_calibration_samples=0").model
-    fold = Run(compose("train"), data, 1).build(final=True)[1]
-    x, y = fold.rows(fold.training_indices)
-    scaled = model.scaler({name: torch.from_numpy(value) for name, value in x.items()})
-    rebuilt = model.first_stage.fake(scaled, None)
-    dropped = torch.cat([(scaled[name] - rebuilt[name]).flatten(1) for name in x], dim=1).double().numpy()
-    z = model.to_latents({name: value[:1].expand(64, -1, -1) for name, value in scaled.items()})
-    first = torch.cat([rebuilt[name][:1].flatten(1) for name in x], dim=1)
+def flat(x):
+    return torch.cat([value.flatten(1) for value in x.values()], dim=1).double().numpy()
+
+
+def test_latents_have_mean_0_and_deviation_1_in_each_channel_over_the_training_samples():
+    space, x, _, rebuilt = second_stage(dataset_of())
+    latents = space.encode(x)["latent"]
+    channels = space.first_stage.latent_channels
+    assert torch.allclose(latents.mean((0, 2)), torch.zeros(channels), atol=1e-4)
+    assert torch.allclose(latents.std((0, 2), correction=0), torch.ones(channels), atol=1e-4)
+    space.residual = 0.0
+    np.testing.assert_allclose(flat(space.decode({"latent": latents}, 0, None)), flat(rebuilt), atol=1e-4)
+
+
+def test_drawn_samples_vary_around_what_is_rebuilt_as_training_samples_of_their_class_do():
+    space, x, y, rebuilt = second_stage(dataset_of(rows=60))
+    dropped = flat(x) - flat(rebuilt)
+    z = space.encode({name: value[:1].expand(64, -1, -1) for name, value in x.items()})
 
     def varied(label):
-        blocks = [model.from_latents(z, torch.full((64,), label), BlockNoise(0, label, block)) for block in range(400)]
-        rows = torch.cat([torch.cat([rows[name].flatten(1) for name in x], dim=1) for rows in blocks])
-        return (rows - first).double().numpy()
+        blocks = [flat(space.decode(z, label, BlockNoise(0, label, block))) for block in range(400)]
+        return np.concatenate(blocks) - flat(rebuilt)[:1]
 
     for label in (0, 2):
         own = dropped[y == label]
@@ -269,30 +268,27 @@ def test_drawn_rows_vary_around_what_is_rebuilt_as_training_rows_of_their_class_
         ours = varied(label)
         assert np.allclose(ours.mean(0), mean, atol=0.05)
         assert np.linalg.norm(np.cov(ours.T) - covariance) < 0.05 * np.linalg.norm(covariance)
-    model.residual = 0.5
+    space.residual = 0.5
     assert math.isclose(varied(2).var(0).sum(), 0.25 * np.trace(covariance), rel_tol=0.05)
-
-
-def test_a_share_of_the_residuals_that_is_none_is_refused():
-    with pytest.raises(MmganError, match=r"model\.residual=2"):
-        train("ldm", dataset_of(), "model.residual=2")
 
 
 def test_the_first_stage_stays_as_it_was(tmp_path):
     path = first_stage(dataset_of(), tmp_path)
     content = read_checkpoint(path)
     cfg = compose("train", "model=ldm", f"first_stage={path}")
-    model, _ = Run(cfg, dataset_of(), 1).build(final=True)
+    model, _ = built(cfg, dataset_of())
     assert all(
-        torch.equal(value, model.first_stage.state_dict()[name]) for name, value in content["state_dict"].items()
+        torch.equal(value, model.space.first_stage.state_dict()[name]) for name, value in content["state_dict"].items()
     )
     model.train()
-    assert not model.first_stage.training and not any(p.requires_grad for p in model.first_stage.parameters())
+    assert not model.space.first_stage.training and not any(
+        p.requires_grad for p in model.space.first_stage.parameters()
+    )
 
 
 def test_the_first_stage_s_file_may_go(tmp_path, quick):
     path = first_stage(dataset_of(), tmp_path)
-    fit(compose("train", "model=ldm", f"first_stage={path}", "final=true"), dataset_of(), 1, tmp_path / "ldm")
+    train_fold(compose("train", "model=ldm", f"first_stage={path}", "final=true"), dataset_of(), 1, tmp_path / "ldm")
     path.unlink()
     model = load(tmp_path / "ldm" / "best.pth")
     assert model.sample(["run"] * 3)["spec"].shape == (3, 3, 10)
@@ -300,7 +296,7 @@ def test_the_first_stage_s_file_may_go(tmp_path, quick):
 
 def stage_for(folder, dataset, *overrides, final=True, fold=1):
     cfg = compose("train", "model=vqgan", *overrides)
-    model, _ = Run(cfg, dataset, fold).build(final=final)
+    model, _ = built(cfg, dataset, fold, final=final)
     write_checkpoint(folder / "stage.pth", model)
     return folder / "stage.pth"
 
@@ -320,11 +316,11 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_first_stage_that_saw_other_rows_is_refused(case, tmp_path):
+def test_a_first_stage_that_saw_other_samples_is_refused(case, tmp_path):
     made, options, words = REFUSED[case]
     dataset = dataset_of()
     if made.get("model"):
-        model, _ = Run(compose("train", "model=vae"), dataset, 1).build(final=True)
+        model, _ = built(compose("train", "model=vae"), dataset)
         path = tmp_path / "stage.pth"
         write_checkpoint(path, model)
     else:
@@ -334,24 +330,26 @@ def test_a_first_stage_that_saw_other_rows_is_refused(case, tmp_path):
         )
     cfg = compose("train", "model=ldm", f"first_stage={path}")
     with pytest.raises(MmganError, match=words):
-        Run(cfg, dataset, 1).build(final=options.get("final", True))
+        built(cfg, dataset, final=options.get("final", True))
 
 
-def test_a_final_run_and_a_sweep_s_refit_take_a_first_stage_that_kept_rows_back(tmp_path):
+def test_a_final_run_and_a_sweep_s_refit_take_a_first_stage_that_kept_samples_back(tmp_path):
     path = stage_for(
         tmp_path, dataset_of(), "model/quantizer=none", final=False
     )  # a codebook without training begins with its first batch
     kept = read_checkpoint(path)["state_dict"]
     for final in (False, True):
-        model, _ = Run(compose("train", "model=ldm", f"first_stage={path}"), dataset_of(), 1).build(final=final)
+        model, _ = built(compose("train", "model=ldm", f"first_stage={path}"), dataset_of(), final=final)
         state = model.state_dict()
-        assert all(torch.equal(state[f"first_stage.{name}"], value) for name, value in kept.items())  # its scaler too
+        assert all(
+            torch.equal(state[f"space.first_stage.{name}"], value) for name, value in kept.items()
+        )  # its scaler too
 
 
 def test_the_first_stage_is_an_option_of_its_own(tmp_path):
     path = first_stage(dataset_of(), tmp_path)
     with pytest.raises(MmganError, match="give the first stage as first_stage="):
-        Run(compose("train", "model=ldm", f"model.first_stage={path}"), dataset_of(), 1).build(final=True)
+        built(compose("train", "model=ldm", f"model.space.first_stage={path}"), dataset_of())
 
 
 def test_a_folder_of_folds_means_the_fold_s(tmp_path):
@@ -360,18 +358,18 @@ def test_a_folder_of_folds_means_the_fold_s(tmp_path):
         stage_for(tmp_path / f"fold{fold}", dataset_of(), fold=fold).rename(tmp_path / f"fold{fold}" / "best.ckpt")
     cfg = compose("train", "model=ldm", f"first_stage={tmp_path}")
     for fold in (1, 2):
-        model, _ = Run(cfg, dataset_of(), fold).build(final=True)
-        assert model.recipe["fold"] == fold and model.recipe["model"]["first_stage"]["name"] == "vqgan"
-    with pytest.raises(MmganError, match="no such file"):
-        Run(cfg, dataset_of(), 3).build(final=True)
+        model, _ = built(cfg, dataset_of(), fold)
+        assert model.recipe["fold"] == fold and model.recipe["model"]["space"]["first_stage"]["name"] == "vqgan"
+    with pytest.raises(MmganError, match=r"holds no best\.ckpt of fold 3"):
+        built(cfg, dataset_of(), 3)
 
 
 def test_a_model_without_a_first_stage_takes_none(tmp_path):
     path = first_stage(dataset_of(), tmp_path)
     with pytest.raises(MmganError, match="model=vae has no first stage"):
-        Run(compose("train", "model=vae", f"first_stage={path}"), dataset_of(), 1).build(final=True)
+        built(compose("train", "model=vae", f"first_stage={path}"), dataset_of())
     with pytest.raises(MmganError, match="needs a trained first stage"):
-        Run(compose("train", "model=ldm"), dataset_of(), 1).build(final=True)
+        built(compose("train", "model=ldm"), dataset_of())
 
 
 def test_heads_that_do_not_divide_the_width_are_refused():
@@ -382,10 +380,10 @@ def test_heads_that_do_not_divide_the_width_are_refused():
 @pytest.mark.parametrize("denoiser", ["dense", "transformer", "by_rank"])
 def test_a_search_has_keys_of_the_network_that_is_chosen(denoiser):
     cfg = compose("tune", "model=diffusion", f"model/denoiser={denoiser}")
-    check_space(cfg)
-    assert "model.optimizer.lr.denoiser" in cfg.search.space
+    asked = plain(cfg.search.space)
+    space = usable_space(asked, {key: OmegaConf.select(cfg, key) for key in asked}, "conf/search/diffusion.yaml")
     prefix = "model.denoiser.signal." if denoiser == "by_rank" else "model.denoiser."
-    assert f"{prefix}width" in cfg.search.space
+    assert {"model.lr.denoiser", f"{prefix}width"} <= set(space)
 
 
 # -- without the extra --------------------------------------------------------------------------------------------------
@@ -400,9 +398,9 @@ def test_a_search_has_keys_of_the_network_that_is_chosen(denoiser):
 def test_what_needs_the_extra_says_how_to_install_it(words, named, monkeypatch):
     monkeypatch.setattr("mmgan.errors.find_spec", lambda package: None)
     with pytest.raises(MmganError, match=rf"{named} needs the package \w+: .*\.\[diffusion\]"):
-        Run(compose("train", *words), dataset_of(), 1).build(final=True)
+        built(compose("train", *words), dataset_of())
 
 
 def test_diffusion_on_signals_needs_no_extra(monkeypatch):
     monkeypatch.setattr("mmgan.errors.find_spec", lambda package: None)
-    Run(compose("train", "model=diffusion"), dataset_of(), 1).build(final=True)
+    built(compose("train", "model=diffusion"), dataset_of())

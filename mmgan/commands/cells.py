@@ -14,7 +14,7 @@ from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf
 
 from mmgan.baselines import BASELINES
-from mmgan.commands.build import compose, load_data, settings_of, train_fold
+from mmgan.commands.build import compose, load_data, settings_of, train_fold, trusted
 from mmgan.data.arrays import LabelledSamples
 from mmgan.data.dataset import Dataset
 from mmgan.data.folds import configured_folds, select_fold
@@ -124,7 +124,7 @@ class Cell:
                 tune_folds(cfg)
             else:
                 train(cfg, load_data(cfg), self.fold, self.folder)
-        return load(self.folder / checkpoint)
+        return load(self.folder / checkpoint, trust=trusted(cfg))
 
     def trial_scores(self) -> dict[str, float]:
         """Return the scores of the default, which is the first complete trial of its sweep, and of the best."""

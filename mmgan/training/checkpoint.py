@@ -90,8 +90,10 @@ def load(path: str | Path, *, trust: Sequence[str] = ()) -> Any:
     recipe = content["recipe"]
     admit(recipe["model"], path, trust=trust)
     try:
+        finished = build(recipe["model"]["task"]).finished
         model = build(of_model(recipe["model"]))(DataSchema.from_dict(recipe["schema"]))
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        needs_training = model.needs_training
+    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
         raise MmganError(f"{path}: its recipe makes no model; it was changed, or another version wrote it.") from error
     try:
         model.load_state_dict(content["state_dict"])
@@ -100,6 +102,6 @@ def load(path: str | Path, *, trust: Sequence[str] = ()) -> Any:
             f"{path}: its tensors do not fit its recipe; it was changed, or another version wrote it."
         ) from error
     model.recipe = recipe
-    if model.needs_training:
+    if needs_training:
         model.eval()
-    return build(recipe["model"]["task"]).finished(model)
+    return finished(model)

@@ -12,11 +12,17 @@ from mmgan.training.folder import RunFolder
 
 
 def first_stage_file(path: str | Path, fold: int) -> Path:
-    """Return the checkpoint that `path` means: itself, that of a run's folder, or of the fold's folder in it."""
+    """Return the checkpoint that `path` means: itself, that of a run's folder, or of the fold's folder in it.
+
+    Raises MmganError for a folder that holds none.
+    """
     path = Path(path)
     if not path.is_dir():
         return path
-    return next((f.best for f in (RunFolder(path / f"fold{fold}"), RunFolder(path)) if f.best.exists()), path)
+    for folder in (RunFolder(path / f"fold{fold}"), RunFolder(path)):
+        if folder.best.exists():
+            return folder.best
+    raise MmganError(f"first_stage={path}: this folder holds no best.ckpt of fold {fold}; give a run of model=vqgan.")
 
 
 def read_first_stage(
