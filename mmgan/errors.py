@@ -141,7 +141,13 @@ def checked(function: CallableT) -> CallableT:
             check_value(name, value, signature.parameters[name].annotation)
         return function(*args, **kwargs)
 
+    wrapped.is_checked = True
     return wrapped
+
+
+def is_checked(found: Any) -> bool:
+    """Say whether a function, or a class by its constructor, checks its arguments."""
+    return hasattr(found.__init__ if isinstance(found, type) else found, "is_checked")
 
 
 def require(package: str, what: str, *, extra: str) -> None:

@@ -16,7 +16,7 @@ SHORT = [
     "~callbacks.pictures",
     "~callbacks.traversals",
 ]
-SMALL = SHORT + [f"model.networks.{player}.width=16" for player in ("encoder", "generator", "critic", "classifier")]
+SMALL = SHORT + [f"model.{player}.width=16" for player in ("encoder", "generator", "critic", "classifier")]
 EXTRA = {"train.py": SMALL, "tune.py": [*SMALL, "search.epochs=1"], "evaluate.py": ["quick=true", "fold=1"]}
 OF_COMPARE = ["models=[vacwgan]", "folds=[1]", "draws=1", f"overrides='{' '.join(SMALL)}'"]
 OF_MOMENTS = ["seeds=1", "overrides='experiment=linear_gan callbacks=default trainer.max_epochs=1'"]

@@ -214,7 +214,7 @@ def test_a_limited_fold(data, tmp_path, suffix):
     np.testing.assert_array_equal(x["spec"][~is_synthetic], file["x_train"]["spec"][entry["train_indices"]])
     assert len(y) == 38 + 76
     model = mmgan.load(folder / "best.ckpt")
-    np.testing.assert_array_equal(model.x["env"], file["x_train"]["env"][entry["train_indices"]])
+    np.testing.assert_array_equal(model.model.x["env"], file["x_train"]["env"][entry["train_indices"]])
 
 
 def test_too_few_rows_for_a_score(data, tmp_path):
@@ -280,7 +280,7 @@ REFUSED = {
     "negative": (["n_per_class=-1"], "ask for no samples"),
     "sampling": (["sampling=magic"], "sampling=magic: .*prior.*density"),
     "no such file": (["ckpt=nowhere"], "ckpt=nowhere: there is no such file"),
-    "no data": (["data_path=nowhere.pkl"], "there is no file nowhere.pkl"),
+    "no data": (["data.path=nowhere.pkl"], "there is no file nowhere.pkl"),
     "not a name": (["out=samples.csv"], "out=samples.csv: the name must end with .pkl or .npz"),
     "under a file": (["out=/dev/null/x.pkl"], "x.pkl cannot be written"),
 }
@@ -327,7 +327,7 @@ def test_one_fold_twice(runs, tmp_path):
 
 def test_other_data_are_refused(runs, data, tiny, tmp_path):
     with pytest.raises(MmganError, match="was trained on other data"):
-        export(runs, tmp_path / "a.pkl", f"data_path={tiny}")
+        export(runs, tmp_path / "a.pkl", f"data.path={tiny}")
     trained(tiny, tmp_path, 2)
     with pytest.raises(MmganError, match="other data than"):
         export(f"[{runs / 'fold1'},{tmp_path / 'fold2'}]", tmp_path / "a.pkl")
@@ -336,6 +336,6 @@ def test_other_data_are_refused(runs, data, tiny, tmp_path):
 
 def test_data_that_have_moved(runs, data, tmp_path):
     shutil.copy(data, tmp_path / "moved.pkl")
-    a = read_archive(export(runs / "fold1", tmp_path / "a.pkl", f"data_path={tmp_path / 'moved.pkl'}"))
+    a = read_archive(export(runs / "fold1", tmp_path / "a.pkl", f"data.path={tmp_path / 'moved.pkl'}"))
     b = read_archive(export(runs / "fold1", tmp_path / "b.pkl"))
     np.testing.assert_array_equal(a["folds"][0]["x_synth"]["spec"], b["folds"][0]["x_synth"]["spec"])

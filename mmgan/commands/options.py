@@ -31,6 +31,7 @@ from mmgan.errors import (
     alternatives,
     check_value,
     expected,
+    is_checked,
 )
 
 Threads = Annotated[int, Range(1, 1024)]
@@ -334,16 +335,18 @@ def _configured(declared: Any) -> Any:
 
 @functools.cache
 def _declarations(target: Any) -> tuple[Mapping[str, Any], Mapping[str, str]]:
-    """Return the parameters of one of mmgan's classes or functions, and their meanings from its docstring."""
+    """Return the parameters of a class or function, mmgan's or `@checked`, and their meanings from its docstring."""
     import inspect
     import pkgutil
 
-    if not isinstance(target, str) or not target.startswith("mmgan."):
+    if not isinstance(target, str):
         return {}, {}
     try:
         found = pkgutil.resolve_name(target)
     except (ImportError, AttributeError, ValueError):
         return {}, {}  # which building it will tell
+    if not target.startswith("mmgan.") and not is_checked(found):
+        return {}, {}
     meanings = dict(re.findall(r"^\s*(\w+) : (.+)$", found.__doc__ or "", flags=re.M))
     return inspect.signature(found).parameters, meanings
 
