@@ -11,6 +11,7 @@ from mmgan.commands.cells import Cell
 from mmgan.commands.compare import asked_cells, chosen_measure, read_variants, tables_page
 from mmgan.report.quality import read_lines
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
 PAGES = ["docs/results.md", "docs/notebook.md", "docs/classifier.md", "docs/two-stages.md", "docs/tutorial.md"]
 COMMANDS = [

@@ -155,6 +155,7 @@ def words_of(tmp_path, model, data, out):
             f"out_dir={tmp_path / out}", "~callbacks.bar"]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_generator_of_another_package_is_trained_tuned_sampled_and_judged(command, tiny, tmp_path):
     command("train", *words_of(tmp_path, "sketch", tiny, "trained"), "trainer.max_epochs=1")
     checkpoint = tmp_path / "trained" / "best.ckpt"

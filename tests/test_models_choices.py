@@ -71,9 +71,9 @@ def test_every_scaler_can_be_chosen(name, scaler):
 
 IMPOSSIBLE = {
     "vacwgan": [
-        ("n_calibration_samples=-5", "expected an integer >= 100 or 0"),
-        ("n_calibration_samples=1", "expected an integer >= 100 or 0"),
-        ("n_calibration_samples=many", "expected an integer >= 100 or 0"),
+        ("n_calibration_samples=-5", "expected an integer >= 100"),
+        ("n_calibration_samples=1", "expected an integer >= 100"),
+        ("n_calibration_samples=many", "expected an integer >= 100"),
         ("augment.noise=-0.1", "expected a number >= 0"),
         ("augment.erase=1.5", "expected a number >= 0 and <= 1"),
         ("critic.conditioning=none", "expected one of projection, concatenation, both"),

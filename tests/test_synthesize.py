@@ -12,7 +12,7 @@ from conftest import TWO, compose, content, quick_judge, rows_of
 from hydra.errors import HydraException
 
 import mmgan
-from mmgan.commands import options as cli
+from mmgan.commands import entry as cli
 from mmgan.commands.build import train_fold
 from mmgan.commands.synthesize import synthesize, wanted_labels
 from mmgan.data.files import read_archive, write_pickle

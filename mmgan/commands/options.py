@@ -1,25 +1,18 @@
-"""The options of the commands: what each may be, declared once; errors that end with one sentence and status 1."""
+"""The options of the commands: what each may be, declared once, from which the check, its sentence and the help come."""
 
 import difflib
-import errno
 import functools
-import os
 import re
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal, get_origin
 
 from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException
 from omegaconf import MISSING, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from mmgan.commands.arguments import CONF, as_hydra_reads, command_line
 from mmgan.data.trust import trusted_names
 from mmgan.errors import (
-    MOST,
     EachOf,
     MmganError,
     NonNegative,
@@ -211,8 +204,6 @@ PARTS = (
     "task",
 )
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
-
 
 def register_options() -> None:
     """Make the options known to Hydra under the names that the primary configs list first."""
@@ -221,34 +212,6 @@ def register_options() -> None:
     ConfigStore.__deepcopy__ = lambda self, memo: self
     for name, options in COMMANDS.items():
         store.store(name=f"{name}_options", node=options)
-
-
-def script(job: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Wrap the function under `@hydra.main`: what the user can mend ends with one sentence on stderr and status 1."""
-
-    @functools.wraps(job)
-    def wrapped(cfg: Any) -> None:
-        # Inside the job: what leaves it, but for SystemExit, Hydra announces in words of its own.
-        try:
-            check_own_options(cfg)
-            # Before the job imports torch and numpy, whose pools of threads are sized once.
-            for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-                os.environ.setdefault(pool, str(cfg.threads))
-            check_options(cfg)
-            job(cfg)
-        except (MmganError, HydraException, OmegaConfBaseException) as error:
-            sys.exit(f"error: {sentence(error, OmegaConf.get_type(cfg))}")
-        except OSError as error:
-            if error.errno not in NO_ROOM:
-                raise
-            where = error.filename2 or error.filename or "a file"
-            sys.exit(
-                f"error: {where} cannot be written ({error.strerror}); make room, and give the same command again."
-            )
-        except (KeyboardInterrupt, SystemExit):  # Lightning turns Ctrl-C into the latter
-            sys.exit("interrupted: a training goes on with resume=true, a sweep by the same command.")
-
-    return wrapped
 
 
 # -- checks -------------------------------------------------------------------------------------------------------------
@@ -266,7 +229,7 @@ def check_own_options(cfg: Any) -> None:
     """Raise MmganError for options that the command does not have (+fold=3), and for values that its own may not have."""
     kind = OmegaConf.get_type(cfg)
     if added := sorted(set(cfg) - set(kind.__dataclass_fields__) - {"experiment"}):
-        raise MmganError(f"there is no option '{added[0]}'{_closest(added[0], kind)}; --help lists the options.")
+        raise MmganError(f"there is no option '{added[0]}'{closest(added[0], kind)}; --help lists the options.")
     for each in own_options(kind, cfg):
         check_value(each.name, each.value, each.kind)
     trusted_names(OmegaConf.select(cfg, "trust", default=()))
@@ -355,32 +318,6 @@ def _plain(value: Any) -> Any:
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
-# -- a command line -----------------------------------------------------------------------------------------------------
-def run(command: str, main: Callable[[], None]) -> None:
-    """Run the `@hydra.main` function of a command; an option that Hydra cannot use ends with one sentence and status 1."""
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises, and `sentence` words the error
-    register_options()
-    sys.argv[1:] = as_hydra_reads(sys.argv[1:])
-    try:
-        try:
-            refuse_renamed(sys.argv[1:])
-            if {"--help", "-h"} & set(sys.argv[1:]):
-                print(help_text(command))
-            else:
-                main()
-        finally:
-            sys.stdout.flush()  # here: as Python ends, a reader that has gone would be an error
-    except (MmganError, HydraException, OmegaConfBaseException) as error:
-        sys.exit(f"error: {sentence(error, COMMANDS[command])}")
-    except ValueError as error:  # Hydra's, of a group that is given null or a number
-        if "Config group override" not in str(error):
-            raise
-        sys.exit("error: data, model and other groups take the name of one of their choices; --help lists them.")
-    except BrokenPipeError:  # whoever reads the output, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes as it ends
-        sys.exit(1)
-
-
 def refuse_renamed(words: list[str]) -> None:
     """Raise MmganError for an option that has another name now."""
     for word in words:
@@ -391,96 +328,7 @@ def refuse_renamed(words: list[str]) -> None:
                 raise MmganError(f"the option '{name}' is called '{now}' now; give {now}=...")
 
 
-def help_text(command: str) -> str:
-    """Return the help of a command: its options with their ranges and defaults, and the groups to choose from."""
-    kind, conf = COMMANDS[command], CONF
-    own, known = list(own_options(kind)), _defaults_of_groups(command)
-    width = max(len(each.name) for each in own) + 1
-    lines = [f"{command_line(command)} [option=value ...]", ""]
-    for each in own:
-        if not (conf / each.name).is_dir():
-            lines.append(f"  {each.name + '=':<{width}} {each.meaning}{_allowed(each.kind, each.value)}")
-    groups = [each for each in own if (conf / each.name).is_dir()]
-    lines += ["", "Groups, each with keys of its own (data.batch_size=64, model.latent_dim=32):", ""] if groups else []
-    for each in groups:
-        names = ", ".join(sorted(path.stem for path in (conf / each.name).glob("*.yaml")))
-        lines.append(f"  {each.name + '=':<{width}} {each.meaning}: {names}")
-        own_keys = {name: declared for name, declared in MORE.items() if name.startswith(f"{each.name}.")}
-        for name, (declared, meaning) in own_keys.items() if each.name in known else ():
-            value = known[each.name].get(name.partition(".")[2])
-            lines.append(f"    {name + '=':<{width + 16}} {meaning}{_allowed(declared, value)}")
-    lines += ["", f"{command_line(command)} --cfg job --resolve prints the whole configuration; nothing is run."]
-    return "\n".join(lines)
-
-
-def _allowed(declared: Any, default: Any) -> str:
-    """Return what an option may be, and its default, in brackets."""
-    words = [
-        expected(declared).replace(f" and <= {MOST}", ""),
-        "" if default in (None, "", MISSING) else f"default {_word(default)}",
-    ]
-    return f" ({'; '.join(filter(None, words))})" if any(words) else ""
-
-
-def _defaults_of_groups(command: str) -> dict[str, dict[str, Any]]:
-    """Return what the command's files of groups say of keys, {group: {key: value}}: no references to other keys."""
-    choices: dict[str, Any] = {}
-    for entry in OmegaConf.to_container(OmegaConf.load(CONF / f"{command}.yaml")).get("defaults", ()):
-        choices |= entry if isinstance(entry, dict) else {}
-    found = {}
-    for group, choice in choices.items():
-        files = [CONF / group / f"{choice}.yaml", *([CONF / "loader" / "default.yaml"] if group == "data" else [])]
-        nodes = [OmegaConf.to_container(OmegaConf.load(file)) for file in files if file.is_file()]
-        found[group] = {
-            key: value for node in nodes for key, value in node.items() if isinstance(value, int | float | str)
-        }
-        found[group] = {key: value for key, value in found[group].items() if "${" not in str(value)}
-    return found
-
-
-def _word(value: Any) -> str:
-    return {True: "true", False: "false"}.get(value, str(value)) if isinstance(value, bool) else str(value)
-
-
-def sentence(error: BaseException, options: type = TrainOptions) -> str:
-    """Return mmgan's own sentence, also from under Hydra's, or say what Hydra or OmegaConf found wrong with an option."""
-    if isinstance(error, MmganError):
-        return str(error)
-    if isinstance(error.__cause__, MmganError):
-        return str(error.__cause__)
-    told = [str(error)] + ([str(error.__cause__)] if error.__cause__ else [])
-    text = " ".join(" ".join(told).split())
-    if unknown := re.search(r"Could not override '([^']+)'", text) or re.search(
-        r"Key '([^']+)' is not in struct", text
-    ):
-        return f"there is no option '{unknown[1]}'{_closest(unknown[1], options)}; --help lists the options."
-    if wrong := re.search(r"Value '([^']*)' .*could not be converted to (\w+).*full_key: (\S+)", text):
-        return f"{wrong[3]}={wrong[1]}: this option takes a value of type {wrong[2].lower()}."
-    if plugin := re.search(r"Could not find 'hydra/launcher/([^']+)'", text):
-        return (
-            f"launcher={plugin[1].removeprefix('submitit_')} needs a plug-in of Hydra:"
-            ' python -m pip install -c constraints.txt -e ".[cluster]".'
-        )
-    if choice := re.search(r"Could not find '([^']+)/([^']+)'", text):
-        return f"{choice[1]}={choice[2]}: there is no such choice{_choices(text)}."
-    if "mismatched input" in text and "=" in text:
-        return (
-            f"an option cannot be read ({text.split(' See ')[0]}); put a value with = or , in quotes: 'name=\"a=b\"'."
-        )
-    if missing := re.search(r"Missing mandatory value: (\S+)", text):
-        return f"give {missing[1]}=... on the command line."
-    if inner := re.search(r"Error in call to target '[\w.]*?(\w+)': \w+\((['\"])(.*?)\2\)", text):
-        return f"{inner[1]} refuses its options: {inner[3]}"
-    return text.split(" full_key")[0]
-
-
-def _choices(text: str) -> str:
-    """Return the choices that Hydra's message lists."""
-    listed = re.search(r"Available options in '[^']+': (.*?)(?: Config search path|$)", text)
-    return "; choose " + ", ".join(listed[1].split()) if listed else ""
-
-
-def _closest(name: str, options: type) -> str:
+def closest(name: str, options: type) -> str:
     """Return a suggestion for a misspelt option of the command that has these."""
     near = difflib.get_close_matches(name, [each.name for each in fields(options)], n=1)
     return f"; did you mean '{near[0]}'?" if near else ""
