@@ -81,6 +81,7 @@ def test_each_cell_asked_for_is_there_once_and_variants_are_of_what_is_trained(t
     assert few.final and few.trainer.max_epochs == 9 and few.model.name == "vacwgan"
 
 
+@pytest.mark.slow
 def test_what_decides_a_result_is_in_its_settings():
     def settings(*words: str) -> str:
         return cells_of(*SMALL[:4], "folds=[1]", *words)[0].settings(draws=1)

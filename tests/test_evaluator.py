@@ -94,6 +94,7 @@ def test_the_spread_of_a_single_class(quick_judge):
     assert after["class_spread/0"] == pytest.approx(before["class_spread/0"])
 
 
+@pytest.mark.slow
 def test_equal_numbers_and_the_same_judges_for_all(judge):
     x, y = make_rows(40, 5)
     found = judge((x, y))

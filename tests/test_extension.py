@@ -177,6 +177,7 @@ def test_a_generator_of_another_package_is_trained_tuned_sampled_and_judged(comm
     assert "sketch" in (tmp_path / "report" / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_task_of_another_package_is_trained_tuned_and_used(command, tiny, tmp_path, capsys):
     command("train", *words_of(tmp_path, "regressor", tiny, "trained"), "trainer.max_epochs=1")
     shown = capsys.readouterr().out

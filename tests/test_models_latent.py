@@ -85,6 +85,7 @@ def test_a_plane_of_two_values_shows_them_and_otherwise_principal_components():
     assert not Plane({"x": points[:, :1]}).exists
 
 
+@pytest.mark.slow
 def test_the_film_has_a_picture_of_each_epoch_also_where_a_run_went_on(tmp_path):
     short = ["experiment=linear_gan", "data.n_train=60", "data.steps_per_epoch=3", "trainer.accelerator=cpu"]
     path = tmp_path / "run"

@@ -227,6 +227,7 @@ def test_sentences_for_parts(tiny, words, said):
 
 
 # -- renamed ------------------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_a_renamed_option_is_refused_with_its_new_name_which_exists():
     known = set()
     for command, words in compositions():

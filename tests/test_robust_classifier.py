@@ -22,6 +22,7 @@ from mmgan.training.predictions import write_predictions
 
 LONG = [
     "final=true",
+    "data.n_splits=3",
     "trainer.max_epochs=8",
     "data.steps_per_epoch=12",
     "data.batch_size=32",
@@ -45,7 +46,7 @@ def config(path, *overrides):
 
 @pytest.fixture(scope="module")
 def trained(data_file, tmp_path_factory):
-    """Folds 1 to 5 of a training long enough to learn something."""
+    """Folds 1 to 3 of a training long enough to learn something."""
     out = tmp_path_factory.mktemp("runs") / "all"
     cfg = config(data_file, "fold=all", f"out_dir={out}", *LONG)
     return train_folds(cfg), load_data(cfg), out

@@ -133,6 +133,7 @@ def test_a_sweep_without_time_for_a_trial_says_so(tiny, tmp_path):
         tune_folds(config(tiny, "timeout=0", "fold=1", f"out_dir={tmp_path / 'sweep'}"))
 
 
+@pytest.mark.slow
 def test_one_worker_s_sweep_repeats_itself(tiny, tmp_path):
     first, second = (study_of(tiny, tmp_path / name) for name in ("first", "second"))
     for study in (first, second):

@@ -116,6 +116,7 @@ def test_trials_run_the_search_s_epochs_and_see_no_validation_rows(swept, tiny):
         assert list(trial.intermediate_values) == [0]
 
 
+@pytest.mark.slow
 def test_n_trials_is_a_total_and_nothing_is_repeated(swept, tiny, tmp_path):
     path = tmp_path / "fold3"
     tune(config(tiny, "n_trials=2"), 3, path)
