@@ -38,7 +38,7 @@ def best_prediction(process):
 def test_a_perfect_prediction_gives_the_sample_back(process):
     x, noise = torch.randn(2, 50, 3, 4, dtype=torch.float64)
     t = torch.linspace(0.01, LAST, 50, dtype=torch.float64)
-    assert torch.allclose(process.row(process.at(x, noise, t), process.target(x, noise, t), t), x)
+    assert torch.allclose(process.clean(process.at(x, noise, t), process.target(x, noise, t), t), x)
 
 
 @pytest.mark.parametrize("process", PROCESSES, ids=lambda p: type(p).__name__)

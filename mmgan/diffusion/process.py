@@ -1,6 +1,6 @@
 """Diffusion processes between samples and noise, and what a network learns of them.
 
-At time t, from 0 (a row) to 1 (noise), x_t = alpha(t) x + sigma(t) noise. Networks predict a mixture of row and noise, from which
+At time t, from 0 (a sample) to 1 (noise), x_t = alpha(t) x + sigma(t) noise. Networks predict a mixture of sample and noise, from which
 both follow.
 """
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mmgan.errors import Positive, checked
 
-LAST = 0.999  # there is no row left to be seen at t = 1, so it is begun a little earlier
+LAST = 0.999  # there is no sample left to be seen at t = 1, so it is begun a little earlier
 
 
 class Process(ABC):
@@ -20,7 +20,7 @@ class Process(ABC):
 
     @abstractmethod
     def alpha(self, t: Tensor) -> Tensor:
-        """Return the share of the row at times t, of any shape."""
+        """Return the share of the sample at times t, of any shape."""
 
     @abstractmethod
     def sigma(self, t: Tensor) -> Tensor:
@@ -31,8 +31,8 @@ class Process(ABC):
         """Return what the network learns to predict; x, noise (B, *shape), t (B,)."""
 
     @abstractmethod
-    def row(self, x_t: Tensor, prediction: Tensor, t: Tensor) -> Tensor:
-        """Return the row (B, *shape) that a prediction at x_t means."""
+    def clean(self, x_t: Tensor, prediction: Tensor, t: Tensor) -> Tensor:
+        """Return the sample (B, *shape) that a prediction at x_t means."""
 
     def times(self, uniform: Tensor) -> Tensor:
         """Return the times (B,) at which the network is trained, of uniform values (B,)."""
@@ -48,7 +48,7 @@ class Process(ABC):
 
 
 class FlowMatching(Process):
-    """Straight lines from row to noise, whose velocity is learnt (Lipman et al. 2023, arXiv:2210.02747; Liu et al. 2023, arXiv:2209.03003).
+    """Straight lines from sample to noise, whose velocity is learnt (Lipman et al. 2023, arXiv:2210.02747; Liu et al. 2023, arXiv:2209.03003).
 
     Training times are the logistic function of N(`mean`, `spread`^2) (Esser et al. 2024, arXiv:2403.03206).
     """
@@ -67,7 +67,7 @@ class FlowMatching(Process):
     def target(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         return noise - x
 
-    def row(self, x_t: Tensor, prediction: Tensor, t: Tensor) -> Tensor:
+    def clean(self, x_t: Tensor, prediction: Tensor, t: Tensor) -> Tensor:
         return x_t - _like(t, x_t) * prediction
 
     def times(self, uniform: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ class VPrediction(Process):
     def target(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         return _like(self.alpha(t), x) * noise - _like(self.sigma(t), x) * x
 
-    def row(self, x_t: Tensor, prediction: Tensor, t: Tensor) -> Tensor:
+    def clean(self, x_t: Tensor, prediction: Tensor, t: Tensor) -> Tensor:
         return _like(self.alpha(t), x_t) * x_t - _like(self.sigma(t), x_t) * prediction
 
 

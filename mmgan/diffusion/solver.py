@@ -32,21 +32,21 @@ def solve(
     for step in range(steps):
         t, following = times[step], times[step + 1]
         predicted = predict(x, t.expand(n))
-        rows = {name: process.row(x[name], predicted[name], t.expand(n)) for name in x}
+        clean = {name: process.clean(x[name], predicted[name], t.expand(n)) for name in x}
         if step + 1 == steps:
-            return rows
+            return clean
         width = ratios[step + 1] - ratios[step]
-        aimed = rows
+        aimed = clean
         if before is not None:
             share = 0.5 * width / before[1]
-            aimed = {name: rows[name] + share * (rows[name] - before[0][name]) for name in x}
+            aimed = {name: clean[name] + share * (clean[name] - before[0][name]) for name in x}
         kept = process.sigma(following) / process.sigma(t) * torch.exp(-eta * width)
         gained = -process.alpha(following) * torch.expm1(-(1 + eta) * width)
         x = {name: kept * x[name] + gained * aimed[name] for name in x}
         if eta:
             added = process.sigma(following) * torch.sqrt(-torch.expm1(-2 * eta * width))
             x = {name: x[name] + added * noise for name, noise in fresh().items()}
-        before = rows, width
+        before = clean, width
     raise ValueError(f"steps={steps}: expected an integer >= 1")
 
 

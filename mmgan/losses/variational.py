@@ -58,7 +58,7 @@ class LaplaceLikelihood:
 
 
 def log_likelihood(x: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
-    """Return (B, N): the log-likelihood, up to its constant, of each row x (B, *shape) under N(mean, exp(log_std)^2), (N, *shape)."""
+    """Return (B, N): the log-likelihood, up to its constant, of each sample x (B, *shape) under N(mean, exp(log_std)^2), (N, *shape)."""
     x, mean, log_std = (value.flatten(1).double() for value in (x, mean, log_std))
     precision = torch.exp(-2 * log_std)  # (N, values)
     # The square multiplied out, in double precision: (B, N, values) would not fit into memory.

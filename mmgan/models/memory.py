@@ -46,7 +46,7 @@ class Memory(nn.Module):
         self.labels = labels
 
     def members(self, label: int) -> Tensor:
-        """Return the lines (n,) of the samples of one class; none, where the class has no row."""
+        """Return the lines (n,) of the samples of one class; none, where the class has no sample."""
         return torch.nonzero(self.labels == label)[:, 0]
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
@@ -71,7 +71,7 @@ class SampleMemory(Memory):
         return memory_indices(y, min(MAX_SAMPLES, max(1, MAX_VALUES // sum(self.sizes))))
 
     def fit_data(self, parts: Sequence[Mapping[str, Tensor]], labels: Tensor) -> None:
-        """Take samples {name: (n, *shape)}, in parts that follow each other, of classes `labels`, one for each row of all parts."""
+        """Take samples {name: (n, *shape)}, in parts that follow each other, of classes `labels`, one for each sample of all parts."""
         rows = [torch.cat([part[name].flatten(1) for name in self.shapes], dim=1) for part in parts]
         self.fit(labels, flat=torch.cat(rows))
 

@@ -1,4 +1,4 @@
-"""Noise that belongs to a row, not to a moment: the same seed, label and rank give the same numbers, whatever is drawn around them."""
+"""Noise that belongs to a sample, not to a moment: the same seed, label and rank give the same numbers, whatever is drawn around them."""
 
 import numpy as np
 
@@ -21,7 +21,7 @@ class BlockNoise:
         return self.rng.random((BLOCK_SIZE, *shape), dtype=np.float32)
 
     def permuted_indices(self, n: int) -> np.ndarray:
-        """Return for each row which of n things it takes, (64,): in the order of the samples each thing once, by chance, before any has its next turn."""
+        """Return for each sample which of n things it takes, (64,): in the order of the samples each thing once, by chance, before any has its next turn."""
         rank = self.block * BLOCK_SIZE + np.arange(BLOCK_SIZE)
         taken = np.empty(BLOCK_SIZE, np.int64)
         for turn in np.unique(rank // n):

@@ -10,7 +10,7 @@ class CriticAugmentation(nn.Module):
     """Differentiable augmentation of scaled samples (Zhao et al. 2020, arXiv:2006.10738): instance noise, and an erased stretch.
 
     `noise` is the standard deviation of white noise, in scaled units; `erase` the largest share of the last axis that is set to 0,
-    one random stretch a row and modality, over all channels. Zeros leave samples as they are. Meant for scalings to zero mean and
+    one random stretch a sample and modality, over all channels. Zeros leave samples as they are. Meant for scalings to zero mean and
     unit deviation (quantile, standard).
     """
 

@@ -1,4 +1,4 @@
-"""The least that can play: dense layers on the values of a row, one modality after another, as tutorials draw a GAN."""
+"""The least that can play: dense layers on the values of a sample, one modality after another, as tutorials draw a GAN."""
 
 import itertools
 import math

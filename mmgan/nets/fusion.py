@@ -1,4 +1,4 @@
-"""What several modalities say of one row becomes one statement; any of them may be missing.
+"""What several modalities say of one sample becomes one statement; any of them may be missing.
 
 Each takes the modalities' features `mu` (B, M, width), how certain they are, `logvar` (the same shape; None where the fusion
 does not ask for it), and which are there, `present` (B, M) bool.
@@ -15,7 +15,7 @@ from mmgan.errors import MmganError, Positive, Share, Width, checked
 class Fused(NamedTuple):
     """The fused features (B, width), and how much each modality counts, `weights` (B, M).
 
-    The weights of a row sum to 1; where no modality is present, they are 0.
+    The weights of a sample sum to 1; where no modality is present, they are 0.
     """
 
     features: Tensor
@@ -79,7 +79,7 @@ class ProductOfExperts(nn.Module):
 
 
 class ProxyAttentionFusion(nn.Module):
-    """The uncertainty-weighted mean, a proxy for the row, attends to the modalities and takes from them what it lacks.
+    """The uncertainty-weighted mean, a proxy for the sample, attends to the modalities and takes from them what it lacks.
 
     Its weights are those of `GatedUncertaintyFusion`. Raises MmganError where the width is no multiple of `heads`.
     """
@@ -108,7 +108,7 @@ class ProxyAttentionFusion(nn.Module):
         proxy, weights = self.proxy(mu, logvar, present)
         some = present.any(1, keepdim=True)
         keys = self.norm_modalities(mu)
-        # A row without any modality would have a softmax over nothing: it attends to all, and the answer is dropped.
+        # A sample without any modality would have a softmax over nothing: it attends to all, and the answer is dropped.
         found, _ = self.attention(
             self.norm_proxy(proxy)[:, None], keys, keys, key_padding_mask=some & ~present, need_weights=False
         )

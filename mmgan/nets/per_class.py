@@ -71,7 +71,7 @@ class _Call(nn.Module):
 
 
 class GeneratorPerClass(PerClass):
-    """G: z (B, latent_dim), labels (B,), noise (B, noise_dim) -> `Generated`, each row from its own class's `Generator`."""
+    """G: z (B, latent_dim), labels (B,), noise (B, noise_dim) -> `Generated`, each sample from its own class's `Generator`."""
 
     def __init__(self, schema: DataSchema, latent_dim: int, *, network: Callable[..., nn.Module]):
         super().__init__(schema, lambda one: network(one, latent_dim))
@@ -82,7 +82,7 @@ class GeneratorPerClass(PerClass):
 
 
 class CriticPerClass(PerClass):
-    """D: {name: (B, *shape)} and labels (B,) -> scores (B,), each row's from its own class's `Critic`."""
+    """D: {name: (B, *shape)} and labels (B,) -> scores (B,), each sample's from its own class's `Critic`."""
 
     def __init__(self, schema: DataSchema, *, network: Callable[..., nn.Module]):
         super().__init__(schema, network)

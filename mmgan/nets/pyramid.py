@@ -1,4 +1,4 @@
-"""Convolutions that look at stretches of a row: a critic that judges each stretch, and the features that two samples are compared in."""
+"""Convolutions that look at stretches of a sample: a critic that judges each stretch, and the features that two samples are compared in."""
 
 import math
 from typing import Annotated

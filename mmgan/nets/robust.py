@@ -90,8 +90,8 @@ def mixed(x: dict[str, Tensor], alpha: float) -> tuple[dict[str, Tensor], Tensor
 class Corruption(nn.Module):
     """Noise and missing modalities, of scaled samples {name: (B, *shape)} -> noisy samples, and which are present, (B, M) bool.
 
-    A modality gets white noise with probability one half, of a deviation drawn from 0 to `noise` for each row and modality. With
-    probability `drop` a row loses one modality, a random one; never its last.
+    A modality gets white noise with probability one half, of a deviation drawn from 0 to `noise` for each sample and modality. With
+    probability `drop` a sample loses one modality, a random one; never its last.
     """
 
     @checked
@@ -111,7 +111,7 @@ class Corruption(nn.Module):
         return noisy, present
 
     def _level(self, x: Tensor) -> Tensor:
-        """Return the deviation of each row's noise, (B, 1, ...)."""
+        """Return the deviation of each sample's noise, (B, 1, ...)."""
         level = self.noise * torch.rand(len(x), device=x.device) * (torch.rand(len(x), device=x.device) < 0.5)
         return level.view(-1, *[1] * (x.dim() - 1))
 

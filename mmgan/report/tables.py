@@ -49,7 +49,7 @@ SHORT = {
 }
 OF_CLASS = {"class_recall": "recall", "class_spread": "spread"}
 OF_CLASS_NOTE = (
-    "By the place of the class among the class names: the share of its real samples that classifiers trained on the row's samples"
+    "By the place of the class among the class names: the share of its real samples that classifiers trained on these samples"
     " find, and the variance within the class (trace of the covariance of principal components) over that of the real samples."
 )
 MAX_CLASSES = 12  # more make no table that anyone reads

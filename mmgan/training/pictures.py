@@ -57,7 +57,7 @@ class Plane:
         flat = _flat(x)
         self.exists = min(flat.shape) >= 2
         self.is_plain = flat.shape[1] == 2
-        self.title = "the two values of a row" if self.is_plain else "first two principal components"
+        self.title = "the two values of a sample" if self.is_plain else "first two principal components"
         if self.exists and not self.is_plain:
             self._pca = PCA(2, random_state=0).fit(flat)
 
@@ -66,7 +66,7 @@ class Plane:
 
 
 class DrawTraversals(L.Callback):
-    """Every `every_n_epochs` epochs, and after the last: what the `dimensions` latent dimensions that vary most do to a row.
+    """Every `every_n_epochs` epochs, and after the last: what the `dimensions` latent dimensions that vary most do to a sample.
 
     One picture for each modality of each of the first `classes` classes.
     """

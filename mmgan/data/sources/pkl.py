@@ -84,7 +84,7 @@ def _read_rows(rows: Any, where: str) -> np.ndarray:
             "give (samples, F), (samples, C, L) or (samples, C, H, W), such as by array[:, None]."
         )
     if 0 in rows.shape:
-        raise MmganError(f"{where} is empty, of shape {rows.shape}; give at least one row and one value a row.")
+        raise MmganError(f"{where} is empty, of shape {rows.shape}; give at least one sample and one value a sample.")
     with np.errstate(over="ignore"):  # what overflows is counted below
         converted = np.require(rows, np.float32, ["C", "W"])
     for array, fault, remedy in (
@@ -117,7 +117,9 @@ def _read_labels(value: Any, path: str) -> tuple[np.ndarray, tuple[int | str, ..
     where = f"{path}: y_train"
     labels = as_array(value, where)
     if labels.ndim != 1 or labels.size == 0:
-        raise MmganError(f"{where} has shape {labels.shape}; give one label a row, (samples,), such as by .argmax(1).")
+        raise MmganError(
+            f"{where} has shape {labels.shape}; give one label a sample, (samples,), such as by .argmax(1)."
+        )
     if labels.dtype.kind == "f":
         raise MmganError(f"{where} holds floats; give integers with .astype(int), or strings.")
     if labels.dtype.kind not in "iubU":
@@ -148,7 +150,7 @@ def _read_groups(value: Any, n_rows: int, path: str) -> np.ndarray:
     groups = as_array(value, f"{path}: groups")
     if groups.shape != (n_rows,) or groups.dtype.kind not in "iubU":
         raise MmganError(
-            f"{path}: groups is {groups.dtype} of shape {groups.shape}; give one integer or string a row, ({n_rows},)."
+            f"{path}: groups is {groups.dtype} of shape {groups.shape}; give one integer or string a sample, ({n_rows},)."
         )
     return np.unique(groups, return_inverse=True)[1].astype(np.int64)
 
