@@ -238,6 +238,18 @@ def test_a_package_is_run_where_it_is_trusted(checkpoint, dataset, tmp_path, mon
     assert len(build_source(source, "FILE", trust=["package_of_a_friend"])) == len(dataset)
 
 
+def test_what_a_trusted_package_only_imports_is_not_its_own(checkpoint, tmp_path, monkeypatch):
+    (tmp_path / "package_that_imports.py").write_text(
+        "import os\nfrom subprocess import Popen\nclass Own: run = os.system\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("os.system", "Popen", "Own.run", "missing", "os.path.join"):
+        hostile = {"_target_": f"package_that_imports.{name}", "_partial_": True}
+        path = changed(checkpoint, tmp_path / "evil.ckpt", "model", hostile)
+        refuses(mmgan.load, path, trust=["package_that_imports"])
+    assert "trust=[PACKAGE]" in refuses(mmgan.load, path, trust=["there_is_no_such_package"])
+
+
 def test_a_class_that_the_user_types_is_trained_and_scored(dataset, tmp_path, monkeypatch):
     (tmp_path / "typed_by_the_user.py").write_text("from mmgan.baselines import jitter\nours = jitter\n")
     monkeypatch.syspath_prepend(str(tmp_path))

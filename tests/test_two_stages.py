@@ -13,6 +13,7 @@ from scipy import stats
 from test_models_contract import built, dataset_of, first_stage, train
 
 from mmgan.commands.build import plain, train_fold
+from mmgan.commands.options import check_options
 from mmgan.errors import MmganError
 from mmgan.evaluation.reconstruction import perplexity, psnr
 from mmgan.losses.reconstruction import feature_distance, l1
@@ -350,6 +351,30 @@ def test_the_first_stage_is_an_option_of_its_own(tmp_path):
     path = first_stage(dataset_of(), tmp_path)
     with pytest.raises(MmganError, match="give the first stage as first_stage="):
         built(compose("train", "model=ldm", f"model.space.first_stage={path}"), dataset_of())
+
+
+@pytest.mark.parametrize("command", ["train", "tune"])
+def test_the_commands_take_that_option(command):
+    check_options(compose(command, "model=ldm", "first_stage=runs/stage"))
+
+
+@pytest.mark.parametrize("key", ["fingerprint", "seed", "final", "data"])
+def test_a_first_stage_whose_recipe_is_not_whole_is_refused(key, tmp_path):
+    path = first_stage(dataset_of(), tmp_path)
+    content = torch.load(path, weights_only=True)
+    del content["recipe"][key]
+    torch.save(content, path)
+    with pytest.raises(MmganError, match="its recipe is not whole"):
+        built(compose("train", "model=ldm", f"first_stage={path}"), dataset_of())
+
+
+def test_a_first_stage_whose_task_has_been_changed_is_refused(tmp_path):
+    path = first_stage(dataset_of(), tmp_path)
+    content = torch.load(path, weights_only=True)
+    content["recipe"]["model"]["task"]["more"] = 1
+    torch.save(content, path)
+    with pytest.raises(MmganError, match="its task takes other options"):
+        built(compose("train", "model=ldm", f"first_stage={path}"), dataset_of())
 
 
 def test_a_folder_of_folds_means_the_fold_s(tmp_path):

@@ -41,11 +41,11 @@ def _quoted_option(word: str, sweeps: bool) -> str:
         return word
     value = option[3]
     if os.path.exists(value):
-        value = _quoted(value, literal=True)
+        value = quoted(value, literal=True)
     elif re.fullmatch(rf"\[(?:{QUOTED}|[^\[\]])*\]", value, re.DOTALL):
-        value = f"[{','.join(map(_quoted, _parts(value[1:-1])))}]"
+        value = f"[{','.join(map(quoted, _parts(value[1:-1])))}]"
     else:
-        value = ",".join(map(_quoted, _parts(value))) if sweeps else _quoted(value)
+        value = ",".join(map(quoted, _parts(value))) if sweeps else quoted(value)
     return f"{option[1]}{option[2]}={value}"
 
 
@@ -54,7 +54,7 @@ def _parts(text: str) -> list[str]:
     return [part.strip() for part in re.findall(rf"(?:{QUOTED}|[^,])+", text, re.DOTALL)]
 
 
-def _quoted(value: str, *, literal: bool = False) -> str:
+def quoted(value: str, *, literal: bool = False) -> str:
     """Return a value as a text of Hydra's grammar; `null`, nothing, and what is quoted already stay as they are."""
     if literal or os.path.exists(value):
         value = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)  # for OmegaConf, which would look it up

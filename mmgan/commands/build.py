@@ -98,7 +98,10 @@ def fold_path(cfg: DictConfig, command: str, fold: int) -> Path:
 # -- a training ---------------------------------------------------------------------------------------------------------
 def task_of(cfg: DictConfig) -> Task:
     """Return the task that the model's configuration names."""
-    return instantiate(cfg.model.task)
+    task = instantiate(cfg.model.task)
+    if not hasattr(task, "offers"):
+        raise MmganError("model.task: expected a class of mmgan.training.tasks, or a subclass of Task.")
+    return task
 
 
 def generates(cfg: DictConfig) -> bool:
@@ -120,6 +123,7 @@ def fold_run(cfg: DictConfig, dataset: Dataset, fold: int, best_params: Mapping[
     return FoldRun(
         task=task_of(cfg),
         build=_Built(cfg, dataset, fold, dict(best_params or {})),
+        data=lambda final: make_datamodule(cfg, dataset, fold, final=final),
         trainer=lambda max_epochs: functools.partial(_make_trainer, cfg, max_epochs=max_epochs),
         callbacks=lambda: {name: instantiate(node) for name, node in cfg.callbacks.items() if node is not None},
         load=functools.partial(load, trust=trusted(cfg)),

@@ -9,7 +9,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from importlib import import_module
@@ -21,7 +21,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from mmgan.commands.arguments import tell
+from mmgan.commands.arguments import quoted, tell
 from mmgan.commands.build import compose
 from mmgan.commands.cells import Cell, Work, is_trained
 from mmgan.commands.measures import MEASURES, Measure
@@ -46,8 +46,8 @@ def compare(cfg: DictConfig) -> Path:
         check_writable(out)
         _complete(wanted, measure, out, cfg)
     page = out.with_suffix(".md")
-    page.write_text(tables_page(measure, read_lines(out, cfg.measure), [cell.name for cell in cells]))
-    tell(page.read_text(), f"lines:  {out}", f"tables: {page}")
+    page.write_text(tables_page(measure, read_lines(out, cfg.measure), [cell.name for cell in cells]), encoding="utf-8")
+    tell(page.read_text(encoding="utf-8"), f"lines:  {out}", f"tables: {page}")
     return page
 
 
@@ -65,14 +65,14 @@ def chosen_measure(cfg: DictConfig) -> Measure:
 
 def asked_cells(cfg: DictConfig, measure: Measure) -> list[Cell]:
     """Return every cell that the options ask for, model by model."""
-    rows, models = ([str(each) for each in value] for value in (cfg.rows, cfg.models or measure.models))
+    rows, models = _listed(cfg.rows or FULL), _listed(cfg.models or measure.models)
     if wrong := [each for each in rows if each != FULL and not each.removeprefix("imbalance").isdecimal()]:
         raise MmganError(f"rows={wrong[0]}: give full, a number of samples of each class, or imbalance and a ratio.")
     data, cells = data_words(cfg.data), []
     for model in models:
         variants = read_variants(cfg.variants) if is_trained(model) else {"": ""}
         for name, overrides in variants.items():
-            all_words = (*data, *shlex.split(cfg.overrides))
+            all_words = (*data, f"threads={cfg.threads}", *shlex.split(cfg.overrides))
             more = {"words": (*all_words, *shlex.split(overrides)), "shared_words": all_words, "runs": cfg.runs}
             cells += [
                 Cell(cfg.data.name, cfg.data.get("draw"), each, model, name, fold, seed, **more)
@@ -83,11 +83,18 @@ def asked_cells(cfg: DictConfig, measure: Measure) -> list[Cell]:
     return [cell for cell in cells if measure.wants(cell)]
 
 
+def _listed(value: Any) -> list[str]:
+    """Return one value, or each of a list, as a word."""
+    several = isinstance(value, Sequence) and not isinstance(value, str)
+    return [str(each) for each in (value if several else [value])]
+
+
 def data_words(data: DictConfig) -> list[str]:
     """Return the overrides that make a data configuration of its file in conf/data/."""
     usual = compose("compare", [f"data={data.name}"]).data
     changed = {key: value for key, value in data.items() if not OmegaConf.is_config(value) and value != usual[key]}
-    return [f"data={data.name}", *(f"data.{key}={json.dumps(value)}" for key, value in changed.items())]
+    words = {k: quoted(v, literal=True) if isinstance(v, str) else json.dumps(v) for k, v in changed.items()}
+    return [f"data={data.name}", *(f"data.{key}={word}" for key, word in words.items())]
 
 
 def read_variants(path: str | None) -> dict[str, str]:
@@ -115,7 +122,7 @@ def _complete(wanted: Mapping[Cell, str], measure: Measure, out: Path, cfg: Dict
             failed[cell] = line["error"]
             continue
         line = {"measure": cfg.measure, **_identity(vars(cell)), "settings": wanted[cell], **line}
-        with out.open("a") as stream:
+        with out.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
     if failed:
         cell, error = next(iter(failed.items()))
@@ -124,10 +131,10 @@ def _complete(wanted: Mapping[Cell, str], measure: Measure, out: Path, cfg: Dict
 
 def finished(out: Path, measure: str) -> set[tuple]:
     """Return (settings, *identity) of the lines of `out`; a line at which an earlier call was killed is cut off."""
-    text = out.read_text() if out.exists() else ""
+    text = out.read_text(encoding="utf-8") if out.exists() else ""
     if text and not text.endswith("\n"):
         text = text[: text.rfind("\n") + 1]
-        out.write_text(text)
+        out.write_text(text, encoding="utf-8")
     return {(line["settings"], *_identity(line).values()) for line in read_lines(out, measure)} if text else set()
 
 

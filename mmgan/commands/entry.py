@@ -84,6 +84,10 @@ def run(command: str, main: Callable[[], None]) -> None:
     try:
         try:
             refuse_renamed(sys.argv[1:])
+            if command == "tune" and any(word.startswith(("final=", "resume=")) for word in sys.argv[1:]):
+                raise MmganError(
+                    "final= and resume= are options of train: a sweep goes on by itself, and its refit takes all samples."
+                )
             if {"--help", "-h"} & set(sys.argv[1:]):
                 print(help_text(command))
             else:

@@ -120,9 +120,10 @@ class EvaluateOptions(Options):
 
 
 @dataclass
-class CompareOptions(Options):
+class CompareOptions:
     """Options of compare."""
 
+    threads: Any = option(Annotated[int, Range(1, 1024)], "threads of each process", 1)
     measure: Any = option(str, "what is measured of each model", "quality")
     data: Group = option(Mapping, "which data set")
     models: Any = option(Any, "real, baselines, or files of conf/model/, as a list; null: as the measure has them")
@@ -187,7 +188,7 @@ RENAMED = {  # what an option was called, and is called now; a name that ends wi
     "model.sampler.guidance": "model.guidance_scale", "model.sampler.": "model.",
     "model.training.unlabelled": "model.label_dropout", "model.training.": "model.", "model.networks.": "model.",
     "model.adversarial.": "model.gan_loss.", "model.augmentation.": "model.augment.", "model.optimizer.": "model.",
-    "model.loss.": "model.", "model.residual": "model.space.residual", "model.control.": "model.baseline.",
+    "model.loss.": "model.", "model.first_stage": "first_stage", "model.residual": "model.space.residual", "model.control.": "model.baseline.",
     "callbacks.reconstructions.rows": "callbacks.reconstructions.samples", "data_path": "data.path",
 }  # fmt: skip
 
@@ -279,6 +280,8 @@ def _declared_below(name: str, node: dict[str, Any]) -> Iterator[Declared]:
     # What the datamodule and the source take are options of the data themselves, to which they refer.
     shown = "data" if name in ("data.datamodule", "data.source") else name
     for key, value in node.items():
+        if f"{name}.{key}" == "model.space.first_stage":
+            continue  # the option first_stage, in whose place the stage's own configuration comes
         if key in parameters:
             yield Declared(f"{shown}.{key}", value, _configured(parameters[key].annotation), meanings.get(key, ""))
         elif name == "callbacks":
@@ -323,12 +326,18 @@ def refuse_renamed(words: list[str]) -> None:
     for word in words:
         name = word.lstrip("+~").partition("=")[0]
         for old, new in RENAMED.items():
+            if name == old.rstrip(".") and old.endswith("."):
+                raise MmganError(f"the options below '{name}' are called '{new}...' now; --help lists them.")
             if name == old or (old.endswith(".") and name.startswith(old)):
                 now = new + name.removeprefix(old) if old.endswith(".") else new
-                raise MmganError(f"the option '{name}' is called '{now}' now; give {now}=...")
+                of_gan = re.sub(r"model\.(generator|critic)\.", r"model.\1.network.", now)
+                more = f" (with model=gan {of_gan}=...)" if of_gan != now else ""
+                raise MmganError(f"the option '{name}' is called '{now}' now; give {now}=...{more}")
 
 
 def closest(name: str, options: type) -> str:
     """Return a suggestion for a misspelt option of the command that has these."""
+    if name == "data.path":
+        return ", except of data=pkl and data=images; give data=pkl data.path=FILE"
     near = difflib.get_close_matches(name, [each.name for each in fields(options)], n=1)
     return f"; did you mean '{near[0]}'?" if near else ""

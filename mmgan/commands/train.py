@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
@@ -29,11 +30,22 @@ def train_folds(cfg: DictConfig) -> list[FitResult]:
     shown = first.parent if str(cfg.fold) == "all" else first
     print_results(results, task.title)
     lines = {"files": shown, "watch": shell_line("tensorboard", "--logdir", shown)}
-    if words := task.next_command(shown):
-        lines["next"] = command_line(*words, *trust_option(trusted(cfg)))
+    if line := next_command(cfg, shown):
+        lines["next"] = line
     models = (run.load(results[fold].folder / "best.ckpt") for fold, run in runs.items())  # where they are asked for
     print_lines(lines | dict(task.after_folds(models, dataset, shown)))
     return list(results.values())
+
+
+def next_command(cfg: DictConfig, folder: Path) -> str:
+    """Return the command for what a training left in `folder`, with the options that its task asks to repeat; none is ''."""
+    task = task_of(cfg)
+    words = task.next_command(folder)
+    typed = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    again = [word for word in typed if word.startswith(task.repeats)]
+    if task.repeats and "final" not in cfg:
+        again.append("final=true")  # as the refit of a sweep
+    return command_line(*words, *again, *trust_option(trusted(cfg))) if words else ""
 
 
 def print_results(results: Mapping[int, FitResult], title: str) -> None:

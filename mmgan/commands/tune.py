@@ -13,8 +13,9 @@ import numpy as np
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from optuna.trial import TrialState
+from sqlalchemy.engine import URL
 
-from mmgan.commands.arguments import command_line, shell_line, trust_option
+from mmgan.commands.arguments import shell_line
 from mmgan.commands.build import (
     check_run,
     chosen_folds,
@@ -26,9 +27,8 @@ from mmgan.commands.build import (
     run_name,
     settings_of,
     task_of,
-    trusted,
 )
-from mmgan.commands.train import print_lines, print_results
+from mmgan.commands.train import next_command, print_lines, print_results
 from mmgan.data.dataset import Dataset
 from mmgan.data.folds import make_folds
 from mmgan.errors import MmganError
@@ -126,7 +126,7 @@ def tune_folds(cfg: DictConfig) -> list[FitResult]:
         "watch": shell_line("tensorboard", "--logdir", _shown_folder(home, paths)),
     }
     if sweep.settings.next_command:
-        lines["next"] = command_line(*sweep.settings.next_command)
+        lines["next"] = sweep.settings.next_command
     print_lines(lines)
     return list(results.values())
 
@@ -144,7 +144,7 @@ def sweep_settings(cfg: DictConfig, trials: ConfiguredTrials, paths: Mapping[int
         folders=paths,
         names={fold: f"{cfg.study or run_name(cfg)}-fold{fold}" for fold in paths},
         identities={fold: identity(cfg, trials, fold) for fold in paths},
-        url=cfg.storage or f"sqlite:///{(home / 'study.db').absolute()}",
+        url=cfg.storage or URL.create("sqlite", database=str((home / "study.db").absolute())).render_as_string(),
         direction=f"{get_class(cfg.model._target_).mode}imize",
         space=space,
         first=first,
@@ -157,13 +157,8 @@ def sweep_settings(cfg: DictConfig, trials: ConfiguredTrials, paths: Mapping[int
         pruner=instantiate(cfg.pruner),
         seed=cfg.seed,
         workers=cfg.workers,
-        next_command=_next_command(cfg, _shown_folder(home, paths)),
+        next_command=next_command(cfg, _shown_folder(home, paths)),
     )
-
-
-def _next_command(cfg: DictConfig, folder: Path) -> tuple[str, ...]:
-    words = task_of(cfg).next_command(folder)
-    return (*words, *trust_option(trusted(cfg))) if words else ()
 
 
 def identity(cfg: DictConfig, trials: ConfiguredTrials, fold: int) -> dict[str, Any]:

@@ -120,7 +120,7 @@ def read(path: str | os.PathLike) -> Content:
             raise MmganError(f"{path}: x_synth is no dict of modalities; {FORMS}.")
     meta = tree.get("meta")
     recipe = meta.get("recipe") if isinstance(meta, dict) else None
-    ours = isinstance(recipe, dict) and {"data", "fingerprint"} <= recipe.keys()
+    ours = isinstance(recipe, dict) and {"data", "fingerprint", "seed"} <= recipe.keys()
     return Content(path, tree, list(entries), recipe if ours else {})
 
 

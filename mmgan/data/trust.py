@@ -115,7 +115,7 @@ def _check_keys(node: dict[Any, Any], where: Any) -> None:
 
 def _check_target(target: Any, where: Any, allowed: Iterable[str], pattern: re.Pattern) -> None:
     if isinstance(target, str):
-        if target in TORCH or any(target == name or target.startswith(f"{name}.") for name in allowed):
+        if target in TORCH or _is_theirs(target, allowed, pattern):
             return
         if (parts := pattern.fullmatch(target)) and _is_defined(*parts.groups()):
             return
@@ -123,6 +123,24 @@ def _check_target(target: Any, where: Any, allowed: Iterable[str], pattern: re.P
         f"{where}: it asks for {str(target)[:200]!r}, which mmgan runs from no file, and nothing was run; if it is a package of"
         " yours, give trust=[PACKAGE]."
     )
+
+
+def _is_theirs(target: str, packages: Iterable[str], pattern: re.Pattern) -> bool:
+    """Say whether a trusted package defines that class or function, or passes on an admitted one; what else it imports is not its own."""
+
+    def within(name: str) -> bool:
+        return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+    if not within(target):
+        return False
+    try:
+        found = pkgutil.resolve_name(target)
+    except (ImportError, AttributeError, ValueError):
+        return False
+    if not isinstance(found, type | FunctionType):
+        return False
+    home = f"{found.__module__}.{found.__qualname__}"
+    return within(home) or pattern.fullmatch(home) is not None
 
 
 def _is_defined(module: str, name: str) -> bool:

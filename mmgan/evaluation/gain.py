@@ -9,7 +9,6 @@ from mmgan.data.arrays import LabelledSamples, check_samples
 from mmgan.evaluation import utility
 from mmgan.evaluation.features import FeatureSpace
 
-SETTINGS = ("rows_per_class", "imbalance_ratio")
 TIMES = 4  # extra samples per real one where classes are equally few
 
 

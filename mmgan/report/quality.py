@@ -40,7 +40,10 @@ def read_lines(path: str | Path, measure: str = "quality") -> list[dict[str, Any
     of any.
     """
     try:
-        lines = [{"variant": "", "measure": measure} | json.loads(text) for text in Path(path).read_text().splitlines()]
+        lines = [
+            {"variant": "", "measure": measure} | json.loads(text)
+            for text in Path(path).read_text(encoding="utf-8").splitlines()
+        ]
         known = all(set(line) >= {*CELL, "settings", "metrics", "n_fold", "n_val"} for line in lines)
     except (OSError, ValueError, TypeError):
         lines, known = [], False
@@ -69,7 +72,7 @@ def _place(line: Line) -> tuple:
     return model, line["model"], *few, line["rows"], line["fold"], line["seed"]
 
 
-def by_fold(lines: Sequence[Line], key: str | None = None) -> dict[str, dict[int, dict[str, float]]]:
+def by_fold(lines: Sequence[Line]) -> dict[str, dict[int, dict[str, float]]]:
     """Return {model: {fold: metrics}}, seeds averaged within a fold: they are not independent samples."""
     found: dict[str, dict[int, list[Mapping[str, float]]]] = {}
     for line in lines:

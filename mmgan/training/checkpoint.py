@@ -16,6 +16,7 @@ from mmgan.errors import MmganError
 from mmgan.schema import DataSchema
 
 FORMAT = 2  # of a checkpoint; what counts is how the recipe describes the model
+RECIPE = {"model", "data", "schema", "fingerprint", "fold", "seed", "final"}  # what one must have to be read
 # What a model's configuration says beside the model: of its runs, and what its parts refer to.
 NOT_OF_MODEL = ("name", "epochs", "task", "fusion")
 
@@ -48,7 +49,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
         raise MmganError(f"{path}: this is not a checkpoint of mmgan; give a best.ckpt or best.pth.") from error
     recipe = content.get("recipe") if isinstance(content, dict) else None
-    if not isinstance(recipe, dict) or not {"model", "data", "schema", "fold"} <= recipe.keys():
+    if not isinstance(recipe, dict):
         raise MmganError(f"{path}: this checkpoint has no recipe; give a best.ckpt or best.pth that mmgan wrote.")
     if recipe.get("format") == 1:
         raise MmganError(
@@ -59,6 +60,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise MmganError(
             f"{path} was written by another version of mmgan, which this one does not read; use that version."
         )
+    if not recipe.keys() >= RECIPE or not all(isinstance(recipe[key], dict) for key in ("model", "data", "schema")):
+        raise MmganError(f"{path}: its recipe is not whole; it was changed, or another tool wrote it.")
     return content
 
 

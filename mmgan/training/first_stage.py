@@ -36,7 +36,11 @@ def read_first_stage(
     content = read_checkpoint(path)
     recipe = content["recipe"]
     admit(recipe["model"], f"first_stage={path}", trust=trust)
-    if "reconstructions" not in getattr(build(recipe["model"].get("task")), "offers", ()):
+    try:
+        task = build(recipe["model"].get("task"))
+    except TypeError as error:
+        raise MmganError(f"first_stage={path}: its task takes other options; it was changed.") from error
+    if "reconstructions" not in getattr(task, "offers", ()):
         raise MmganError(
             f"first_stage={path}: this is a model={recipe['model'].get('name')}; give a run of model=vqgan."
         )
@@ -52,7 +56,7 @@ def read_first_stage(
         )
     # A final run keeps nothing back. Others keep samples of the inner split back, which the first stage must have kept back too.
     keys = ["split", "n_splits", "rows_per_class", "imbalance_ratio"] + ([] if final else ["inner_val"])
-    theirs, ours = ({key: data[key] for key in keys} for data in (recipe["data"], options))
+    theirs, ours = ({key: data.get(key) for key in keys} for data in (recipe["data"], options))
     if not final:
         theirs |= {"final": recipe["final"], "seed": recipe["seed"]}
         ours |= {"final": False, "seed": options["seed"]}

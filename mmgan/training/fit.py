@@ -87,11 +87,12 @@ class FoldRun:
     """The training of one fold, as objects that can be made anew.
 
     `build` (final) -> a fresh model that has seen its training samples and carries its recipe, and the fold's datamodule, set up;
-    `callbacks` () -> fresh callbacks by name; `load` (file) -> the finished model; `settings` are what params.yaml keeps.
+    `data` (final) -> that datamodule alone; `callbacks` () -> fresh callbacks by name; `load` (file) -> the finished model; `settings` are what params.yaml keeps.
     """
 
     task: Task
     build: Callable[[bool], tuple[Any, FoldDataModule]]
+    data: Callable[[bool], FoldDataModule]
     trainer: Callable[[int], MakeTrainer]
     callbacks: Callable[[], Mapping[str, L.Callback]]
     load: Callable[[Path], Any]
@@ -117,8 +118,7 @@ class FoldRun:
             score = score if self.final else found
             write_light_checkpoint(folder.best, folder.light)
             metrics = {"epochs": epochs, "max_epochs": self.max_epochs, "inner_score": score}
-            _, whole = self.build(True)
-            metrics["scores"] = self.task.score(self.load(folder.best), whole, folder.path)
+            metrics["scores"] = self.task.score(self.load(folder.best), self.data(True), folder.path)
             folder.write_json("metrics.json", metrics | {"seconds": round(time.monotonic() - started, 1)})
         return FitResult(path, epochs, score, metrics)
 

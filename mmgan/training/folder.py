@@ -99,14 +99,14 @@ class RunFolder:
     def read_metrics(self) -> dict[str, Any]:
         """Return metrics.json, or nothing if the run has not finished."""
         try:
-            found = json.loads(self.metrics.read_text())
+            found = json.loads(self.metrics.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):  # or it was damaged: then the run has not finished either
             return {}
         return found if isinstance(found, dict) else {}
 
     def _replace(self, name: str, text: str) -> None:
         temporary = self.path / f"{name}.part"
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
         temporary.replace(self.path / name)
 
     def _move_aside(self) -> None:
@@ -124,7 +124,7 @@ class RunFolder:
         if not self.params.exists():
             return []
         try:
-            known = yaml.safe_load(self.params.read_text())
+            known = yaml.safe_load(self.params.read_text(encoding="utf-8"))
         except (ValueError, yaml.YAMLError):  # no UTF-8, no YAML, or one that asks for objects
             known = None
         if not isinstance(known, dict):

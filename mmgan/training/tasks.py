@@ -26,11 +26,13 @@ Scores = dict[str, float]
 class Task:
     """What a kind of model is for; the class itself scores nothing.
 
-    `title` heads the table of a finished fold's scores; callbacks run whose `needs` are among `offers`.
+    `title` heads the table of a finished fold's scores; callbacks run whose `needs` are among `offers`. Options that begin with one of
+    `repeats` are said again in the next command.
     """
 
     title = "scores"
     offers: frozenset[str] = frozenset()
+    repeats: tuple[str, ...] = ()
 
     def finished(self, model: Any) -> Any:
         """Return what `mmgan.load` gives of a trained model."""
@@ -106,6 +108,7 @@ class FirstStage(Task):
 
     title = "samples of val_indices, rebuilt"
     offers = frozenset({"reconstructions"})
+    repeats = ("data", "fold=", "final=")
 
     def score(self, model: Any, data: FoldDataModule, folder: Path) -> Scores:
         x, y = data.samples(data.fold.val_indices)

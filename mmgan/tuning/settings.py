@@ -1,6 +1,6 @@
 """How a sweep goes, in plain values that every process of it has, and what runs its trials."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -37,7 +37,7 @@ class SweepSettings:
 
     `folders` are those of the folds; `identities` what a study's trials have in common, by fold: studies of another identity are not
     gone on with. `names` are those of the studies. No trial begins after `deadline` (seconds since 1970), once `n_trials` have begun, or once those of a
-    fold have trained `max_epochs` epochs. `default` and `warm` are the parameters that are tried first, {origin: parameters}.
+    fold have trained `max_epochs` epochs. `first` are the parameters that are tried first, {origin: parameters}.
     """
 
     title: str
@@ -57,7 +57,7 @@ class SweepSettings:
     pruner: BasePruner
     seed: int
     workers: int
-    next_command: Sequence[str]
+    next_command: str
 
     @property
     def default(self) -> Mapping[str, Any]:

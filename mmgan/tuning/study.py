@@ -260,7 +260,7 @@ def warm_params(path: str, space: Mapping[str, Any]) -> dict[str, Any]:
     """Return the best parameters of another fold's sweep, those that this space has; raises MmganError if it has none."""
     file = Path(path) / "best_params.yaml"
     try:
-        found = yaml.safe_load(file.read_text())
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
         found = None
     shared = {key: value for key, value in found.items() if key in space} if isinstance(found, dict) else {}

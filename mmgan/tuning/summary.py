@@ -39,7 +39,7 @@ def summary(studies: Mapping[int, FoldStudy]) -> Report:
             "trials": f"{first.settings.n_trials} a fold, of {first.settings.trial_epochs} epochs each",
             "still running": str(running),
             "studies": f"{shown_url(url)}, named {', '.join(study.name for study in studies.values())}",
-            "look inside": f"optuna-dashboard {shown_url(url)}",
+            "look inside": shlex.join(["optuna-dashboard", shown_url(url)]),
             "refit": f"{first.settings.refit_epochs} epochs on all the training samples of the fold",
         },
         tables=[scores_table(studies), parameters_table(studies), *_importance_tables(importances)],
@@ -68,7 +68,7 @@ def _findings(studies: Mapping[int, FoldStudy]) -> list[str]:
         )
     first = next(iter(studies.values()))
     if first.settings.next_command:
-        found.append(f"With the tuned models: {shlex.join(['python', '-m', 'mmgan', *first.settings.next_command])}")
+        found.append(f"With the tuned models: {first.settings.next_command}")
     return found
 
 
