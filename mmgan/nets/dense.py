@@ -1,4 +1,4 @@
-"""The least that can play: dense layers on the values of a sample, one modality after another, as tutorials draw a GAN."""
+"""Dense networks on the flattened values of a sample, as tutorials draw a GAN."""
 
 import itertools
 import math

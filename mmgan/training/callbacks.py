@@ -1,4 +1,4 @@
-"""While a model trains: score its samples on the monitored samples, and keep its best moment."""
+"""While a model trains: score its samples on the inner validation samples, and keep its best moment."""
 
 import math
 from collections.abc import Callable, Iterator
