@@ -52,6 +52,7 @@ def trained(data_file, tmp_path_factory):
     return train_folds(cfg), load_data(cfg), out
 
 
+@pytest.mark.slow
 def test_it_learns_and_says_how_well(trained):
     results, _, out = trained
     metrics = json.loads((out / "fold1" / "metrics.json").read_text())
@@ -60,6 +61,7 @@ def test_it_learns_and_says_how_well(trained):
     assert (out / "fold1" / "confusion.png").exists()
 
 
+@pytest.mark.slow
 def test_it_answers_without_a_modality(trained):
     results, dataset, _ = trained
     model = mmgan.load(results[0].folder / "best.ckpt")
@@ -83,6 +85,7 @@ def test_it_answers_without_a_modality(trained):
         model.predict_probabilities({"spec": x["spec"][:, :2]})
 
 
+@pytest.mark.slow
 def test_predictions_of_the_test_samples_are_those_of_the_folds_together(trained):
     results, dataset, out = trained
     models = [mmgan.load(result.folder / "best.ckpt") for result in results]
@@ -99,6 +102,7 @@ def test_predictions_of_the_test_samples_are_those_of_the_folds_together(trained
         assert sum(float(line[f"p_{name}"]) for name in ("a,b", "c", "d", "e")) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_lone_model_has_no_spread(trained, tmp_path):
     _, dataset, _ = trained
     write_predictions(tmp_path / "p.csv", dataset.schema, np.full((1, 2, 4), 0.25))
