@@ -35,7 +35,7 @@ def retrieval_rank(predicted: np.ndarray, partner: np.ndarray, y: np.ndarray) ->
 
 
 class Retrieval:
-    """Ridge regressions between all ordered pairs of modalities, fitted on training samples; call it to rank partners.
+    """Ridge regressions between all ordered pairs of modalities, fitted on training samples.
 
     They predict the principal components of the goal, where the noise of hundreds of features drowns no distance.
     """
@@ -50,12 +50,7 @@ class Retrieval:
             for source, goal in permutations(space.names, 2)
         }
 
-    def __call__(self, x: Arrays, y: np.ndarray) -> dict[str, float]:
-        """Return `retrieval`, the mean over directions, and each `retrieval/<from>_to_<to>`; {} for one modality."""
+    def predict(self, x: Arrays) -> dict[tuple[str, str], np.ndarray]:
+        """Return by (source, goal) what the source modality says the goal's principal components (n, dims) are."""
         flat = {name: self._space.flat(x, name) for name in self._space.names}
-        embedded = {name: self._space.embed(x, name) for name in self._space.names}
-        result = {
-            f"retrieval/{source}_to_{goal}": retrieval_rank(model.predict(flat[source]), embedded[goal], y)
-            for (source, goal), model in self._models.items()
-        }
-        return {"retrieval": float(np.mean(list(result.values()))), **result} if result else {}
+        return {(source, goal): model.predict(flat[source]) for (source, goal), model in self._models.items()}

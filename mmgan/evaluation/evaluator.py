@@ -3,56 +3,55 @@
 Everything fitted sees training samples only. Each set is a pair (x, y): {name: (n, *shape)} in physical units, labels (n,).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from mmgan.data.arrays import LabelledSamples, check_samples, take
 from mmgan.errors import MmganError
-from mmgan.evaluation import classifiers, fidelity, utility
-from mmgan.evaluation.coherence import Retrieval
-from mmgan.evaluation.features import JOINT, FeatureSpace, nearest
-from mmgan.evaluation.novelty import novelty
-from mmgan.evaluation.signal import SampleStatistics, SignalComparison, sample_statistics
+from mmgan.evaluation import fidelity, utility
+from mmgan.evaluation.comparison import MAX_TRAINED, NEIGHBOURS, Pair, Reference, View
+from mmgan.evaluation.features import JOINT, FeatureSpace
+from mmgan.evaluation.metrics import METRICS, Metric, metric_of
+from mmgan.evaluation.signal import SignalComparison
 from mmgan.evaluation.statistics import by_key
-from mmgan.schema import Arrays
 
-NEIGHBOURS = 5
-# Bounds of the work for large data sets: samples compared in a draw, and samples that a classifier is trained on.
-MAX_COMPARED = 1200
-MAX_TRAINED = 3000
+MAX_COMPARED = 1200  # samples that are compared in a draw, for large data sets
+SPLITS = 20  # pairs of halves that say by how much metrics of real samples differ
 
 
 @dataclass(frozen=True)
-class _View:
-    """What the metrics need of some samples; `distance` is to the nearest training sample, jointly and per modality."""
+class FoldSamples:
+    """What one fold's table needs: the samples that its generator saw, those that judge, and the synthetic ones.
 
-    y: np.ndarray
-    flat: np.ndarray
-    parts: dict[str, np.ndarray]
-    embedded: np.ndarray
-    distance: dict[str, np.ndarray]
-    signal: dict[str, SampleStatistics]
-    x: Arrays
+    Fold 0 stands for samples that no fold was asked for: the generator saw all training samples. Utility is judged on
+    `unseen_groups` where they are given, fidelity and novelty always on `heldout`. `others` are real samples that neither
+    judge nor, as the file says, were seen: copies of them are found too.
+    """
 
-    def take(self, index: np.ndarray) -> "_View":
-        """Return the view of the samples `index`."""
-        return _View(
-            self.y[index],
-            self.flat[index],
-            take(self.parts, index),
-            self.embedded[index],
-            take(self.distance, index),
-            {name: signal.take(index) for name, signal in self.signal.items()},
-            take(self.x, index),
-        )
+    fold: int
+    train: LabelledSamples
+    heldout: LabelledSamples
+    synthetic: LabelledSamples
+    unseen_groups: LabelledSamples | None = None
+    others: LabelledSamples | None = None
+
+    def check(self, where: object) -> None:
+        """Raise MmganError, naming `where` and the fold, for samples that cannot be judged."""
+        try:
+            check_samples(self.train, self.train, "training")
+            check_samples(self.train, self.heldout, "held-out")
+            check_samples(self.train, self.synthetic, "synthetic")
+        except MmganError as error:
+            raise MmganError(f"{where}" + (f", fold {self.fold}" if self.fold else "") + f": {error}") from None
 
 
-def n_compared(heldout: int, synthetic: int, most: int | None = None) -> int:
+def n_compared(heldout: int, synthetic: int) -> int:
     """Return how many samples of either kind are compared; raises MmganError where they have too few neighbours."""
-    n = min(heldout // 2, synthetic, MAX_COMPARED, most or MAX_COMPARED)
+    n = min(heldout // 2, synthetic, MAX_COMPARED)
     if n <= NEIGHBOURS:
         raise MmganError(
             f"only {n} samples of either kind can be compared, and {NEIGHBOURS} neighbours need at least "
@@ -62,71 +61,89 @@ def n_compared(heldout: int, synthetic: int, most: int | None = None) -> int:
 
 
 class Evaluator:
-    """Judges any number of synthetic sets against one pair of training and held-out samples.
+    """Judges synthetic samples against held-out ones: of one fold, or of several folds together, each by its own training samples.
 
-    `n` samples of either kind are compared in each of `draws` draws; by default half of the held-out samples, and never more
-    than the synthetic samples or 1200. Give the same `n` for every row of a table. `quick` makes one draw, takes 3 folds
-    for the C2ST in place of 5, and leaves out the gain and the per-modality C2ST. Raises MmganError for unusable samples.
+    `n` samples of either kind are compared in each of `draws` draws: half of the held-out samples, and never more than the
+    folds have synthetic samples, or 1200; the same for every row of a table. `quick` makes one draw, takes 3 folds for the
+    C2ST in place of 5, and leaves out the gain and single modalities. Raises MmganError for unusable samples.
     """
 
     def __init__(
         self,
-        train: LabelledSamples,
-        heldout: LabelledSamples,
-        n: int | None = None,
+        folds: Sequence[FoldSamples],
         draws: int = 5,
         seed: int = 0,
         quick: bool = False,
-        unseen_groups: LabelledSamples | None = None,
+        ordered: Sequence[str] | None = None,
     ) -> None:
-        check_samples(train, train, "training")
-        check_samples(train, heldout, "held-out")
-        self._train, self._n, self._seed, self._quick = train, n, seed, quick
+        for fold in folds:
+            fold.check("these samples")
+        self._folds, self._seed, self._quick = folds, seed, quick
         self.draws = 1 if quick else draws
-        self._space = FeatureSpace(train[0], seed=seed)
-        self._train_parts = {name: self._space.flat(train[0], name) for name in (JOINT, *self._space.names)}
-        fitted = np.random.default_rng(seed).permutation(len(train[1]))[:MAX_TRAINED]
-        self._fitted = self._train_parts[JOINT][fitted], np.asarray(train[1])[fitted]
-        self._panel = utility.fit_panel(*self._fitted, seed=seed)
-        self._retrieval = Retrieval(self._space, train[0], seed)
-        self._bandwidth = fidelity.median_bandwidth(self._space.embed(train[0]), seed)
-        kept = np.random.default_rng(seed + 1).permutation(len(heldout[1]))[: 2 * MAX_COMPARED]
-        self._heldout = self._view(take(heldout[0], kept), np.asarray(heldout[1])[kept])
-        self._tested = self._heldout.flat, self._heldout.y, self._panel.predict(self._heldout.flat)
+        self.n_classes = 1 + max(int(np.max(fold.train[1])) for fold in folds)
+        space = FeatureSpace(_joined([fold.train[0] for fold in folds]), seed=seed)
+        options = {"seed": seed, "n_classes": self.n_classes, "ordered": ordered}
+        self._references = [Reference(fold.train, space, source=s, **options) for s, fold in enumerate(folds)]
+        heldout, self.repeated = zip(*(_distinct(fold) for fold in folds), strict=True)
+        self._heldout = self._view(heldout, 2 * MAX_COMPARED)
+        self._others = [
+            reference.flat_parts(fold.others[0])
+            for reference, fold in zip(self._references, folds, strict=True)
+            if fold.others is not None and len(fold.others[1])
+        ]
         self._unseen_groups = None
-        if unseen_groups is not None:
-            check_samples(train, unseen_groups, "held-out")
-            flat = self._space.flat(unseen_groups[0])
-            self._unseen_groups = self._tested = flat, np.asarray(unseen_groups[1]), self._panel.predict(flat)
-        self._references: dict[int, tuple[float, SignalComparison]] = {}
+        if all(fold.unseen_groups is not None for fold in folds):
+            self._unseen_groups = self._view([fold.unseen_groups for fold in folds])
+        self.n = n_compared(len(self._heldout.y), sum(len(fold.synthetic[1]) for fold in folds))
+        embedded = self._heldout.embedded[JOINT]
+        self._bandwidth = fidelity.median_bandwidth(space.embed(_joined([fold.train[0] for fold in folds])), seed)
+        null = fidelity.mmd_null(embedded, self.n, self._bandwidth, seed=seed)
+        self._mmd_null = float(np.percentile(null, 95))
+        self._signal = SignalComparison(self._heldout.signal, self.n, seed=seed)
 
-    def __call__(self, synthetic: LabelledSamples) -> dict[str, Any]:
-        """Return `metrics` {key: mean over draws}, `draws` {key: values}, `n`, and `missing_classes` of the synthetic samples."""
-        check_samples(self._train, synthetic, "synthetic")
-        x, y = synthetic[0], np.asarray(synthetic[1])
-        n = n_compared(len(self._heldout.y), len(y), self._n)
+    def __call__(
+        self, synthetic: Sequence[LabelledSamples] | None = None, metrics: Sequence[Metric] | None = None
+    ) -> dict[str, Any]:
+        """Return `metrics` {key: mean over draws}, `draws` {key: values}, `n` and `missing_classes` of each fold's samples.
 
-        def drawn(draw: int, _: np.ndarray) -> _View:
-            chosen = np.random.default_rng([self._seed, draw, 1]).permutation(len(y))[:n]
-            return self._view(take(x, chosen), y[chosen])
+        By default of the folds' synthetic samples. `metrics` are all by default.
+        """
+        synthetic = [fold.synthetic for fold in self._folds] if synthetic is None else list(synthetic)
+        for fold, samples in zip(self._folds, synthetic, strict=True):
+            check_samples(fold.train, samples, "synthetic")
+        sizes = [len(y) for _, y in synthetic]
+        if sum(sizes) < self.n:
+            raise MmganError(f"{sum(sizes)} synthetic samples are given, but {self.n} are compared; give as many.")
+        starts = np.cumsum([0, *sizes])
 
-        return self._over_draws(drawn, y, n)
+        def drawn(draw: int, _: np.ndarray) -> View:
+            chosen = np.sort(np.random.default_rng([self._seed, draw, 1]).permutation(starts[-1])[: self.n])
+            own = [chosen[(chosen >= a) & (chosen < b)] - a for a, b in pairwise(starts)]
+            return self._view([(take(x, i), np.asarray(y)[i]) for (x, y), i in zip(synthetic, own, strict=True)])
 
-    def real(self) -> dict[str, Any]:
+        return self._over_draws(drawn, np.concatenate([y for _, y in synthetic]), self._heldout, metrics)
+
+    def real(self, metrics: Sequence[Metric] | None = None) -> dict[str, Any]:
         """Return the real row: one half of the held-out samples in the place of the synthetic ones, against the other.
 
         Its `deviation` says by how much metrics differ, as a standard deviation, from one pair of halves to another.
         """
-        n = n_compared(len(self._heldout.y), len(self._heldout.y), self._n)
-        found = self._over_draws(lambda _, rest: self._heldout.take(rest), self._heldout.y, n)
-        return found | {"deviation": self._deviation(n)}
+        found = self._over_draws(lambda _, rest: self._heldout.take(rest), self._heldout.y, None, metrics)
+        mean, deviation = self._halves_of_real()
+        return found | {"metrics": found["metrics"] | mean, "deviation": deviation}
 
-    def _over_draws(self, other: Callable[[int, np.ndarray], _View], y: np.ndarray, n: int) -> dict[str, Any]:
+    def _over_draws(
+        self,
+        other: Callable[[int, np.ndarray], View],
+        y: np.ndarray,
+        unseen: View | None,
+        metrics: Sequence[Metric] | None,
+    ) -> dict[str, Any]:
         """Judge `other(draw, held-out samples that do not judge)` in each draw; `y` are the labels of all that it draws from."""
-        values = []
+        values, metrics = [], self._metrics() if metrics is None else metrics
         for draw in range(self.draws):
-            judging, rest = self._halves(draw, n)
-            values.append(self._judge(judging, other(draw, rest), draw))
+            judging, rest = self._halves(draw)
+            values.append(self._judge(self._pair(judging, other(draw, rest), draw, unseen), metrics))
         per_draw = by_key(values)
         # The best classifier is chosen by its mean over the draws: a maximum in each draw would exceed .5 by chance.
         members = sorted(key for key in per_draw if ":" in key)
@@ -136,115 +153,101 @@ class Evaluator:
         return {
             "metrics": {key: float(np.mean(found)) for key, found in per_draw.items()},
             "draws": per_draw,
-            "n": n,
-            "missing_classes": np.setdiff1d(self._train[1], y).tolist(),
+            "n": self.n,
+            "missing_classes": np.setdiff1d(np.concatenate([each.y for each in self._references]), y).tolist(),
         }
 
-    def distances(self, x: Arrays) -> dict[str, np.ndarray]:
-        """Return the distance (n,) of samples to their nearest training sample, `joint` and per modality."""
-        return self._distances({name: self._space.flat(x, name) for name in self._train_parts})
+    def distances(self, samples: Sequence[LabelledSamples]) -> dict[str, np.ndarray]:
+        """Return the distance (n,) of each fold's samples to their nearest training sample of the class, by part."""
+        return self._view(samples).within
 
-    def confusion(self, synthetic: LabelledSamples | None = None) -> np.ndarray:
-        """Return the confusion (true, predicted) of classifiers trained on synthetic samples, or on the training samples."""
-        flat, y, predicted = self._tested
-        if synthetic is not None:
-            chosen = np.random.default_rng(self._seed).permutation(len(synthetic[1]))[:MAX_TRAINED]
-            drawn = self._space.flat(take(synthetic[0], chosen)), np.asarray(synthetic[1])[chosen]
-            predicted = utility.fit_panel(*drawn, self._seed).predict(flat)
-        return utility.confusion(y, predicted, int(np.max(self._train[1])) + 1)
+    def confusion(self, synthetic: bool) -> np.ndarray:
+        """Return the confusion (true, predicted) of classifiers trained on the synthetic samples, or on the training samples."""
+        test = self._unseen_groups or self._heldout
+        predicted = test.predicted
+        if synthetic:
+            other = self._view([fold.synthetic for fold in self._folds], MAX_TRAINED)
+            predicted = self._pair(np.arange(len(self._heldout.y)), other, 0).answers.argmax(1)
+        return utility.confusion(test.y, predicted, self.n_classes)
 
-    def _halves(self, draw: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+    def _view(self, samples: Sequence[LabelledSamples], most: int | None = None) -> View:
+        """Return the view of each fold's samples together, of at most so many in all."""
+        views = []
+        for reference, (x, y) in zip(self._references, samples, strict=True):
+            kept = np.random.default_rng(self._seed + 1).permutation(len(y))[: most and -(-most // len(samples))]
+            views.append(reference.view(take(x, kept), np.asarray(y)[kept]) if len(kept) else None)
+        return View.joined([view for view in views if view is not None])
+
+    def _halves(self, draw: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the held-out samples that judge in this draw, and as many others: the same for every row of a table."""
         order = np.random.default_rng([self._seed, draw % 2**32, 0]).permutation(len(self._heldout.y))
-        return order[:n], order[n : 2 * n]
+        return order[: self.n], order[self.n : 2 * self.n]
 
-    def _view(self, x: Arrays, y: np.ndarray) -> _View:
-        parts = {name: self._space.flat(x, name) for name in self._train_parts}
-        distance, flat = self._distances(parts), parts.pop(JOINT)
-        signal = {name: sample_statistics(parts[name], np.asarray(x[name])) for name in self._space.names}
-        return _View(y, flat, parts, self._space.embed(x), distance, signal, {k: np.asarray(v) for k, v in x.items()})
-
-    def _distances(self, parts: Arrays) -> dict[str, np.ndarray]:
-        return {name: nearest(self._train_parts[name], flat)[:, 0] for name, flat in parts.items()}
-
-    def _judge(self, judging: np.ndarray, other: _View, draw: int) -> dict[str, float]:
+    def _pair(self, judging: np.ndarray, other: View, draw: int, unseen: View | None = None) -> Pair:
         heldout = self._heldout.take(judging)
-        null, signal = self._reference(len(judging))
-        return {
-            **self._c2st(heldout, other, draw),
-            **self._neighbourhood(heldout, other),
-            "mmd": fidelity.mmd(heldout.embedded, other.embedded, self._bandwidth),
-            "mmd_null": null,
-            **self._utility(judging, other, draw),
-            **self._novelty(heldout, other),
-            **signal(heldout.signal, other.signal),
-        }
+        unseen = unseen or heldout
+        return Pair(
+            heldout,
+            other,
+            self._references,
+            _joined([unseen.flat, *self._others]),
+            self._bandwidth,
+            self._mmd_null,
+            self._signal,
+            self._unseen_groups,
+            draw,
+            self._quick,
+        )
 
-    def _deviation(self, n: int, splits: int = 20) -> dict[str, float]:
-        values = []
-        for split in range(splits):
-            first, second = (self._heldout.take(half) for half in self._halves(-1 - split, n))
-            values.append(self._neighbourhood(first, second) | self._novelty(first, second))
-        # Of an AUC by its null (Mann & Whitney 1947), since classifiers are too dear to fit again and again.
-        null = float(np.sqrt((2 * n + 1) / (12 * n * n)))
-        return {"c2st": null, **{key: float(np.std(found, ddof=1)) for key, found in by_key(values).items()}}
-
-    def _neighbourhood(self, heldout: _View, other: _View) -> dict[str, float]:
-        spread = fidelity.within_class_spread(heldout.embedded, heldout.y)
-        return {
-            **fidelity.prdc(heldout.embedded, other.embedded, NEIGHBOURS),
-            "spread": fidelity.within_class_spread(other.embedded, other.y) / max(spread, 1e-12),
-            **self._class_spread(heldout, other),
-            **self._retrieval(other.x, other.y),
-        }
+    def _metrics(self) -> list[Metric]:
+        return [each for each in METRICS.values() if each.cost != "costly" or not self._quick]
 
     @staticmethod
-    def _class_spread(heldout: _View, other: _View) -> dict[str, float]:
-        ours, real = (fidelity.class_variance(view.embedded, view.y) for view in (other, heldout))
-        return {f"class_spread/{k}": ours[k] / max(real[k], 1e-12) for k in ours if k in real}
+    def _judge(pair: Pair, metrics: Sequence[Metric]) -> dict[str, float]:
+        return {key: value for metric in metrics for key, value in metric.of(pair).items()}
 
-    def _reference(self, n: int) -> tuple[float, SignalComparison]:
-        """Return what real samples differ from real samples by: the 95th percentile of the MMD, and the signals' units."""
-        if n not in self._references:
-            null = fidelity.mmd_null(self._heldout.embedded, n, self._bandwidth, seed=self._seed)
-            signal = SignalComparison(self._heldout.signal, n, seed=self._seed)
-            self._references[n] = float(np.percentile(null, 95)), signal
-        return self._references[n]
+    def _halves_of_real(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Return the mean and the standard deviation of cheap metrics of real samples, over pairs of halves of the held-out ones."""
+        cheap, values = [each for each in METRICS.values() if each.cost == "cheap"], []
+        for split in range(SPLITS):
+            first, second = self._halves(-1 - split)
+            values.append(self._judge(self._pair(first, self._heldout.take(second), 0), cheap))
+        found = {key: each for key, each in by_key(values).items() if np.isfinite(each).sum() > 1}
+        deviation = {key: float(np.nanstd(each, ddof=1)) * _honest_factor(key) for key, each in found.items()}
+        # Of an AUC by its null (Mann & Whitney 1947), since classifiers are too dear to fit again and again.
+        null = float(np.sqrt((2 * self.n + 1) / (12 * self.n * self.n)))
+        auc = dict.fromkeys(["c2st", "axis_c2st", *(f"c2st/{name}" for name in self._folds[0].train[0])], null)
+        return {key: float(np.nanmean(each)) for key, each in found.items()}, auc | deviation
 
-    def _c2st(self, heldout: _View, other: _View, draw: int) -> dict[str, float]:
-        members = classifiers.two_sample_classifiers(heldout.flat.shape[1], draw)
-        found = {"c2st": fidelity.c2st_auc(heldout.flat, other.flat, members, 3 if self._quick else 5, seed=draw)}
-        if not self._quick and len(self._space.names) > 1:
-            members = classifiers.fast_classifiers(draw)
-            for name in self._space.names:
-                pair = heldout.parts[name], other.parts[name]
-                found[f"c2st/{name}"] = fidelity.c2st_auc(*pair, members, folds=3, seed=draw)
-        return {f"{key}:{member}": auc for key, each in found.items() for member, auc in each.items()}
 
-    def _utility(self, judging: np.ndarray, other: _View, draw: int) -> dict[str, float]:
-        test, truth, answers = self._tested
-        if self._unseen_groups is None:
-            test, truth, answers = test[judging], truth[judging], answers[:, judging]
-        trtr = utility.panel_f1(truth, answers)
-        predicted = utility.fit_panel(other.flat, other.y, draw).predict(test)
-        result = {
-            "trtr": trtr,
-            "tstr": utility.panel_f1(truth, predicted),
-            "trts": utility.panel_f1(other.y, self._panel.predict(other.flat)),
-            **{f"class_recall/{label}": v for label, v in utility.class_recall(truth, predicted).items()},
-        }
-        if not self._quick:
-            both = [np.concatenate(pair) for pair in zip(self._fitted, (other.flat, other.y), strict=True)]
-            grown = utility.fit_panel(*both, seed=self._seed).predict(test)
-            result["gain"] = utility.panel_f1(truth, grown) - trtr
-        return result
+def _honest_factor(key: str) -> float:
+    """Return by how much figures of other samples differ more than those of halves do.
 
-    def _novelty(self, heldout: _View, other: _View) -> dict[str, float]:
-        result = {}
-        for name in heldout.distance:
-            if name != JOINT and len(self._space.names) == 1:
-                continue
-            suffix = "" if name == JOINT else f"/{name}"
-            found = novelty(heldout.distance[name], other.distance[name])
-            result |= {key + suffix: value for key, value in found.items()}
-        return result
+    Halves of the same samples are never both low or both high. Where a metric looks at one half alone, its deviation is
+    1 / sqrt(2) of that of fresh samples, and the real row's own error adds half of its variance.
+    """
+    return float(np.sqrt(3)) if metric_of(key).alone else 1.25
+
+
+def _joined(sets: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([x[name] for x in sets]) for name in sets[0]}
+
+
+def _distinct(fold: FoldSamples) -> tuple[LabelledSamples, int]:
+    """Return a fold's held-out samples without those that equal a training sample or an earlier one, and how many those are.
+
+    Samples that were recorded twice would pass for copies. Where that leaves less than half, as of integers, all stay.
+    """
+    seen = {_bytes(fold.train[0], i) for i in range(len(fold.train[1]))}
+    (x, y), kept = fold.heldout, []
+    for i in range(len(y)):
+        if (own := _bytes(x, i)) not in seen:
+            seen.add(own)
+            kept.append(i)
+    if 2 * len(kept) < len(y):
+        return fold.heldout, len(y) - len(kept)
+    return (take(x, np.array(kept)), np.asarray(y)[kept]), len(y) - len(kept)
+
+
+def _bytes(x: Mapping[str, np.ndarray], i: int) -> bytes:
+    return b"".join(np.asarray(values[i], np.float32).tobytes() for values in x.values())

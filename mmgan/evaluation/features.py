@@ -12,6 +12,7 @@ JOINT = "joint"
 
 # A broken generator may emit 1e30: beyond this many standard deviations all values are equally wrong, and float32 is safe.
 MAX_DEVIATION = 1e3
+CONSTANT = 1e-7  # of a feature's largest value: float32 resolves no smaller standard deviation
 
 
 def nearest(reference: np.ndarray, queries: np.ndarray, k: int = 1) -> np.ndarray:
@@ -32,7 +33,7 @@ def nearest_within(x: np.ndarray, k: int) -> np.ndarray:
 class FeatureSpace:
     """Standardisation and PCA (at most `max_dims`) of the joint samples and of each modality, fitted on training samples.
 
-    Raises MmganError where the training samples are fewer than two or not finite.
+    No figure depends on a modality's unit. Raises MmganError where the training samples are fewer than two or not finite.
     """
 
     def __init__(self, train_x: Arrays, max_dims: int = 32, seed: int = 0) -> None:
@@ -41,25 +42,40 @@ class FeatureSpace:
                 "the training samples must be at least two and finite; remove samples with NaN or infinite values."
             )
         self.names = tuple(train_x)
-        self._mean = {name: np.mean(values, axis=0, dtype=np.float64).ravel() for name, values in train_x.items()}
-        # Constant features keep their unit: dividing by 0 would hide a generator that moves them.
-        spread = {name: np.std(values, axis=0, dtype=np.float64).ravel() for name, values in train_x.items()}
-        self._scale = {name: np.where(std > 1e-12, std, 1.0) for name, std in spread.items()}
+        flat = {name: _flat(values) for name, values in train_x.items()}
+        self._mean = {name: values.mean(axis=0) for name, values in flat.items()}
+        self._scale = {name: _scale(values) for name, values in flat.items()}
+        self.unit = {name: float(np.sqrt(np.mean(values.var(axis=0)))) or 1.0 for name, values in flat.items()}
         self._pca = {}
         for key in (JOINT, *self.names):
-            flat = self.flat(train_x, key)
-            dims = min(max_dims, flat.shape[1], flat.shape[0] - 1)
+            standardised = self.flat(train_x, key)
+            dims = min(max_dims, standardised.shape[1], standardised.shape[0] - 1)
             with np.errstate(invalid="ignore"):  # a constant modality has no variance to explain
-                self._pca[key] = PCA(dims, random_state=seed).fit(flat)
+                self._pca[key] = PCA(dims, random_state=seed).fit(standardised)
 
     def flat(self, x: Arrays, name: str = JOINT) -> np.ndarray:
         """Return standardised samples (n, F), float32: all modalities side by side, or the one called `name`."""
-        parts = []
-        for key in self.names if name == JOINT else (name,):
-            values = np.asarray(x[key], dtype=np.float64).reshape(len(x[key]), -1)
-            parts.append((values - self._mean[key]) / self._scale[key])
+        keys = self.names if name == JOINT else (name,)
+        parts = [(_flat(x[key]) - self._mean[key]) / self._scale[key] for key in keys]
         return np.clip(np.concatenate(parts, axis=1), -MAX_DEVIATION, MAX_DEVIATION).astype(np.float32)
 
     def embed(self, x: Arrays, name: str = JOINT) -> np.ndarray:
         """Return samples, joint or of the modality `name`, in the principal components (n, dims) of the training samples."""
         return self._pca[name].transform(self.flat(x, name))
+
+    def in_units(self, x: Arrays, name: str) -> np.ndarray:
+        """Return a modality (n, *shape) in units of its training samples' standard deviation, float64, shape kept."""
+        limit = MAX_DEVIATION * self.unit[name]
+        values = np.asarray(x[name], np.float64) - self._mean[name].mean()
+        return np.clip(values, -limit, limit) / self.unit[name]
+
+
+def _flat(values: np.ndarray) -> np.ndarray:
+    return np.asarray(values, dtype=np.float64).reshape(len(values), -1)
+
+
+def _scale(flat: np.ndarray) -> np.ndarray:
+    """Return each feature's standard deviation; a constant one has the modality's, so that a generator that moves it is seen."""
+    spread, varies = flat.std(axis=0), flat.std(axis=0) > CONSTANT * np.abs(flat).max(axis=0)
+    usual = float(np.sqrt(np.mean(spread[varies] ** 2))) if varies.any() else float(np.abs(flat).max()) or 1.0
+    return np.where(varies, spread, usual)

@@ -4,27 +4,87 @@ A sample that is nearer than real samples ever are is memorised. That says nothi
 """
 
 import numpy as np
+from sklearn.metrics import roc_auc_score
+from sklearn.neighbors import NearestNeighbors
+
+from mmgan.evaluation.features import nearest, nearest_within
 
 PERCENTILES = (10, 50, 90)
-COPY = 1e-5  # standard deviations: two equal samples come out some 1e-7 apart
+EQUAL = 1e-5  # of a usual distance: two equal samples come out some 1e-7 apart
 
 
-def novelty(heldout_distance: np.ndarray, synthetic_distance: np.ndarray) -> dict[str, float]:
+class TrainingDistance:
+    """Distances to the training samples of a class, in units of that class's usual one; flat (n, F), labels (n,).
+
+    The unit is the median distance from a training sample to the next one of its class, so that a class of small scale
+    counts as much as one of large scale.
+    """
+
+    def __init__(self, flat: np.ndarray, y: np.ndarray) -> None:
+        self._of_class = {int(k): flat[y == k] for k in np.unique(y)}
+        found = {k: _usual(rows) for k, rows in self._of_class.items()}
+        known = [unit for unit in found.values() if unit > 0]
+        rest = float(np.median(known)) if known else 1.0
+        self.unit = {k: unit or rest for k, unit in found.items()}
+        self._search = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(flat.astype(np.float64))
+        self._units = np.array([self.unit[int(k)] for k in y])
+
+    def within_class(self, flat: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Return the distance (n,) of each sample to the nearest training sample of its class."""
+        found = np.empty(len(flat))
+        for k in np.unique(y):
+            found[y == k] = nearest(self._of_class[int(k)], flat[y == k])[:, 0] / self.unit[int(k)]
+        return found
+
+    def to_any(self, flat: np.ndarray) -> np.ndarray:
+        """Return the distance (n,) to the nearest training sample of any class: a copy may carry a wrong label."""
+        distance, index = self._search.kneighbors(flat.astype(np.float64))
+        return distance[:, 0] / self._units[index[:, 0]]
+
+
+def _usual(rows: np.ndarray) -> float:
+    if len(rows) < 2:
+        return 0.0
+    distance = nearest_within(rows, 1)[:, 0]
+    usual = float(np.median(distance))
+    return usual if usual > EQUAL * np.linalg.norm(rows.std(axis=0)) else 0.0
+
+
+def novelty(heldout: np.ndarray, synthetic: np.ndarray) -> dict[str, float]:
     """Return novelty10, novelty50 and novelty90, and `close`.
 
-    Arguments are distances to the nearest training sample, (n,) and (m,). `noveltyP` is the synthetic samples' Pth percentile
-    over the held-out samples' (1 is right, 0 is copying); `close` the share of synthetic samples nearer than 99 % of held-out
-    samples are (.01 is right). Paper: https://arxiv.org/abs/2004.05675.
+    Arguments are distances to the nearest training sample of the class, (n,) and (m,). `noveltyP` is the synthetic samples' Pth
+    percentile over the held-out samples' (1 is right, 0 is copying); `close` the share of synthetic samples nearer than 99 %
+    of held-out samples are (.01 is right), `far` the share farther. Paper: https://arxiv.org/abs/2004.05675.
     """
     result = {}
     for percentile in PERCENTILES:
-        real, synthetic = np.percentile(heldout_distance, percentile), np.percentile(synthetic_distance, percentile)
-        result[f"novelty{percentile}"] = _ratio(float(synthetic), float(real))
-    result["close"] = float(np.mean(synthetic_distance < np.percentile(heldout_distance, 1)))
-    return result
+        real, ours = np.percentile(heldout, percentile), np.percentile(synthetic, percentile)
+        result[f"novelty{percentile}"] = _ratio(float(ours), float(real))
+    low, high = np.percentile(heldout, [1, 99])
+    return {**result, "close": float(np.mean(synthetic < low)), "far": float(np.mean(synthetic > high))}
 
 
 def _ratio(value: float, reference: float) -> float:
-    if reference < COPY:  # unseen samples are copies themselves, as integers often are: no ratio is defined
-        return 1.0 if value < COPY else float("nan")
+    if reference < EQUAL:  # unseen samples are copies themselves, as integers often are: no ratio is defined
+        return 1.0 if value < EQUAL else float("nan")
     return value / reference
+
+
+def copies(heldout: np.ndarray, synthetic: np.ndarray) -> float:
+    """Return the share of samples at no more than half of the distance that 99 % of held-out samples keep, given distances."""
+    least = max(np.percentile(heldout, 1) / 2, EQUAL * float(np.median(heldout)))
+    return float(np.mean(synthetic <= least))
+
+
+def membership_auc(train: np.ndarray, heldout: np.ndarray, synthetic: np.ndarray, seed: int = 0) -> float:
+    """Return how well an attacker tells training from held-out samples (n, F) by the synthetic ones: an AUC, .5 is best.
+
+    The attacker's score is the distance to the nearest synthetic sample over that to the nearest other real one. As many
+    training as held-out samples are compared. Paper: Hilprecht et al. 2019, https://doi.org/10.2478/popets-2019-0067.
+    """
+    rng, n = np.random.default_rng(seed), min(len(train), len(heldout))
+    real = np.concatenate([each[rng.permutation(len(each))[:n]] for each in (train, heldout)])
+    others = nearest_within(real, 1)[:, 0]
+    score = nearest(synthetic, real)[:, 0] / np.maximum(others, np.finfo(float).tiny)
+    return float(roc_auc_score(np.repeat([1, 0], n), -score))

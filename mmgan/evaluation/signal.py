@@ -5,9 +5,8 @@ held-out samples. The modality's last axis is the signal's axis; a flat modality
 and no autocorrelation.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -30,6 +29,16 @@ class SampleStatistics:
         """Return the statistics of the samples `index`."""
         return SampleStatistics(self.values[index], self.autocorrelation[index], self.cross[index])
 
+    @classmethod
+    def joined(cls, parts: Sequence["SampleStatistics"]) -> "SampleStatistics":
+        """Return the statistics of the samples of several."""
+        return cls(
+            *(
+                np.concatenate(found)
+                for found in zip(*((each.values, each.autocorrelation, each.cross) for each in parts), strict=True)
+            )
+        )
+
     def means(self) -> dict[str, np.ndarray]:
         """Return each statistic as a vector, over all samples."""
         found = {"signal_mean": self.values.mean(0), "signal_spread": self.values.std(0)}
@@ -41,9 +50,12 @@ class SampleStatistics:
 
 
 def sample_statistics(standardised: np.ndarray, raw: np.ndarray) -> SampleStatistics:
-    """Return the statistics of one modality: `standardised` (n, F) for means and spreads, `raw` (n, *shape) for shapes."""
+    """Return the statistics of one modality: `standardised` (n, F) for means and spreads, `raw` (n, *shape) for shapes.
+
+    `raw` is in units of the modality's standard deviation.
+    """
     n = len(raw)
-    if raw.ndim == 2:
+    if raw.ndim < 3:
         some = _evenly(standardised.shape[1])
         products = _pairs(standardised[:, some], standardised[:, some])
         return SampleStatistics(standardised, np.zeros((n, 0)), products)
@@ -96,25 +108,19 @@ class SignalComparison:
             order = rng.permutation(n)
             halves = order[:size], order[size : 2 * size]
             found.append(statistic_errors(*({name: of.take(half) for name, of in heldout.items()} for half in halves)))
-        errors = by_key(found)
-        self._units = {key: max(float(np.mean(found)), 1e-12) for key, found in errors.items()}
-        relative = _over_modalities({key: np.array(found) / self._units[key] for key, found in errors.items()})
-        self._null = {f"{statistic}_null": float(np.percentile(found, 99)) for statistic, found in relative.items()}
+        self._units = {key: float(np.mean(values)) for key, values in by_key(found).items()}
 
     def __call__(self, heldout: SignalSet, synthetic: SignalSet) -> dict[str, float]:
-        """Return `signal_<statistic>/<modality>`, `signal_<statistic>`, the mean over modalities, and `signal_<statistic>_null`.
-
-        The last is the 99th percentile of what two halves of real samples have: of few channels it is far above 1.
-        """
+        """Return `signal_<statistic>/<modality>` and `signal_<statistic>`, the mean over modalities."""
         errors = statistic_errors(heldout, synthetic)
-        result = {key: error / self._units[key] for key, error in errors.items()}
-        return result | {key: float(found) for key, found in _over_modalities(result).items()} | self._null
+        result = {key: error / self._units[key] for key, error in errors.items() if self._units[key] > 0}
+        return result | _over_modalities(result)
 
 
-def _over_modalities(errors: Mapping[str, Any]) -> dict[str, Any]:
+def _over_modalities(errors: Mapping[str, float]) -> dict[str, float]:
     """Return `<statistic>`, the mean of its `<statistic>/<modality>`."""
     parts = {name: [found for key, found in errors.items() if key.split("/")[0] == name] for name in STATISTICS}
-    return {name: np.mean(found, axis=0) for name, found in parts.items() if found}
+    return {name: float(np.mean(found)) for name, found in parts.items() if found}
 
 
 def statistic_errors(ours: SignalSet, theirs: SignalSet) -> dict[str, float]:

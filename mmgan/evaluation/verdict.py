@@ -1,4 +1,4 @@
-"""The verdict in words: are synthetic samples faithful, new and useful, and if not, what is wrong with them?
+"""The verdict: are synthetic samples faithful, new and useful, or are there too few samples to tell?
 
 Every figure is set against the real row's, which no generator can be asked to beat.
 """
@@ -8,107 +8,146 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmgan.evaluation.metrics import LIKE_REAL, METRICS, Limit, number
+from mmgan.evaluation.metrics import METRICS, Limit, metric_of, number
+from mmgan.evaluation.power import POWERFUL, power
 from mmgan.evaluation.statistics import Interval
 
 Metrics = Mapping[str, float]
+YES, NO, TOO_FEW = "yes", "no", "too few samples to tell"
 
 # Where a fault has a name of its own: shares of the real value, and for the first two of samples and of their distance.
 MEMORISED, COPIED, SHRUNKEN, DENSE, MISLABELLED, UNLIKE = 0.06, 0.1, 0.75, 1.15, 0.6, 0.5
+WORTH = 0.01  # of macro-F1: a gain that is less for certain is none
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """One line of the verdict, such as `faithful: no (C2ST AUC .97, real samples .51)`."""
+    """One figure of the verdict with the values that pass: from `low` to `high`."""
+
+    key: str
+    value: float
+    real: float
+    low: float
+    high: float
+    limit: Limit
+
+    @property
+    def met(self) -> bool:
+        """Say whether the figure passes."""
+        return self.low <= self.value <= self.high
+
+    @property
+    def fault(self) -> str:
+        """Say what it means that it does not pass."""
+        part = f" of {self.key.split('/')[1]}" if "/" in self.key else ""
+        return f"{self.limit.fault}{part}: {number(self.value)}, real samples {number(self.real)}"
+
+    @property
+    def excess(self) -> float:
+        """How far outside of its bounds the figure is, over what the bounds allow beside the real row."""
+        beyond = max(self.low - self.value, self.value - self.high)
+        bound = self.low if self.value < self.low else self.high
+        return beyond / max(abs(bound - self.real), 1e-9)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One question of the verdict: `yes`, `no` or `too few samples to tell`, why in one sentence, and the figures behind it."""
 
     question: str
     answer: str
     reason: str
-
-    def __str__(self) -> str:
-        return f"{self.question}: {self.answer} ({self.reason})"
+    criteria: tuple[Criterion, ...] = ()
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The three lines of the verdict, and in `findings` what is wrong with the samples, as sentences."""
+    """The three answers, and in `findings` what is wrong with the samples, as sentences."""
 
-    criteria: tuple[Criterion, Criterion, Criterion]
+    answers: tuple[Answer, Answer, Answer]
     findings: tuple[str, ...]
 
     def answer(self, question: str) -> str:
         """Return the answer to `faithful`, `new` or `useful`."""
-        return next(each.answer for each in self.criteria if each.question == question)
+        return next(each.answer for each in self.answers if each.question == question)
 
 
 def verdict(
-    ours: Metrics, real: Metrics, deviation: Metrics, gain: Interval | None, missing: Sequence[str] = ()
+    ours: Metrics,
+    real: Metrics,
+    deviation: Metrics,
+    gain: Interval | None,
+    n: int,
+    missing: Sequence[str] = (),
+    disbelieved: Sequence[str] = (),
 ) -> Verdict:
     """Return the verdict on samples whose means are `ours`, beside the real row's means and deviations.
 
-    `gain` is the interval over folds of what the samples add to real ones (None: not measured), `missing` names the classes
-    that have no synthetic samples.
+    `gain` is the interval over folds of what the samples add to real ones (None: not measured), `n` how many samples were
+    compared, `missing` names the classes without synthetic samples, `disbelieved` says what a file says of itself wrongly.
     """
-    failed = {
-        name: metric.limit for name, metric in METRICS.items() if metric.limit and _fails(name, ours, real, deviation)
-    }
-    if ours["mmd"] > max(ours["mmd_null"], LIKE_REAL * real["mmd"]):
-        fault = f"distributions differ beyond the null of {number(ours['mmd_null'])} (MMD)"
-        failed["mmd"] = Limit("faithful", fault)
-    criteria = _faithful(failed, ours, real, missing), _new(failed, ours), _useful(ours, real, gain)
-    return Verdict(criteria, tuple(_findings(ours, real, set(failed), missing)))
+    criteria = criteria_of(ours, real, deviation)
+    faithful = _answer("faithful", criteria, n, [f"no samples of {', '.join(missing)}"] if missing else [])
+    new = _answer("new", criteria, n, list(disbelieved))
+    failed = {criterion.key for criterion in criteria if not criterion.met}
+    findings = [*disbelieved, *_findings(ours, real, failed, missing)]
+    return Verdict((faithful, new, _useful(ours, real, gain)), tuple(findings))
 
 
-def _fails(name: str, ours: Metrics, real: Metrics, deviation: Metrics) -> bool:
-    # A metric that is not defined for these samples decides nothing.
-    if name not in ours or not np.isfinite([ours[name], real[name]]).all():
-        return False
-    null = ours.get(f"{name}_null", -np.inf)
-    low, high = METRICS[name].limit.bounds(real[name], deviation.get(name, 0.0), null)
-    return not low <= ours[name] <= high
+def criteria_of(ours: Metrics, real: Metrics, deviation: Metrics) -> list[Criterion]:
+    """Return each figure that has a limit; what is not defined for these samples decides nothing."""
+    found = []
+    for key, value in ours.items():
+        limit = metric_of(key).limit
+        if limit is None or ":" in key or key not in real or not np.isfinite([value, real[key]]).all():
+            continue
+        low, high = limit.bounds(real[key], deviation.get(key, 0.0))
+        found.append(Criterion(key, value, real[key], low, high, limit))
+    order = list(METRICS)
+    return sorted(found, key=lambda criterion: order.index(metric_of(criterion.key).name))
 
 
-def _faithful(failed: Mapping[str, Limit], ours: Metrics, real: Metrics, missing: Sequence[str]) -> Criterion:
-    reasons = [f"no samples of {len(missing)} class(es)"] if missing else []
-    reasons += [
-        f"{limit.fault} {number(ours[name])}, real samples {number(real[name])}"
-        for name, limit in failed.items()
-        if limit.question == "faithful"
-    ]
-    if reasons:
-        return Criterion("faithful", "no", "; ".join(reasons))
-    return Criterion("faithful", "yes", "every metric is within the limits that the real row sets")
+def _answer(question: str, criteria: Sequence[Criterion], n: int, faults: list[str]) -> Answer:
+    own = tuple(criterion for criterion in criteria if criterion.limit.question == question)
+    failed = sorted((criterion for criterion in own if not criterion.met), key=lambda each: -each.excess)
+    faults += [criterion.fault for criterion in failed]
+    if faults:
+        more = f" (and {len(faults) - 1} more below)" if len(faults) > 1 else ""
+        return Answer(question, NO, f"{faults[0]}{more}", own)
+    weak = {kind: share for kind, share in power(question, n).items() if share < POWERFUL}
+    if weak:
+        kinds = ", ".join(f"{kind} {share:.0%}" for kind, share in weak.items())
+        reason = f"no fault is seen, but of {n} samples these would be seen too seldom: {kinds}"
+        return Answer(question, TOO_FEW, reason, own)
+    return Answer(question, YES, f"all {len(own)} figures are within the limits that real samples set", own)
 
 
-def _new(failed: Mapping[str, Limit], ours: Metrics) -> Criterion:
-    off = [name for name, limit in failed.items() if limit.question == "new"]
-    quantiles = " / ".join(number(ours[f"novelty{p}"]) for p in (10, 50, 90))
-    reason = (
-        f"distance to the nearest training sample {quantiles} of what unseen real samples have, at the 10 / 50 / 90 % quantiles;"
-        f" {ours['close']:.1%} nearer than 99 % of those"
+def _useful(ours: Metrics, real: Metrics, gain: Interval | None) -> Answer:
+    share = ratio(ours.get("tstr"), real.get("tstr"))
+    alone = (
+        "" if share is None else f"; alone they train classifiers to {number(share)} of what as many real samples do"
     )
-    if not off:
-        return Criterion("new", "yes", reason)
-    near = any(name == "close" or ours[name] < 1 for name in off)
-    return Criterion("new", "no" if near else "too far", reason)
-
-
-def _useful(ours: Metrics, real: Metrics, gain: Interval | None) -> Criterion:
-    share = number(ours["tstr"] / max(real["tstr"], 1e-9))
-    alone = f"classifiers trained on them alone reach {share} of what as many real samples give"
     if gain is None:
-        return Criterion("useful", "unknown", f"the gain was not measured; {alone}")
+        return Answer("useful", TOO_FEW, f"the gain was not measured: judge without quick=true{alone}")
     points = f"{round(100 * gain.mean, 1) + 0.0:+.1f}"  # never -0.0
     if np.isnan(gain.low):
-        return Criterion(
-            "useful", "unknown", f"{points} points of macro-F1 on one fold, which has no interval; {alone}"
-        )
+        reason = f"{points} points of macro-F1 on one fold, which has no interval: judge a file of all folds (fold=all){alone}"
+        return Answer("useful", TOO_FEW, reason)
     points += f" +- {50 * (gain.high - gain.low):.1f} points of macro-F1 beside the real samples"
     if gain.low > 0:
-        return Criterion("useful", "yes", f"{points}; {alone}")
+        return Answer("useful", YES, f"{points}{alone}")
     if gain.high < 0:
-        return Criterion("useful", "no", f"{points}: they do harm; {alone}")
-    return Criterion("useful", "not shown", f"{points}, not distinguishable from 0; {alone}")
+        return Answer("useful", NO, f"{points}: they do harm{alone}")
+    if gain.high < WORTH:
+        return Answer("useful", NO, f"{points}: less than one point{alone}")
+    return Answer("useful", TOO_FEW, f"{points}, not distinguishable from 0{alone}")
+
+
+def ratio(value: float | None, real: float | None, error: float = 0.0) -> float | None:
+    """Return value over the real row's; None where that is within 2 standard errors of 0, or not known."""
+    if value is None or real is None or not np.isfinite([value, real]).all() or real <= max(2 * error, 1e-9):
+        return None
+    return value / real
 
 
 def _findings(ours: Metrics, real: Metrics, failed: set[str], missing: Sequence[str]) -> list[str]:
@@ -117,26 +156,24 @@ def _findings(ours: Metrics, real: Metrics, failed: set[str], missing: Sequence[
     shrunken = ours["spread"] < SHRUNKEN and ours["density"] > DENSE * real["density"]
     if missing:
         found.append(f"Classes without synthetic samples: {', '.join(missing)}.")
-    # Samples near the middle of a class are near to training samples without copying them: then only "shrunken" is said.
-    if ours["close"] > 0.5 and ours["novelty50"] < COPIED:
-        found.append(f"Copies: {ours['close']:.0%} of the samples are training samples, or as good as.")
-    elif "close" in failed and ours["close"] > 0.5:
-        found.append(f"Near-copies: {ours['close']:.0%} of the samples lie beside or between training samples.")
-    elif "novelty50" in failed and ours["novelty50"] < 1 and not shrunken:
+    if shrunken and ours["spread"] < COPIED:
+        found.append(f"Collapse: samples stand at their class means, with {ours['spread']:.0%} of the real spread.")
+    found += _too_near(ours, failed, shrunken)
+    if "heldout_copies" in failed:
         found.append(
-            f"Too near: at {number(ours['novelty50'])} of the distance to training samples that unseen samples have."
+            f"Copies of held-out samples: {ours['heldout_copies']:.0%}. The generator saw the samples that judge it, so no figure counts."
         )
-    elif ours["close"] > MEMORISED and "close" in failed and not shrunken:
-        found.append(
-            f"Memorised: {ours['close']:.0%} of the samples are nearer to a training sample than unseen samples are."
-        )
+    if "repeated" in failed:
+        found.append(f"Repeated: {ours['repeated']:.0%} of the samples stand in the set more than once.")
     unlike = ours["precision"] < UNLIKE * real["precision"] or ours["coverage"] < UNLIKE * real["coverage"]
-    mislabelled = ours["trts"] < MISLABELLED * ours["trtr"]
+    mislabelled = ours["trts"] < MISLABELLED * real["trts"]
     if mislabelled and unlike:
         found.append("Noise: neither the samples nor their labels resemble the data.")
     elif mislabelled:
         found.append("Wrong labels: the samples do not carry the class that they are said to be of.")
-    if shrunken:
+    elif "trts" in failed and ours["trts"] < real["trts"]:
+        found.append(f"Labels: about {1 - ours['trts'] / real['trts']:.0%} of the samples seem to carry a wrong label.")
+    if shrunken and ours["spread"] >= COPIED:
         found.append(f"Shrunken: samples stay near their class means, with {ours['spread']:.0%} of the real spread.")
     if "retrieval" in failed and not (mislabelled and unlike) and ours["retrieval"] > real["retrieval"]:
         found.append(
@@ -144,3 +181,21 @@ def _findings(ours: Metrics, real: Metrics, failed: set[str], missing: Sequence[
             f"{number(ours['retrieval'])}, where real samples have {number(real['retrieval'])} and chance is .5."
         )
     return found
+
+
+def _too_near(ours: Metrics, failed: set[str], shrunken: bool) -> list[str]:
+    # Samples near the middle of a class are near to training samples without copying them: then only "shrunken" is said.
+    if "copies" in failed and (ours["novelty50"] < COPIED or not shrunken):
+        return [f"Copies: {ours['copies']:.1%} of the samples are training samples, or as good as."]
+    if "close" in failed and ours["close"] > 0.5 and ours["spread"] >= COPIED:
+        return [f"Near-copies: {ours['close']:.0%} of the samples lie beside or between training samples."]
+    if "novelty50" in failed and ours["novelty50"] < 1 and not shrunken:
+        return [
+            f"Too near: at {number(ours['novelty50'])} of the distance to training samples that unseen samples have."
+        ]
+    if ours["close"] > MEMORISED and "close" in failed and not shrunken:
+        return [
+            f"Memorised: {ours['close']:.0%} of the samples are nearer to a training sample than unseen samples are."
+        ]
+    copied = [key.split("/")[1] for key in failed if key.startswith("copies/")]
+    return [f"Copies: the modality {name} is that of training samples." for name in sorted(copied)]
