@@ -346,5 +346,5 @@ def test_configs_make_their_data(tmp_path, name):
     with initialize_config_dir(folder, version_base=None):
         config = compose(overrides=[f"+data={name}", *changes.get(name, [])]).data
     assert {"split", "n_splits", "inner_val", "batch_size", "steps_per_epoch"} <= set(config)
-    assert config.split == ("file" if name == "pkl" else "stratified")
+    assert config.split == {"watch": "stratified", "bearing": "group", "pkl": "file"}[name]
     check_dataset(instantiate(config.source))

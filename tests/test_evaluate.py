@@ -124,7 +124,7 @@ def test_the_samples_that_the_tool_saw_are_the_training_samples(tiny, tmp_path):
 def test_labelled_test_samples_judge_a_file_without_folds(fold, fold_number, trained, tmp_path):
     y = np.arange(50) % 10
     path = written(tmp_path, {"x_synth": rows_of({"spec": (7, 48), "env": (5, 32)}, y), "y_synth": y})
-    file = read(path, *BEARING, f"fold={fold}")
+    file = read(path, *BEARING, "data.split=stratified", f"fold={fold}")
     (rows,) = file.folds
     assert (rows.fold, file.has_folds, len(rows.train[1])) == (fold_number, fold != "null", trained)
     same(rows.heldout, (file.dataset.x_test, file.dataset.y_test))
@@ -323,8 +323,7 @@ def test_the_script_ends_with_one_line_and_status_1(given, tiny, tmp_path):
 def test_new_groups_are_only_those_that_the_generator_never_saw(tmp_path):
     y = np.arange(50) % 10
     entry = {"x_synth": rows_of({"spec": (7, 48), "env": (5, 32)}, y), "y_synth": y, "fold": 1}
-    data = [*BEARING, "data.split=group"]
-    (rows,) = read(written(tmp_path, entry), *data).folds
+    (rows,) = read(written(tmp_path, entry), *BEARING).folds
     assert len(rows.heldout[1]) < 60 and len(rows.unseen_groups[1]) > 60 - len(rows.heldout[1])  # and val_indices
-    (rows,) = read(written(tmp_path, {**entry, "train_indices": np.arange(100)}), *data).folds
+    (rows,) = read(written(tmp_path, {**entry, "train_indices": np.arange(100)}), *BEARING).folds
     assert len(rows.heldout[1]) == 60 and rows.unseen_groups is None
