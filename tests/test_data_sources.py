@@ -109,6 +109,23 @@ def test_watch_draws_differ_and_repeat(recorded):
     assert len(train) == 860 and not train & {row.tobytes() for row in recorded.x_test["spec"]}
 
 
+def test_watch_may_be_tested_on_subjects_that_do_not_train(recorded):
+    held_out = []
+    for draw in range(5):
+        data, recordings = watch(draw, test="group"), watch(draw, "recording", test="group")
+        check_dataset(data)
+        assert len(data) == 860 and len(set(data.groups)) == 6 and 800 < len(data.y_test) <= 1140
+        held_out.append(set(data.test_groups))
+        assert len(held_out[-1]) == 4 and not held_out[-1] & set(data.groups)
+        assert not set(recordings.test_groups) & set(recordings.groups)
+        assert np.abs(np.bincount(data.y_train) / 860 - np.bincount(recorded.y_train) / 860).max() < 0.02
+        np.testing.assert_array_equal(data.x_test["env"], recordings.x_test["env"])
+    assert sorted(subject for four in held_out for subject in four) == sorted([*range(1, 11)] * 2)
+    everything = {row.tobytes() for values in (data.x_train["spec"], data.x_test["spec"]) for row in values}
+    assert len(everything) == 860 + len(data.y_test)
+    assert watch(7, test="group").fingerprint() != watch(2, test="group").fingerprint() != watch(2).fingerprint()
+
+
 def test_watch_does_not_import_seglearn_and_says_where_to_get_it(monkeypatch):
     code = "import sys; from mmgan.data.sources.watch import watch; watch()"
     code += "; assert 'seglearn' not in sys.modules"
@@ -346,5 +363,5 @@ def test_configs_make_their_data(tmp_path, name):
     with initialize_config_dir(folder, version_base=None):
         config = compose(overrides=[f"+data={name}", *changes.get(name, [])]).data
     assert {"split", "n_splits", "inner_val", "batch_size", "steps_per_epoch"} <= set(config)
-    assert config.split == ("file" if name == "pkl" else "stratified")
+    assert config.split == {"watch": "stratified", "bearing": "group", "pkl": "file"}[name]
     check_dataset(instantiate(config.source))

@@ -20,7 +20,9 @@ from mmgan.commands.synthesize import synthesize
 from mmgan.data.files import write_npz, write_pickle
 from mmgan.data.folds import make_folds
 from mmgan.data.sources.pkl import pkl
+from mmgan.data.sources.watch import watch
 from mmgan.errors import MmganError
+from mmgan.evaluation.files import VAL
 
 LABELS = {
     "integers": np.array([3, 7, 20, 100]),
@@ -124,7 +126,7 @@ def test_the_samples_that_the_tool_saw_are_the_training_samples(tiny, tmp_path):
 def test_labelled_test_samples_judge_a_file_without_folds(fold, fold_number, trained, tmp_path):
     y = np.arange(50) % 10
     path = written(tmp_path, {"x_synth": rows_of({"spec": (7, 48), "env": (5, 32)}, y), "y_synth": y})
-    file = read(path, *BEARING, f"fold={fold}")
+    file = read(path, *BEARING, "data.split=stratified", f"fold={fold}")
     (rows,) = file.folds
     assert (rows.fold, file.has_folds, len(rows.train[1])) == (fold_number, fold != "null", trained)
     same(rows.heldout, (file.dataset.x_test, file.dataset.y_test))
@@ -323,8 +325,24 @@ def test_the_script_ends_with_one_line_and_status_1(given, tiny, tmp_path):
 def test_new_groups_are_only_those_that_the_generator_never_saw(tmp_path):
     y = np.arange(50) % 10
     entry = {"x_synth": rows_of({"spec": (7, 48), "env": (5, 32)}, y), "y_synth": y, "fold": 1}
-    data = [*BEARING, "data.split=group"]
-    (rows,) = read(written(tmp_path, entry), *data).folds
+    (rows,) = read(written(tmp_path, entry), *BEARING).folds
     assert len(rows.heldout[1]) < 60 and len(rows.unseen_groups[1]) > 60 - len(rows.heldout[1])  # and val_indices
-    (rows,) = read(written(tmp_path, {**entry, "train_indices": np.arange(100)}), *data).folds
+    (rows,) = read(written(tmp_path, {**entry, "train_indices": np.arange(100)}), *BEARING).folds
     assert len(rows.heldout[1]) == 60 and rows.unseen_groups is None
+
+
+def test_new_subjects_judge_utility_and_val_indices_all_else(tmp_path):
+    y = np.arange(35) % 7
+    entry = {"x_synth": rows_of({"spec": (7, 48), "env": (5, 32)}, y), "y_synth": y}
+    path, data = written(tmp_path, {**entry, "fold": 2}), ["data=watch", "data.test=group"]
+    file = read(path, *data)
+    (rows,) = file.folds
+    fold = make_folds(file.dataset, "stratified")[1]
+    same(rows.heldout, file.dataset.samples(fold.val_indices))
+    same(rows.unseen_groups, (file.dataset.x_test, file.dataset.y_test))
+    assert file.heldout == VAL and not set(file.dataset.groups[fold.val_indices]) & set(file.dataset.test_groups)
+    same(read(path, "data=watch").folds[0].heldout, (watch().x_test, watch().y_test))
+    with pytest.raises(MmganError, match="the generator saw samples that would judge it"):
+        read(written(tmp_path, {**entry, "fold": 2, "train_indices": np.arange(860)}, "all.pkl"), *data)
+    with pytest.raises(MmganError, match="has test samples of new groups only; give fold="):
+        read(written(tmp_path, entry, "none.pkl"), *data)

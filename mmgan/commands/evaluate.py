@@ -204,15 +204,15 @@ def _notes(file: SyntheticFile) -> list[str]:
             "The synthetic samples have other class shares than the training samples. That counts against them: to judge the generator, draw "
             "as many samples of each class as there are training samples (ratio=1)."
         )
-    if file.folds[0].unseen_groups is not None:
-        notes.append(
-            "The folds keep groups apart: utility is judged on samples of groups that the generator never saw, all else on unseen samples of "
-            "the groups that it was trained on."
-        )
-    elif file.grouped and file.heldout == VAL:
+    if file.grouped and file.heldout == VAL:
         notes.append(
             "The folds keep groups apart, and the only unseen samples are of groups that the generator never saw: even a perfect generator "
             "of the training groups is far from those. Judge fidelity and novelty on a stratified split."
+        )
+    elif file.folds[0].unseen_groups is not None:
+        notes.append(
+            "Utility is judged on samples of groups that the generator never saw, all else on unseen samples of the groups that it was "
+            "trained on."
         )
     return notes
 

@@ -1,7 +1,7 @@
 """One fold of a data set, served to Lightning in batches of (modality, ..., label)."""
 
-from collections.abc import Iterator
-from typing import Annotated, Literal
+from collections.abc import Iterator, Sequence
+from typing import Annotated
 
 import lightning as L
 import numpy as np
@@ -9,24 +9,21 @@ import torch
 from torch import Tensor
 
 from mmgan.data.dataset import Dataset
-from mmgan.data.folds import Fold, inner_split, make_folds, select_fold
-from mmgan.errors import MmganError, PositiveInt, Range, ShareBelowOne, checked
+from mmgan.data.folds import NumberOfFolds, Ratio, SamplesPerClass, Split, inner_split, make_folds, select_fold
+from mmgan.errors import MmganError, PositiveInt, Range, Seed, ShareBelowOne, checked
 
 
 class EndlessBatches:
-    """Row numbers of endless shuffles: epoch e serves the same batches whenever, and from wherever, it is
-    begun.
+    """Sample numbers of endless shuffles: epoch e serves the same batches whenever, and from wherever, it is begun.
 
-    The stream is permutation 0 of `indices`, permutation 1, ..., each drawn from Philox keyed by (seed, its
-    number); epoch e takes its `steps` x `batch_size` places. Yields int64 tensors (batch_size,), however few
-    the samples are; of `together` processes that train one model, the one of `rank` its equal part of each batch.
+    The stream is permutation 0 of `indices`, permutation 1, ..., each drawn from Philox keyed by (seed, its number);
+    epoch e takes its `steps` x `batch_size` places. Yields int64 tensors (batch_size,), however few the samples are;
+    of `together` processes that train one model, the one of `rank` gets its equal part of each batch.
     """
 
     def __init__(self, indices: np.ndarray, batch_size: int, steps: int, seed: int):
         self.indices = np.asarray(indices, dtype=np.int64)
-        self.batch_size = batch_size
-        self.steps = steps
-        self.seed = seed
+        self.batch_size, self.steps, self.seed = batch_size, steps, seed
         self.rank, self.together = 0, 1
         self.epoch = 0
 
@@ -40,52 +37,36 @@ class EndlessBatches:
     def __iter__(self) -> Iterator[Tensor]:
         # A generator reads `epoch` at its first batch; Lightning sets it after asking for the iterator.
         number, place = divmod(self.epoch * self.steps * self.batch_size, len(self.indices))
-        rows = self._permutation(number)[place:]
+        ahead = self._permutation(number)[place:]
         for _ in range(self.steps):
-            while len(rows) < self.batch_size:
+            while len(ahead) < self.batch_size:
                 number += 1
-                rows = np.concatenate([rows, self._permutation(number)])
-            yield torch.from_numpy(rows[: self.batch_size]).chunk(self.together)[self.rank]
-            rows = rows[self.batch_size :]
+                ahead = np.concatenate([ahead, self._permutation(number)])
+            yield torch.from_numpy(ahead[: self.batch_size]).chunk(self.together)[self.rank]
+            ahead = ahead[self.batch_size :]
 
     def _permutation(self, number: int) -> np.ndarray:
         key = np.array([self.seed, number], dtype=np.uint64)
         return np.random.Generator(np.random.Philox(key=key)).permutation(self.indices)
 
 
-class SequentialBatches:
-    """The row numbers `indices` in order, as int64 tensors of at most `batch_size`."""
-
-    def __init__(self, indices: np.ndarray, batch_size: int):
-        rows = torch.from_numpy(np.asarray(indices, dtype=np.int64))
-        self.batches = rows.split(batch_size) if len(rows) else ()
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return iter(self.batches)
-
-
 class BatchLoader:
-    """Index tensors in memory by whole batches: the tuple of `tensors`, labels last, at each batch of row numbers of
-    `sampler`; what is not the label as float32.
+    """Index tensors in memory by whole batches of sample numbers: the tuple of `tensors`, labels last, the others as float32.
 
-    It is no torch DataLoader, which has nothing to add to samples in memory, and whose missing workers Lightning
-    bemoans.
+    It is no torch DataLoader, which has nothing to add to samples in memory, and whose missing workers Lightning bemoans.
     """
 
-    def __init__(self, tensors: tuple[Tensor, ...], sampler: EndlessBatches | SequentialBatches):
+    def __init__(self, tensors: tuple[Tensor, ...], batches: EndlessBatches | Sequence[Tensor]):
         self.tensors = tensors
-        self.sampler = sampler  # Lightning calls its `set_epoch`
+        self.sampler = batches  # Lightning calls its `set_epoch`
         self.batch_sampler = None  # and looks here first, for one that shuffles
 
     def __len__(self) -> int:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        for rows in self.sampler:
-            *values, labels = (tensor[rows] for tensor in self.tensors)
+        for indices in self.sampler:
+            *values, labels = (tensor[indices] for tensor in self.tensors)
             yield *(value.float() for value in values), labels
 
 
@@ -113,15 +94,15 @@ class FoldDataModule(L.LightningDataModule):
         dataset: Dataset,
         fold: int,
         *,
-        split: Literal["stratified", "group", "file"] = "stratified",
-        n_splits: Annotated[int, Range(2, 1000)] = 5,
-        rows_per_class: PositiveInt | None = None,
-        imbalance_ratio: Annotated[float, Range(1)] | None = None,
+        split: Split = "stratified",
+        n_splits: NumberOfFolds = 5,
+        rows_per_class: SamplesPerClass = None,
+        imbalance_ratio: Ratio = None,
         inner_val: ShareBelowOne = 0.2,
         batch_size: Annotated[int, Range(1, 65_536)] = 128,
         steps_per_epoch: PositiveInt = 200,
         final: bool = False,
-        seed: int = 0,
+        seed: Seed = 0,
     ):
         super().__init__()
         self.dataset = dataset
@@ -129,40 +110,29 @@ class FoldDataModule(L.LightningDataModule):
         self.batch_size = batch_size
         self.steps_per_epoch = steps_per_epoch
         self.seed = seed
-        self._wanted = {
-            "fold": fold,
-            "inner_val": inner_val,
-            "final": final,
-        }
-        self._folds = {
-            "split": split,
-            "n_splits": n_splits,
-            "rows_per_class": rows_per_class,
-            "imbalance_ratio": imbalance_ratio,
-        }
-        self._ready = False
+        self._number, self._inner_val = fold, 0.0 if final else inner_val
+        self._limits = {"rows_per_class": rows_per_class, "imbalance_ratio": imbalance_ratio}
+        self._split = split, n_splits
+        self._tensors: tuple[Tensor, ...] = ()
 
     def setup(self, stage: str | None = None) -> None:
         """Find the samples of this fold, once, however often Lightning asks."""
-        if not self._ready:
-            self._find_rows()
-            self._ready = True
+        if not self._tensors:
+            self._find_samples()
         if self.trainer is not None and not len(self.inner_val_indices):
             self.trainer.limit_val_batches = 0  # Lightning warns of a loader without batches
 
-    def _find_rows(self) -> None:
-        wanted = self._wanted
-        self.fold: Fold = select_fold(make_folds(self.dataset, **self._folds), wanted["fold"])
-        groups = self.dataset.groups
+    def _find_samples(self) -> None:
+        self.fold = select_fold(make_folds(self.dataset, *self._split, **self._limits), self._number)
+        groups, y = self.dataset.groups, self.dataset.y_train
         if groups is not None and np.intersect1d(groups[self.fold.train_indices], groups[self.fold.val_indices]).size:
             groups = None  # where the fold parts groups, so may the inner split
-        inner_val = 0.0 if wanted["final"] else wanted["inner_val"]
         self.training_indices, self.inner_val_indices = inner_split(
-            self.dataset.y_train, self.fold.train_indices, inner_val, self.seed, groups
+            y, self.fold.train_indices, self._inner_val, self.seed, groups
         )
         self._batches = EndlessBatches(self.training_indices, self.batch_size, self.steps_per_epoch, self.seed)
-        columns = [self.dataset.x_train[name] for name in self.schema.modalities] + [self.dataset.y_train]
-        self._tensors = tuple(torch.from_numpy(column) for column in columns)
+        columns = [*(self.dataset.x_train[name] for name in self.schema.modalities), y]
+        self._tensors = tuple(map(torch.from_numpy, columns))
 
     def samples(self, indices: np.ndarray, most: int | None = None) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Return copies of these samples, ({name: (n, *shape)}, (n,)); of more than `most`, a fixed random choice."""
@@ -173,12 +143,13 @@ class FoldDataModule(L.LightningDataModule):
     def train_dataloader(self) -> BatchLoader:
         if self.trainer is not None:
             self._batches.rank, self._batches.together = self.trainer.global_rank, self.trainer.world_size
-            if self.batch_size % self.trainer.world_size:
-                raise MmganError(
-                    f"data.batch_size={self.batch_size} cannot be shared equally by {self.trainer.world_size} devices; give a"
-                    " multiple of their number."
-                )
+        if self.batch_size % self._batches.together:
+            raise MmganError(
+                f"data.batch_size={self.batch_size} cannot be shared equally by {self._batches.together} devices; give a"
+                " multiple of their number."
+            )
         return BatchLoader(self._tensors, self._batches)
 
     def val_dataloader(self) -> BatchLoader:
-        return BatchLoader(self._tensors, SequentialBatches(self.inner_val_indices, self.batch_size))
+        indices = torch.from_numpy(self.inner_val_indices)
+        return BatchLoader(self._tensors, indices.split(self.batch_size) if len(indices) else ())

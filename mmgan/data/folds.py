@@ -2,18 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from mmgan.data.dataset import Dataset
 from mmgan.data.pickles import as_array
-from mmgan.errors import MmganError
+from mmgan.errors import MmganError, PositiveInt, Range, Seed, ShareBelowOne, checked
 
 RANDOM_STATE = 1024  # of the folds, for every seed of a training
 FEWEST_INNER_VAL = 10  # samples of an inner split
-FEWEST_ROWS = 60  # with fewer training samples, an inner split takes more than it tells
+FEWEST_TRAINING = 60  # with fewer training samples, an inner split takes more than it tells
+
+Split = Literal["stratified", "group", "file"]
+NumberOfFolds = Annotated[int, Range(2, 1000)]
+SamplesPerClass = PositiveInt | None
+Ratio = Annotated[float, Range(1)] | None
 
 
 @dataclass(frozen=True)
@@ -26,37 +31,34 @@ class Fold:
     extra_indices: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
 
+@checked
 def make_folds(
     dataset: Dataset,
-    split: str,
-    n_splits: int = 5,
-    random_state: int = RANDOM_STATE,
+    split: Split,
+    n_splits: NumberOfFolds = 5,
     *,
-    rows_per_class: int | None = None,
-    imbalance_ratio: float | None = None,
+    rows_per_class: SamplesPerClass = None,
+    imbalance_ratio: Ratio = None,
 ) -> list[Fold]:
     """Return the folds of `split`: "stratified", "group" (no group on both sides), or "file".
 
     "file" takes the file's own cv_splits, and is "stratified" where the file has none. The last two options limit
-    the training samples as `limit_samples` does. Raises MmganError for an unknown split, missing groups, a class with
-    fewer samples than folds, one without a training row in a fold, or an impossible limit.
+    the training samples as `limit_samples` does. Raises MmganError for missing groups, a class with fewer samples
+    than folds, or one without a training sample in a fold.
     """
-    if split not in ("stratified", "group", "file"):
-        raise MmganError(f"data.split={split} is unknown; choose stratified, group or file.")
     if split == "file" and dataset.splits is not None:
         folds = [Fold(entry["fold"], entry["train_indices"], entry["val_indices"]) for entry in dataset.splits]
     else:
         _check_counts(dataset, split, n_splits)
         kind = StratifiedGroupKFold if split == "group" else StratifiedKFold
-        pairs = kind(n_splits, shuffle=True, random_state=random_state).split(
-            dataset.y_train, dataset.y_train, dataset.groups if split == "group" else None
-        )
-        folds = [Fold(number, train, val) for number, (train, val) in enumerate(pairs, start=1)]
+        folder = kind(n_splits, shuffle=True, random_state=RANDOM_STATE)
+        pairs = folder.split(dataset.y_train, dataset.y_train, dataset.groups if split == "group" else None)
+        folds = [Fold(number, *sides) for number, sides in enumerate(pairs, start=1)]
     for fold in folds:
         absent = np.setdiff1d(np.arange(dataset.schema.n_classes), dataset.y_train[fold.train_indices])
         if len(absent):
             raise MmganError(
-                f"{dataset.source}: fold {fold.fold} has no training row of class "
+                f"{dataset.source}: fold {fold.fold} has no training sample of class "
                 f"{dataset.schema.labels[absent[0]]!r}; use other cv_splits, or data.split=stratified."
             )
     return [limit_samples(dataset.y_train, fold, rows_per_class, imbalance_ratio) for fold in folds]
@@ -68,21 +70,19 @@ def configured_folds(dataset: Dataset, options: Mapping[str, Any]) -> list[Fold]
     return make_folds(dataset, options["split"], options["n_splits"], **limits)
 
 
-def limit_samples(y: np.ndarray, fold: Fold, rows_per_class: int | None, imbalance_ratio: float | None) -> Fold:
+def limit_samples(y: np.ndarray, fold: Fold, rows_per_class: SamplesPerClass, imbalance_ratio: Ratio) -> Fold:
     """Keep random training samples of each class, as the limits ask (None: no limit); the others become `extra_indices`.
 
-    `y` is (N,) over all samples. `rows_per_class` rows are kept of each class, or all where it has fewer. Then
+    `y` is (N,) over all samples. `rows_per_class` samples are kept of each class, or all where it has fewer. Then
     `imbalance_ratio` r keeps round(n r^(-i / (K - 1))), at least one, of the class of random rank i = 0 ... K - 1, where
-    n is the largest class's number of samples: long-tailed sizes, https://arxiv.org/abs/1901.05555. The samples of a stricter
-    limit are among those of a laxer one. Raises MmganError for a limit that means nothing.
+    n is the largest class's number of samples: long-tailed sizes, https://arxiv.org/abs/1901.05555. The samples of a
+    stricter limit are among those of a laxer one.
     """
-    _check_limits(rows_per_class, imbalance_ratio)
     if rows_per_class is None and imbalance_ratio is None:
         return fold
     labels = y[fold.train_indices]
     classes, sizes = np.unique(labels, return_counts=True)
-    if rows_per_class is not None:
-        sizes = np.minimum(sizes, rows_per_class)
+    sizes = np.minimum(sizes, rows_per_class or len(y))
     if imbalance_ratio is not None and len(classes) > 1:
         rank = np.random.default_rng([RANDOM_STATE, fold.fold]).permutation(len(classes))
         long_tail = np.rint(sizes.max() * float(imbalance_ratio) ** (-rank / (len(classes) - 1)))
@@ -94,38 +94,23 @@ def limit_samples(y: np.ndarray, fold: Fold, rows_per_class: int | None, imbalan
     return replace(fold, train_indices=fold.train_indices[kept], extra_indices=fold.train_indices[~kept])
 
 
-def _check_limits(rows_per_class: int | None, imbalance_ratio: float | None) -> None:
-    for option, value, kind, numbers in (
-        ("rows_per_class", rows_per_class, "whole number", int | np.integer),
-        ("imbalance_ratio", imbalance_ratio, "number", int | float | np.integer | np.floating),
-    ):
-        fits = isinstance(value, numbers) and not isinstance(value, bool)
-        if value is not None and not (fits and 1 <= value < np.inf):  # not 1 <= value: NaN too
-            raise MmganError(f"data.{option}={value} is not possible; give a {kind} from 1 on, or null for no limit.")
-
-
 def _check_counts(dataset: Dataset, split: str, n_splits: int) -> None:
-    if isinstance(n_splits, bool) or not isinstance(n_splits, int) or n_splits < 2:
-        raise MmganError(f"data.n_splits={n_splits} is not possible; give a whole number from 2 on.")
     counts = np.bincount(dataset.y_train, minlength=dataset.schema.n_classes)
-    fewest = int(counts.argmin())
-    if counts[fewest] < n_splits:
-        name = dataset.schema.labels[fewest]
-        remedy = f"give data.n_splits={counts[fewest]}" if counts[fewest] > 1 else "add samples or remove the class"
+    if (fewest := counts.min()) < n_splits:
+        name = dataset.schema.labels[counts.argmin()]
+        remedy = f"give data.n_splits={fewest}" if fewest > 1 else "add samples or remove the class"
         raise MmganError(
-            f"{dataset.source}: class {name!r} has {counts[fewest]} row(s), fewer than the {n_splits} folds; {remedy}."
+            f"{dataset.source}: class {name!r} has {fewest} sample(s), fewer than the {n_splits} folds; {remedy}."
         )
-    if split == "group":
-        if dataset.groups is None:
-            raise MmganError(
-                f"{dataset.source} has no groups, which data.split=group needs; use data.split=stratified."
-            )
-        n_groups = len(np.unique(dataset.groups))
-        if n_groups < n_splits:
-            raise MmganError(
-                f"{dataset.source} has {n_groups} group(s), fewer than the {n_splits} folds; "
-                f"give data.n_splits={n_groups} or data.split=stratified."
-            )
+    if split != "group":
+        return
+    if dataset.groups is None:
+        raise MmganError(f"{dataset.source} has no groups, which data.split=group needs; use data.split=stratified.")
+    if (n_groups := len(np.unique(dataset.groups))) < n_splits:
+        raise MmganError(
+            f"{dataset.source} has {n_groups} group(s), fewer than the {n_splits} folds; "
+            f"give data.n_splits={n_groups} or data.split=stratified."
+        )
 
 
 def select_fold(folds: Sequence[Fold], fold: int) -> Fold:
@@ -136,7 +121,7 @@ def select_fold(folds: Sequence[Fold], fold: int) -> Fold:
     return by_number[fold]
 
 
-def read_splits(splits: Any, n_rows: int, source: str) -> list[dict[str, Any]]:
+def read_splits(splits: Any, n_samples: int, source: str) -> list[dict[str, Any]]:
     """Return a file's cv_splits with int64 indices, by number; raise MmganError where they cannot be used."""
     wanted = "give a list of {'train_indices', 'val_indices', 'fold'}, with fold counted from 1"
     if not isinstance(splits, list | tuple) or not splits or not all(isinstance(entry, dict) for entry in splits):
@@ -144,88 +129,83 @@ def read_splits(splits: Any, n_rows: int, source: str) -> list[dict[str, Any]]:
     read = []
     for position, entry in enumerate(splits, start=1):
         where = f"{source}: entry {position} of cv_splits"
-        missing = [key for key in ("train_indices", "val_indices", "fold") if key not in entry]
-        if missing:
-            raise MmganError(f"{where} has no {missing[0]}; {wanted}.")
+        for key in ("train_indices", "val_indices", "fold"):
+            if key not in entry:
+                raise MmganError(f"{where} has no {key}; {wanted}.")
         number = entry["fold"]
         if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 1:
             raise MmganError(f"{where} has the number {number!r}; {wanted}.")
-        sides = {key: _read_indices(entry[key], n_rows, f"{where}: {key}") for key in ("train_indices", "val_indices")}
-        shared = np.intersect1d(sides["train_indices"], sides["val_indices"])
-        if len(shared):
+        train, val = (
+            _read_indices(entry[key], n_samples, f"{where}: {key}") for key in ("train_indices", "val_indices")
+        )
+        if len(shared := np.intersect1d(train, val)):
             raise MmganError(
-                f"{where}: train_indices and val_indices overlap in {len(shared)} row(s), "
-                f"such as {shared[0]}; "
-                "keep each row on one side."
+                f"{where}: train_indices and val_indices overlap in {len(shared)} sample(s), such as {shared[0]}; "
+                "keep each sample on one side."
             )
-        read.append({**sides, "fold": int(number)})
+        read.append({"train_indices": train, "val_indices": val, "fold": int(number)})
     numbers = [entry["fold"] for entry in read]
     if len(set(numbers)) < len(numbers):
         raise MmganError(f"{source}: cv_splits has the fold numbers {numbers}; number each fold once, from 1.")
     return sorted(read, key=lambda entry: entry["fold"])
 
 
-def _read_indices(indices: Any, n_rows: int, where: str) -> np.ndarray:
+def _read_indices(indices: Any, n_samples: int, where: str) -> np.ndarray:
     indices = as_array(indices, where)
+    remedy = f"give integers from 0 to {n_samples - 1}."
     if indices.ndim != 1 or indices.size == 0 or indices.dtype.kind not in "iu":
-        raise MmganError(f"{where} is not a non-empty list of row numbers; give integers from 0 to {n_rows - 1}.")
-    outside = indices[(indices < 0) | (indices >= n_rows)]
-    if len(outside):
+        raise MmganError(f"{where} is not a non-empty list of sample numbers; {remedy}")
+    if len(outside := indices[(indices < 0) | (indices >= n_samples)]):
         raise MmganError(
-            f"{where} points outside the data with {len(outside)} row number(s), such as {outside[0]}; "
-            f"give integers from 0 to {n_rows - 1}."
+            f"{where} points outside the data with {len(outside)} sample number(s), such as {outside[0]}; {remedy}"
         )
     if len(np.unique(indices)) < len(indices):
-        raise MmganError(f"{where} names a row twice; name each row once.")
+        raise MmganError(f"{where} names a sample twice; name each sample once.")
     return indices.astype(np.int64)
 
 
+@checked
 def inner_split(
-    y: np.ndarray, train_indices: np.ndarray, fraction: float, seed: int, groups: np.ndarray | None = None
+    y: np.ndarray, train_indices: np.ndarray, inner_val: ShareBelowOne, seed: Seed, groups: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Split a fold's training samples into (training_indices, inner_val_indices), stratified and deterministic in
-    `seed`.
+    """Split a fold's training samples into (training_indices, inner_val_indices), stratified, deterministic in `seed`.
 
-    `y` and `groups` are (N,) over all samples; with groups, none is on both sides. Every class keeps a row to
-    fit. The monitor is empty below 60 training samples. Raises MmganError unless 0 <= fraction < 1.
+    `y` and `groups` are (N,) over all samples; with groups, none is on both sides. Every class keeps a sample to train on.
+    `inner_val_indices` are empty below 60 training samples. Raises MmganError for a share that leaves too few.
     """
-    if not 0 <= fraction < 1:
-        raise MmganError(f"data.inner_val={fraction} is not possible; give a share from 0 to below 1.")
-    train_indices = np.asarray(train_indices)
-    if len(train_indices) < FEWEST_ROWS or fraction == 0:
+    if len(train_indices) < FEWEST_TRAINING or inner_val == 0:
         return train_indices, train_indices[:0]
-    if fraction * len(train_indices) < FEWEST_INNER_VAL:
+    if inner_val * len(train_indices) < FEWEST_INNER_VAL:
         least = FEWEST_INNER_VAL / len(train_indices)
         raise MmganError(
-            f"data.inner_val={fraction} leaves too few samples to score; give {least:.2f} or more, or 0 for none."
+            f"data.inner_val={inner_val} leaves too few samples to score; give {least:.2f} or more, or 0 for none."
         )
     rng = np.random.default_rng(seed)
     labels = y[train_indices]
     if groups is None:
-        chosen = _rows_per_class(labels, fraction, rng)
+        chosen = _share_of_classes(labels, inner_val, rng)
     else:
-        chosen = _whole_groups(labels, groups[train_indices], fraction, rng)
+        chosen = _whole_groups(labels, groups[train_indices], inner_val, rng)
     return train_indices[~chosen], train_indices[chosen]
 
 
-def _rows_per_class(labels: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
+def _share_of_classes(labels: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
     chosen = np.zeros(len(labels), bool)
     for label in np.unique(labels):
-        rows = rng.permutation(np.flatnonzero(labels == label))
-        wanted = max(1, round(fraction * len(rows)))
-        chosen[rows[: min(wanted, len(rows) - 1)]] = True
+        members = rng.permutation(np.flatnonzero(labels == label))
+        chosen[members[: min(max(1, round(share * len(members))), len(members) - 1)]] = True
     return chosen
 
 
-def _whole_groups(labels: np.ndarray, groups: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
-    """Take random groups while they bring the classes nearer to their share and leave each a row to fit."""
+def _whole_groups(labels: np.ndarray, groups: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """Take random groups while they bring the classes nearer to their share and leave each a sample to train on."""
     _, members = np.unique(groups, return_inverse=True)
     counts = np.zeros((members.max() + 1, labels.max() + 1), int)  # (groups, classes)
     np.add.at(counts, (members, labels), 1)
     total = counts.sum(0)
 
     def distance(taken: np.ndarray) -> float:
-        return np.abs(taken - fraction * total).sum() if (taken < np.maximum(total, 1)).all() else np.inf
+        return np.abs(taken - share * total).sum() if (taken < np.maximum(total, 1)).all() else np.inf
 
     order = rng.permutation(len(counts))
     first = min(order, key=lambda group: distance(counts[group]))  # at least one, however large

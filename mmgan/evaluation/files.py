@@ -48,11 +48,10 @@ def judged_file(content: Content, dataset: Dataset, options: Mapping[str, Any], 
         numbers = ", ".join(str(entry["fold"]) for entry in content.entries)
         raise MmganError(f"{path} has no fold={fold}; it holds {numbers}.")
     has_folds = all(number is not None for number, _ in chosen)
-    known = dataset.y_test is not None
-    if not has_folds and not known:
-        raise MmganError(
-            f"{path} says no fold, and {dataset.source} has no labelled test samples; give fold=, whose val_indices judge."
-        )
+    by_test = judged_by_test(dataset)
+    if not has_folds and not by_test:
+        lack = "no labelled test samples" if dataset.y_test is None else "test samples of new groups only"
+        raise MmganError(f"{path} says no fold, and {dataset.source} has {lack}; give fold=, whose val_indices judge.")
     draw = f", draw {options['draw']}" if "draw" in options else ""
     name = str(content.entries[0].get("model", path.stem))
     return SyntheticFile(
@@ -62,7 +61,7 @@ def judged_file(content: Content, dataset: Dataset, options: Mapping[str, Any], 
         data_name=f"{options.get('name', dataset.source)}{draw}",
         folds=[_fold_samples(number, entry, folds, dataset, content.where(number)) for number, entry in chosen],
         has_folds=has_folds,
-        heldout=TEST if known else VAL,
+        heldout=TEST if by_test else VAL,
         n_fold=len(folds[0].train_indices) + len(folds[0].extra_indices),
         n_val=len(folds[0].val_indices),
         grouped=options["split"] == "group",
@@ -92,7 +91,7 @@ def _fold_samples(
     if number is not None:
         fold = select_fold(folds, number)
         fold = replace(fold, train_indices=entry_train_indices(entry, fold, dataset, where))
-    if dataset.y_test is None and np.intersect1d(fold.train_indices, fold.val_indices).size:
+    if not judged_by_test(dataset) and np.intersect1d(fold.train_indices, fold.val_indices).size:
         raise MmganError(
             f"{where}: the generator saw samples that would judge it; give the data= and data.split= it was trained with."
         )
@@ -101,18 +100,27 @@ def _fold_samples(
     return FoldSamples(fold.fold, dataset.samples(fold.train_indices), heldout, synthetic, unseen_groups)
 
 
+def judged_by_test(dataset: Dataset) -> bool:
+    """Say whether the test samples judge finished generators: their labels are known, and not all are of groups that training lacks."""
+    groups = dataset.test_groups
+    return dataset.y_test is not None and (groups is None or np.isin(groups, dataset.groups).any())
+
+
 def judging_samples(dataset: Dataset, fold: Fold) -> tuple[LabelledSamples, LabelledSamples | None]:
     """Return the samples that judge a fold's finished generator, and those of groups that it never saw (None: the same).
 
     They are the test samples where their labels are known, else `val_indices`. Where the fold keeps groups apart, the test samples
-    of its training groups judge, and the others, with `val_indices`, are unseen_groups.
+    of its training groups judge, and the others, with `val_indices`, are unseen_groups. Where all test samples are of groups that no
+    training sample has, `val_indices` judge, and the test samples are unseen_groups.
     """
     val = dataset.samples(fold.val_indices)
-    if dataset.x_test is None or dataset.y_test is None:
+    if dataset.y_test is None:
         return val, None
     x, y = taken(dataset.x_test, slice(None)), dataset.y_test
     if dataset.groups is None or dataset.test_groups is None:
         return (x, y), None
+    if not judged_by_test(dataset):
+        return val, (x, y)
     own = dataset.groups[np.concatenate([fold.train_indices, fold.extra_indices])]
     if not len(val[1]) or np.isin(dataset.groups[fold.val_indices], own).any():
         return (x, y), None

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 from scipy.signal import hilbert
-from sklearn.model_selection import StratifiedShuffleSplit
+from sklearn.model_selection import train_test_split
 
 from mmgan.data.dataset import Dataset
 from mmgan.data.pickles import read_npy_dict
@@ -15,33 +15,54 @@ from mmgan.schema import DataSchema
 
 WINDOW = 96  # samples at 50 Hz
 N_TRAIN, N_TEST = 860, 1140
+N_HELD_OUT = 4  # subjects, of ten
 
 
 @checked
-def watch(draw: Seed = 0, group: Literal["subject", "recording"] = "subject") -> Dataset:
-    """Return 860 training and 1140 test windows, spec (7, 48) and env (5, 32).
+def watch(
+    draw: Seed = 0,
+    group: Literal["subject", "recording"] = "subject",
+    test: Literal["stratified", "group"] = "stratified",
+) -> Dataset:
+    """Return 860 training and 1140 test windows, spec (7, 48) and env (5, 32); https://doi.org/10.1088/1361-6579/aacfd9.
 
-    `draw` chooses which of the 2478 windows go where, `group` (subject or recording) what `groups` are. Raises MmganError if seglearn is not installed.
-    https://doi.org/10.1088/1361-6579/aacfd9
+    Raises MmganError if seglearn is not installed.
+
+    Parameters
+    ----------
+    draw : which of the 2478 windows train, and which test.
+    group : what `groups` are, subjects or recordings.
+    test : "group": all windows of four subjects test (828 to 1133), and 860 of the other six subjects' windows train.
     """
     recordings = read_npy_dict(_file())
     windows, origin = _windows(recordings["X"])  # (n, 6, 96), (n,)
     y = np.asarray(recordings["y"], dtype=np.int64)[origin]
     x = {"spec": _spectrum(windows), "env": _envelope(windows)}
-    split = StratifiedShuffleSplit(1, train_size=N_TRAIN, test_size=N_TEST, random_state=draw)
-    train, test = next(split.split(y, y))
     names = tuple(str(name) for name in recordings["y_labels"])
     groups = {"subject": np.asarray(recordings["subject"], dtype=np.int64)[origin], "recording": origin}
+    options = {"train_size": N_TRAIN, "random_state": draw}
+    if test == "group":
+        is_test = np.isin(groups["subject"], held_out_subjects(np.unique(groups["subject"]), draw))
+        in_test = np.random.default_rng(draw).permutation(np.flatnonzero(is_test))
+        in_train, _ = train_test_split(np.flatnonzero(~is_test), stratify=y[~is_test], **options)
+    else:
+        in_train, in_test = train_test_split(np.arange(len(y)), stratify=y, test_size=N_TEST, **options)
     return Dataset(
         schema=DataSchema({"spec": (7, 48), "env": (5, 32)}, tuple(range(len(names))), names),
-        x_train={name: array[train] for name, array in x.items()},
-        y_train=y[train],
-        x_test={name: array[test] for name, array in x.items()},
-        y_test=y[test],
-        groups=groups[group][train].astype(np.int64),
-        test_groups=groups[group][test].astype(np.int64),
+        x_train={name: array[in_train] for name, array in x.items()},
+        y_train=y[in_train],
+        x_test={name: array[in_test] for name, array in x.items()},
+        y_test=y[in_test],
+        groups=groups[group][in_train].astype(np.int64),
+        test_groups=groups[group][in_test].astype(np.int64),
         source="watch",
     )
+
+
+def held_out_subjects(subjects: np.ndarray, draw: int) -> np.ndarray:
+    """Return the four subjects that a draw holds out: draws 0 to 4 hold out each of ten twice."""
+    order = np.random.default_rng(draw // 5).permutation(subjects)
+    return np.take(order, N_HELD_OUT * (draw % 5) + np.arange(N_HELD_OUT), mode="wrap")
 
 
 def _file() -> Path:
