@@ -6,18 +6,22 @@ without training samples.
 """
 
 from collections.abc import Callable
+from typing import Annotated, Literal
 
 import numpy as np
 from imblearn.over_sampling import SMOTE
 from sklearn.covariance import ledoit_wolf_shrinkage
+from sklearn.decomposition import PCA
+from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
 from mmgan.data.arrays import flatten, take, unflatten
-from mmgan.errors import MmganError, NonNegative, Share, Width, checked
+from mmgan.errors import MmganError, NonNegative, Range, Share, Width, checked
 from mmgan.schema import Arrays
 
 MAX_QUANTILES = 256
 MAX_QUANTILE_FEATURES = 4096
+MAX_NEIGHBOUR_DIMS = 40
 
 
 def duplicate(x: Arrays, y: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -89,6 +93,63 @@ def smoothed_bootstrap(
         out[wanted] = mean + np.sqrt(1 - h**2) * (normal[chosen[wanted]] - mean)
         out[wanted] += h * _shrunk_noise(centred, len(wanted), rng)
     return space.backward(out, x)
+
+
+@checked
+def neighbour_bootstrap(
+    x: Arrays,
+    y: np.ndarray,
+    labels: np.ndarray,
+    rng: np.random.Generator,
+    form: Literal["differences", "combinations"] = "differences",
+    neighbours: Width = 40,
+    h: Share = 0.9,
+    differences: Annotated[int, Range(1, 100)] = 2,
+) -> dict[str, np.ndarray]:
+    """Return samples drawn towards the mean of their neighbours, plus noise made of the neighbours, in quantile-normal space.
+
+    With m the mean of the k = `neighbours` samples of the class that are nearest to x_i (itself among them, by 40 principal
+    components), the form `differences` is m + sqrt(1 - h^2) (x_i - m) + h (x_a - x_b + x_c - x_d) / 2, of random neighbours
+    a != b, c != d, or more or fewer of such `differences`; `combinations` is m + (x_i - m) / 2 + h sum_j e_j (x_j - m),
+    e_j ~ N(0, 1/k), for which k = 20 and h = .8 serve. A class of fewer samples uses those that it has; a lone sample
+    borrows the noise of all samples around their class means. After the manifold Parzen windows of Vincent & Bengio 2003,
+    https://papers.nips.cc/paper/2203-manifold-parzen-windows.
+    """
+    space = NormalSpace(x, rng)
+    normal, chosen = space.forward(x), _partners(y, labels, rng)
+    reduced = PCA(min(MAX_NEIGHBOUR_DIMS, *normal.shape), random_state=int(rng.integers(2**31))).fit_transform(normal)
+    keep = np.sqrt(1 - h**2) if form == "differences" else 0.5
+    out = normal[chosen]
+    for label in np.unique(labels):
+        wanted, members = np.flatnonzero(labels == label), np.flatnonzero(y == label)
+        if len(members) == 1:
+            out[wanted] += h * _shrunk_noise(_centred(normal, y), len(wanted), rng)
+            continue
+        search = NearestNeighbors(n_neighbors=min(neighbours, len(members))).fit(reduced[members])
+        near = search.kneighbors(reduced[chosen[wanted]], return_distance=False)  # (n, k), places among the members
+        noise = _differences(near.shape, differences, rng) if form == "differences" else _combinations(near.shape, rng)
+        # Each sample is a weighted sum of the class's: one product, so that (n, k, F) neighbours never exist.
+        weights = np.zeros((len(wanted), len(members)))
+        np.put_along_axis(weights, near, (1 - keep) / near.shape[1] + h * noise, axis=1)
+        out[wanted] = keep * out[wanted] + weights @ normal[members]
+    return space.backward(out, x)
+
+
+def _differences(shape: tuple[int, int], count: int, rng: np.random.Generator) -> np.ndarray:
+    """Return weights (n, k) of `count` differences of two of k neighbours each, of variance 1 in sum."""
+    n, k = shape
+    first = rng.integers(k, size=(n, count))
+    second = (first + rng.integers(1, k, size=(n, count))) % k  # another one
+    weights, samples = np.zeros(shape), np.arange(n)[:, None]
+    np.add.at(weights, (samples, first), 1.0)
+    np.add.at(weights, (samples, second), -1.0)
+    return weights / np.sqrt(2 * count)
+
+
+def _combinations(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """Return random weights (n, k) of k neighbours' deviations from their mean, as weights of the neighbours themselves."""
+    weights = rng.standard_normal(shape) / np.sqrt(shape[1])
+    return weights - weights.mean(axis=1, keepdims=True)
 
 
 class NormalSpace:
@@ -183,4 +244,5 @@ BASELINES: dict[str, tuple[Baseline, dict[str, float]]] = {
     "copula": (copula, {}),
     "smoothed_bootstrap_5": (smoothed_bootstrap, {"h": 0.5}),
     "smoothed_bootstrap_8": (smoothed_bootstrap, {"h": 0.8}),
+    "neighbour_bootstrap": (neighbour_bootstrap, {}),
 }

@@ -1,11 +1,13 @@
 """The baselines do what their names say."""
 
+from itertools import permutations, product
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from mmgan import baselines
-from mmgan.data.arrays import flatten
+from mmgan.data.arrays import flatten, unflatten
 from mmgan.errors import MmganError
 from mmgan.evaluation.features import FeatureSpace, nearest
 from mmgan.evaluation.novelty import novelty
@@ -109,6 +111,81 @@ def test_smoothed_bootstrap_keeps_marginals_and_class_means(h):
         baselines.smoothed_bootstrap(x, y, y, np.random.default_rng(0), h=1.5)
 
 
+class RawSpace:
+    """Stands in for `NormalSpace`, so that a bootstrap's samples are the formula's to the last digit."""
+
+    def __init__(self, x, rng):
+        self.forward, self.backward = flatten, unflatten
+
+
+@pytest.fixture
+def two_clusters(monkeypatch):
+    """Two modalities (9, 2) and (9, 3) of one class: four samples here, five far off."""
+    monkeypatch.setattr(baselines, "NormalSpace", RawSpace)
+    x = np.random.default_rng(4).normal(size=(9, 5))
+    x[4:] += 50
+    return {"a": x[:, :2], "b": x[:, 2:]}, np.zeros(9, int)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_neighbour_differences_are_the_formula(two_clusters, count):
+    x, y = two_clusters
+    flat, h, k = flatten(x), 0.7, 3
+    pairs = list(product(permutations(range(k), 2), repeat=count))
+    possible = []
+    for centre in flat:
+        near = flat[np.argsort(np.linalg.norm(flat - centre, axis=1))[:k]]
+        mean = (near[0] + near[1] + near[2]) / 3
+        noise = [sum(near[a] - near[b] for a, b in chosen) / np.sqrt(2 * count) for chosen in pairs]
+        possible += [mean + np.sqrt(1 - h * h) * (centre - mean) + h * each for each in noise]
+    options = {"neighbours": k, "h": h, "differences": count}
+    rows = flatten(baselines.neighbour_bootstrap(x, y, np.zeros(4000, int), np.random.default_rng(0), **options))
+    distance = np.linalg.norm(rows[:, None] - np.array(possible), axis=2)
+    assert distance.min(axis=1).max() < 1e-9  # nothing else is drawn,
+    assert distance.min(axis=0).max() < 1e-9  # and all of it
+
+
+def test_neighbour_combinations_have_the_moments_of_the_formula(two_clusters):
+    x, y = two_clusters
+    labels, h = np.zeros(100_000, int), 0.8
+    options = {"form": "combinations", "neighbours": 4, "h": h}
+    rows = flatten(baselines.neighbour_bootstrap(x, y, labels, np.random.default_rng(0), **options))
+    rows, near = rows[rows[:, 0] < 25], flatten(x)[:4]
+    assert len(rows) / len(labels) == pytest.approx(4 / 9, abs=0.01)
+    assert rows.mean(axis=0) == pytest.approx(near.mean(axis=0), abs=0.03)
+    assert np.cov(rows.T) == pytest.approx((0.5**2 + h**2) * np.cov(near.T, bias=True), abs=0.03)
+
+
+def test_neighbours_are_as_many_as_the_class_has(two_clusters):
+    x, y = two_clusters[0], np.array([0, 1, 1, 0, 0, 0, 0, 0, 0])
+    first, second = flatten(x)[1:3]
+    rows = flatten(baselines.neighbour_bootstrap(x, y, np.ones(50, int), np.random.default_rng(0), differences=1))
+    along = (rows - first) @ (second - first) / ((second - first) ** 2).sum()
+    assert rows == pytest.approx(first + along[:, None] * (second - first))  # on the line of the two
+    step = (np.sqrt(0.19) + 0.9 * np.sqrt(2)) / 2, (np.sqrt(0.19) - 0.9 * np.sqrt(2)) / 2
+    assert np.unique(np.abs(along - 0.5).round(9)) == pytest.approx(sorted(np.abs(step)))
+    lone = np.array([0, 1, 2, 0, 0, 0, 0, 0, 0])
+    rows = flatten(baselines.neighbour_bootstrap(x, lone, np.full(50, 2), np.random.default_rng(0)))
+    assert len(np.unique(rows, axis=0)) == 50  # not copies
+
+
+@pytest.mark.parametrize("form", ["differences", "combinations"])
+def test_neighbour_bootstrap_of_one_modality_of_integers(form):
+    y = np.arange(80) % 2
+    x = {"counts": np.random.default_rng(0).poisson(20 + 20 * y[:, None], size=(80, 6))}
+    rows = baselines.neighbour_bootstrap(x, y, y, np.random.default_rng(0), form=form)["counts"]
+    assert rows.dtype == x["counts"].dtype and rows.shape == (80, 6)
+    assert rows.min() >= x["counts"].min() and rows.max() <= x["counts"].max()
+    assert rows[y == 1].mean() - rows[y == 0].mean() == pytest.approx(20, abs=4)
+
+
+@pytest.mark.parametrize("wrong", [{"form": "sums"}, {"neighbours": 0}, {"h": 1.1}, {"differences": 0}])
+def test_neighbour_bootstrap_refuses(wrong):
+    (option,) = wrong
+    with pytest.raises(MmganError, match=f"^{option}="):
+        baselines.neighbour_bootstrap(*make_rows(30), np.zeros(5, int), np.random.default_rng(0), **wrong)
+
+
 def test_shrunk_noise_has_the_ledoit_wolf_covariance():
     from sklearn.covariance import LedoitWolf
 
@@ -119,10 +196,11 @@ def test_shrunk_noise_has_the_ledoit_wolf_covariance():
     assert np.cov(noise.T) == pytest.approx(expected, abs=0.03 * np.trace(expected))
 
 
-def test_wide_modalities_are_standardised_without_a_large_covariance():
+@pytest.mark.parametrize("function", [baselines.copula, baselines.neighbour_bootstrap])
+def test_wide_modalities_are_standardised_without_a_large_covariance(function):
     rng = np.random.default_rng(0)
     x, y = {"image": rng.normal(3, 2, size=(40, 3, 40, 40)).astype(np.float32)}, np.arange(40) % 2
-    rows = baselines.copula(x, y, y, rng)["image"]
+    rows = function(x, y, y, rng)["image"]
     assert rows.shape == (40, 3, 40, 40) and rows.mean() == pytest.approx(3, abs=0.1)
 
 
