@@ -389,7 +389,7 @@ def check_whole(trials, n_trials):
 @pytest.mark.slow
 def test_a_silent_trial_of_another_machine_is_run_again(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(storage, "HEARTBEAT", 1)
-    monkeypatch.setattr(storage, "SILENT", 2)
+    monkeypatch.setattr(storage, "STALE_AFTER", 2)
     with running_server() as server, quick_judge():
         study = study_of(tiny, tmp_path, cfg=config(tiny, "n_trials=1"), storage=Storage(server.url))
         params = begin(study)
