@@ -58,7 +58,8 @@ class FoldStudy:
                     pruner=settings.pruner,
                 )
                 self._check()
-                _ = self.best(), self.default()  # which read all that is read later
+                trials = self.trials()  # and all that is read later
+                _ = self.best(), self.default(), [trials[trial.number] for trial in trials]
             if create:
                 for origin, params in settings.first.items():
                     if origin == "default" or self.more():
