@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ from mmgan.commands.tune import tune_folds
 from mmgan.errors import MmganError
 from mmgan.tuning import storage
 from mmgan.tuning.presence import worker_id
+from mmgan.tuning.space import suggest
 from mmgan.tuning.storage import Storage, shown_url
 from mmgan.tuning.study import MOST_RETRIES, RETRY_OF, WORKER, FoldStudy
 
@@ -66,6 +68,32 @@ def test_a_folder_that_takes_no_files_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(MmganError, match="cannot write there"):
         storage_in(tmp_path / "file")
+
+
+def test_a_study_with_damaged_cells_is_told_and_left_as_it_is(tiny, tmp_path):
+    study, file = study_of(tiny, tmp_path), tmp_path / "study.db"
+    trial = study.study.ask()
+    suggest(trial, study.settings.space)
+    study.study.tell(trial, 0.5)
+    closed(study.storage)
+    whole = file.read_bytes()
+    for damage in (
+        "update study_user_attributes set value_json = '{'",
+        "update trial_user_attributes set value_json = null",
+        "update trial_params set distribution_json = 'x'",
+        "update trials set state = 'GONE'",
+        "update trials set number = 7",
+        "drop table studies",
+        "drop table trial_values",
+    ):
+        file.write_bytes(whole)
+        with contextlib.closing(sqlite3.connect(file)) as connection, connection:
+            connection.execute(damage)
+        damaged, store = file.read_bytes(), storage_in(tmp_path)
+        with pytest.raises(MmganError, match=r"study\.db: the study there is damaged \(.+\); .* another out_dir="):
+            FoldStudy(study.settings, 1, store, study.runner)
+        closed(store)
+        assert file.read_bytes() == damaged or damage.startswith("drop")  # Optuna makes tables that are not there
 
 
 def test_a_study_that_can_no_longer_be_written_ends_the_sweep_and_fails_no_trial(tiny, tmp_path, monkeypatch):
@@ -389,7 +417,7 @@ def check_whole(trials, n_trials):
 @pytest.mark.slow
 def test_a_silent_trial_of_another_machine_is_run_again(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(storage, "HEARTBEAT", 1)
-    monkeypatch.setattr(storage, "SILENT", 2)
+    monkeypatch.setattr(storage, "STALE_AFTER", 2)
     with running_server() as server, quick_judge():
         study = study_of(tiny, tmp_path, cfg=config(tiny, "n_trials=1"), storage=Storage(server.url))
         params = begin(study)

@@ -1,4 +1,4 @@
-"""Who works on a study: the mark of a process, by which others tell whether it still runs."""
+"""Who works on a study: the id of a process, by which others tell whether it still runs."""
 
 import functools
 import os
@@ -11,22 +11,22 @@ APART = 5.0  # seconds between which two processes of one number cannot both hav
 
 
 def worker_id() -> str:
-    """Return this process's mark, machine:pid:when it began."""
+    """Return this process's id, machine:pid:when it began."""
     return f"{_machine()}:{os.getpid()}:{_begun(os.getpid()):.0f}"
 
 
-def is_local(mark: str) -> bool:
-    """Say whether a marked process is of this machine."""
-    return mark.startswith(f"{_machine()}:")
+def is_local(worker_id: str) -> bool:
+    """Say whether a process is of this machine."""
+    return worker_id.startswith(f"{_machine()}:")
 
 
-def may_be_alive(mark: str | None) -> bool:
-    """Say whether a marked process may be alive: of another machine, its heartbeat decides; without a mark there is none."""
-    if mark is None:
+def may_be_alive(worker_id: str | None) -> bool:
+    """Say whether a process may be alive: of another machine, its heartbeat decides; without an id there is none."""
+    if worker_id is None:
         return False
-    machine, pid, begun = mark.rsplit(":", 2)
-    if machine != _machine():
+    if not is_local(worker_id):
         return True
+    _, pid, begun = worker_id.rsplit(":", 2)
     try:
         return abs(_begun(int(pid)) - float(begun)) < APART  # else another process has its number now
     except psutil.AccessDenied:

@@ -13,14 +13,14 @@ import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from sqlalchemy import create_engine, text
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, PendingRollbackError, SQLAlchemyError
 
 from mmgan.errors import MmganError, require
-from mmgan.training.folder import file_lock
+from mmgan.training.folder import RunFolder, file_lock
 
 HEARTBEAT = 20  # seconds between two signs of life of a trial in a database
-SILENT = 90  # seconds without one until another machine gives the trial up
+STALE_AFTER = 90  # seconds without one until another machine gives the trial up
 PATIENCE = 600  # seconds that a database may be away
 PAUSE = 2.0  # seconds between two attempts to reach it
 # A machine that loses its power would otherwise hold its locks for hours, and a server that does be waited for as long. Optuna keeps
@@ -35,6 +35,11 @@ SESSION = {
 }
 
 
+WHILE_WORKING = "the study cannot be read or written ({}); what is finished is kept, and the same command goes on."
+# What Optuna raises where a cell of a table holds what it did not write.
+DAMAGED = (AssertionError, AttributeError, LookupError, TypeError, ValueError)
+
+
 class StorageError(MmganError):
     """The studies cannot be read or written."""
 
@@ -47,26 +52,25 @@ class Storage(RDBStorage):
 
     def __init__(self, url: str, *, patient: bool = False):
         self.file = _sqlite_file(url)
-        self.leaving = False  # set where the program ends: nothing is waited for any more
+        self.leaving = not patient  # set where nothing is waited for: before there is a sweep, and as the program ends
         self._shown = str(self.file) if self.file else f"storage={shown_url(url)}"
         self._calls = threading.local()
         options: dict[str, Any] = {"pool_pre_ping": True, "connect_args": SESSION}
         if self.file:  # who shares a machine can be asked whether he lives
             options = {"connect_args": {"timeout": PATIENCE}}
-            _check_writable(self.file)
-        template = url.replace("{", "{{").replace("}", "}}")  # Optuna formats it
-        until = time.monotonic() + (PATIENCE if patient else 0)
-        while True:
-            try:
-                with self._creating(url, options):
-                    super().__init__(template, engine_kwargs=options)
-                break
-            except (SQLAlchemyError, StorageInternalError, RuntimeError) as error:
-                if not _is_away(error) or time.monotonic() > until:
-                    raise StorageError(f"{self._shown}: cannot be opened ({_reason(error)}).") from error
-                time.sleep(PAUSE)
-        self.heartbeat_interval, self.grace_period = HEARTBEAT, SILENT
+            RunFolder(self.file.parent).make()
+        self._open(url, options)
+        self.leaving = False
+        self.heartbeat_interval, self.grace_period = HEARTBEAT, STALE_AFTER
         self._away_until = time.monotonic()  # as far as is known
+
+    def _open(self, url: str, options: dict[str, Any]) -> None:
+        self.engine = create_engine(url, **options)
+        with self.lock("tables"):  # let one process after the other make them
+            try:
+                super().__init__(url.replace("{", "{{").replace("}", "}}"), engine_kwargs=options)  # Optuna formats it
+            except RuntimeError as error:  # another version of Optuna wrote it
+                raise StorageInternalError(str(error)) from error
 
     def get_heartbeat_interval(self) -> None:
         """Tell Optuna's own loops to give no signs of life: `heartbeat` does."""
@@ -81,24 +85,34 @@ class Storage(RDBStorage):
             with file_lock(Path(f"{self.file}.lock"), self.file, blocking=True):
                 yield lambda: True
             return
-        key = {"key": zlib.crc32(name.encode())}
-        connection = self._locked(key)
+        connection = self._locked(name)
         try:
             yield lambda: _answers(connection)
         finally:
-            try:
-                connection.execute(text("select pg_advisory_unlock(:key)"), key)
-            except BaseException:
-                connection.invalidate()  # it may still hold the lock: back to the server, not to the pool
-                with suppress(SQLAlchemyError):
-                    connection.close()
-            else:
+            connection.invalidate()  # ends the session, and with it the lock
+            with suppress(SQLAlchemyError):
                 connection.close()
 
+    def _locked(self, name: str) -> Connection:
+        connection = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        connection.execute(text("select pg_advisory_lock(:key)"), {"key": zlib.crc32(name.encode())})
+        return connection
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Raise StorageError where Optuna stumbles over what it reads in the block."""
+        try:
+            yield
+        except DAMAGED as error:
+            raise StorageError(
+                f"{self._shown}: the study there is damaged ({_reason(error)}); put a copy of it back, or give another out_dir="
+                " (with storage=, another study=)."
+            ) from error
+
     def stale_trials(self, study: optuna.Study) -> set[int]:
-        """Return the numbers of running trials that have given no sign of life for SILENT seconds; none of a file."""
+        """Return the numbers of running trials that have given no sign of life for STALE_AFTER seconds; none of a file."""
         # Behind an outage, others may not yet have had the time for one.
-        if self.file or time.monotonic() < self._away_until + SILENT:
+        if self.file or time.monotonic() < self._away_until + STALE_AFTER:
             return set()
         stale = set(self._get_stale_trial_ids(study._study_id))
         return {trial.number for trial in study.get_trials(deepcopy=False) if trial._trial_id in stale}
@@ -113,35 +127,15 @@ class Storage(RDBStorage):
                 with suppress(StorageError):
                     self.record_heartbeat(trial._trial_id)
 
-        thread = threading.Thread(target=beat, daemon=True)
         if not self.file:
-            thread.start()
+            threading.Thread(target=beat, daemon=True).start()
         try:
             yield
         finally:
             over.set()
 
-    def _locked(self, key: dict[str, int]) -> Any:
-        connection = self.engine.connect()
-        connection.execution_options(isolation_level="AUTOCOMMIT")
-        connection.execute(text("select pg_advisory_lock(:key)"), key)
-        return connection
 
-    @contextmanager
-    def _creating(self, url: str, options: dict[str, Any]) -> Iterator[None]:
-        """Let one process after the other make the tables."""
-        if self.file:
-            with self.lock("tables"):
-                yield
-            return
-        engine = create_engine(url, **options)
-        with engine.connect() as connection:  # whose end lets go
-            connection.execute(text("select pg_advisory_lock(:key)"), {"key": zlib.crc32(b"tables")})
-            yield
-        engine.dispose()
-
-
-def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
+def _patient(method: Callable[..., Any], told: str = WHILE_WORKING) -> Callable[..., Any]:
     """Return the method of a storage so that it is tried again while the database does not answer.
 
     Of calls within calls only the outermost is: within a broken transaction nothing can be repeated.
@@ -157,12 +151,10 @@ def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
             try:
                 return method(self, *args, **kwargs)
             except (StorageInternalError, SQLAlchemyError) as error:
-                self.scoped_session.remove()
+                if hasattr(self, "scoped_session"):  # once it is open
+                    self.scoped_session.remove()
                 if not _is_away(error) or self.file or self.leaving or time.monotonic() > until:
-                    raise StorageError(
-                        f"{self._shown}: the study cannot be read or written ({_reason(error)}); what is finished is kept,"
-                        " and the same command goes on."
-                    ) from error
+                    raise StorageError(f"{self._shown}: {told.format(_reason(error))}") from error
                 self._away_until = time.monotonic()
                 time.sleep(PAUSE)
             finally:
@@ -171,6 +163,7 @@ def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
     return tried
 
 
+Storage._open = _patient(Storage._open, "cannot be opened ({}).")
 _OPTUNAS = {name: method for name, method in vars(RDBStorage).items() if name not in vars(Storage)}
 for _name, _method in {**_OPTUNAS, "_locked": Storage._locked}.items():
     if callable(_method) and not _name.startswith("__") and not isinstance(_method, staticmethod | classmethod):
@@ -179,40 +172,32 @@ for _name, _method in {**_OPTUNAS, "_locked": Storage._locked}.items():
 
 def shown_url(url: str) -> str:
     """Return the URL without its password."""
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
+    parsed = _parsed(url)
+    if parsed is None:
         return "***"
     if "password" in parsed.query:
         parsed = parsed.update_query_dict({"password": "***"})
     return parsed.render_as_string(hide_password=True)
 
 
+def _parsed(url: str) -> URL | None:
+    with suppress(ArgumentError, ValueError):
+        return make_url(url)
+    return None
+
+
 def _sqlite_file(url: str) -> Path | None:
     """Return the file of an SQLite URL, None for a PostgreSQL one; raises MmganError for any other."""
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        parsed = None
-    if parsed is not None and parsed.drivername == "sqlite" and parsed.database:
+    parsed = _parsed(url)
+    if parsed and parsed.drivername == "sqlite" and parsed.database:
         return Path(parsed.database)
-    if parsed is None or parsed.drivername != "postgresql+psycopg":
+    if not parsed or parsed.drivername != "postgresql+psycopg":
         raise MmganError(
             f"storage={shown_url(url)}: give postgresql+psycopg://USER@HOST/DATABASE, or leave it out for a file beside"
             " the folds."
         )
     require("psycopg", "storage=postgresql+psycopg://...", extra="cluster")
     return None
-
-
-def _check_writable(path: Path) -> None:
-    """Raise StorageError unless the file, or a new one of that name, can be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "ab"):
-            pass
-    except OSError as error:
-        raise StorageError(f"{path}: cannot write there ({error.strerror}); choose another out_dir=.") from error
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -230,15 +215,14 @@ def _is_away(error: BaseException) -> bool:
     )
 
 
-def _answers(connection: Any) -> bool:
-    try:
+def _answers(connection: Connection) -> bool:
+    with suppress(SQLAlchemyError):
         connection.execute(text("select 1"))
-    except SQLAlchemyError:
-        return False
-    return True
+        return True
+    return False
 
 
 def _reason(error: BaseException) -> str:
     """Return the first line of what the database itself says."""
     told = [str(cause.orig) for cause in _causes(error) if isinstance(cause, DBAPIError)] or [str(error)]
-    return told[-1].strip().splitlines()[0]
+    return (told[-1].strip().splitlines() or [type(error).__name__])[0]

@@ -23,21 +23,16 @@ from mmgan.tuning.settings import SweepSettings, Trials
 from mmgan.tuning.space import contains, is_plain, suggest
 from mmgan.tuning.storage import Storage, StorageError
 
-FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-RETRY_OF = "retry_of"  # a trial's mark: it repeats the trial of that number, which was cut off
+# Attributes of a trial.
+RETRY_OF = "retry_of"  # it repeats the trial of that number, which was cut off
 KILLED = "killed"  # whether that was because its process was killed, and not by Ctrl-C say
-WORKER = "worker"  # the mark of the process that runs it
+WORKER = "worker"  # the worker_id of the process that runs it
 WITHDRAWN = "withdrawn"  # begun while a server restarted, and not counted
 ORIGIN = "origin"  # why it was queued: default or warm_start
 MOST_RETRIES = 3  # of a trial whose process is killed each time; it then counts as failed
 
-
 # What one choice of parameters may bring about: a loss that is not finite, no memory. The sweep goes on without it.
 TRIAL_FAILS = (MmganError, RuntimeError, ValueError, ArithmeticError, MemoryError)
-
-
-class TrialFailed(Exception):
-    """A trial ended with one of TRIAL_FAILS."""
 
 
 class FoldStudy:
@@ -54,14 +49,17 @@ class FoldStudy:
                 f"{self.path}: there is no study {self.name} yet; begin the sweep, or give its out_dir= and study=."
             )
         with storage.lock(self.name):
-            self.study = optuna.create_study(
-                study_name=self.name,
-                storage=storage,
-                direction=settings.direction,
-                load_if_exists=True,
-                pruner=settings.pruner,
-            )
-            self._check()
+            with storage.reading():
+                self.study = optuna.create_study(
+                    study_name=self.name,
+                    storage=storage,
+                    direction=settings.direction,
+                    load_if_exists=True,
+                    pruner=settings.pruner,
+                )
+                self._check()
+                trials = self.trials()  # and all that is read later
+                _ = self.best(), self.default(), [trials[trial.number] for trial in trials]
             if create:
                 for origin, params in settings.first.items():
                     if origin == "default" or self.more():
@@ -92,9 +90,9 @@ class FoldStudy:
             self.study.enqueue_trial(inside, user_attrs={ORIGIN: origin})
 
     # -- what there is --------------------------------------------------------------------------------------------
-    def trials(self) -> list[FrozenTrial]:
-        """Return all trials; do not change them."""
-        return self.study.get_trials(deepcopy=False)
+    def trials(self, *states: TrialState) -> list[FrozenTrial]:
+        """Return all trials, or those of some states; do not change them."""
+        return self.study.get_trials(deepcopy=False, states=states or None)
 
     def counted(self) -> list[FrozenTrial]:
         """Return the trials but those that were cut off and queued again."""
@@ -105,26 +103,25 @@ class FoldStudy:
 
     def finished(self) -> list[FrozenTrial]:
         """Return the trials that are over: complete, pruned or failed."""
-        return [trial for trial in self.counted() if trial.state in FINISHED]
+        return [trial for trial in self.counted() if trial.state.is_finished()]
 
     def running(self) -> list[FrozenTrial]:
         """Return the trials that some process runs, as far as the storage knows."""
-        return [trial for trial in self.trials() if trial.state == TrialState.RUNNING]
+        return self.trials(TrialState.RUNNING)
 
     def waits(self) -> bool:
         """Say whether a trial that runs has to be waited for: past the deadline only those of this machine."""
-        marks = [trial.user_attrs.get(WORKER, "") for trial in self.running()]
-        return bool(marks) and (time.time() < self.settings.deadline or any(map(is_local, marks)))
+        in_time = time.time() < self.settings.deadline
+        return any(in_time or is_local(trial.user_attrs.get(WORKER, "")) for trial in self.running())
 
     def best(self) -> FrozenTrial | None:
         """Return the best complete trial, if there is one."""
-        complete = [trial for trial in self.trials() if trial.state == TrialState.COMPLETE]
-        return self.study.best_trial if complete else None
+        return self.study.best_trial if self.trials(TrialState.COMPLETE) else None
 
     def default(self) -> FrozenTrial | None:
         """Return the complete trial of the default configuration, if there is one."""
-        of_default = [trial for trial in self.counted() if self._origin(trial) == "default"]
-        return next((trial for trial in of_default if trial.state == TrialState.COMPLETE), None)
+        complete = self.trials(TrialState.COMPLETE)
+        return next((trial for trial in complete if self._first(trial)[0].user_attrs.get(ORIGIN) == "default"), None)
 
     def more(self) -> bool:
         """Say whether another trial may begin: within `n_trials`, `max_epochs` and the deadline."""
@@ -133,10 +130,12 @@ class FoldStudy:
         within = self.settings.max_epochs is None or epochs < self.settings.max_epochs
         return len(begun) < self.settings.n_trials and within and time.time() < self.settings.deadline
 
-    def _origin(self, trial: FrozenTrial) -> str | None:
-        while (retried := trial.user_attrs.get(RETRY_OF)) is not None:
-            trial = self.trials()[retried]
-        return trial.user_attrs.get(ORIGIN)
+    def _first(self, trial: FrozenTrial) -> tuple[FrozenTrial, int]:
+        """Return the trial that one repeats in the end, and how many in between were killed."""
+        trials, kills = self.trials(), 0
+        while (earlier := trial.user_attrs.get(RETRY_OF)) is not None:
+            trial, kills = trials[earlier], kills + trial.user_attrs.get(KILLED, True)
+        return trial, kills
 
     # -- what happens ---------------------------------------------------------------------------------------------
     def run_next(self) -> bool:
@@ -146,7 +145,7 @@ class FoldStudy:
             return False
         try:
             with self.storage.heartbeat(trial):
-                self._finish(trial)
+                self._run(trial)
         except UpdateFinishedTrialError:
             pass  # given up by others, who had no sign of life from here, and run again
         except BaseException as error:
@@ -184,16 +183,6 @@ class FoldStudy:
             trial.set_user_attr(WITHDRAWN, True)
             self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
 
-    def _finish(self, trial: optuna.Trial) -> None:
-        """Run a trial and tell the study what came of it."""
-        try:
-            outcome = {"values": self._run(trial)}  # NaN fails
-        except optuna.TrialPruned:
-            outcome = {"state": TrialState.PRUNED}
-        except TrialFailed:
-            outcome = {"state": TrialState.FAIL}
-        self.study.tell(trial, **outcome, skip_if_finished=True)
-
     def requeue(self, trials: Sequence[FrozenTrial], *, killed: bool = True) -> None:
         """Queue the parameters of trials that were cut off again; call it under the study's lock."""
         for trial in trials:
@@ -205,11 +194,8 @@ class FoldStudy:
 
     def _queue_again(self, trial: FrozenTrial, killed: bool) -> None:
         """Queue the parameters of a trial that was cut off, unless they are, or its process was killed too often."""
-        known = self.trials()
-        kills, first = int(killed), trial
-        while (earlier := first.user_attrs.get(RETRY_OF)) is not None:
-            kills, first = kills + first.user_attrs.get(KILLED, True), known[earlier]
-        if kills <= MOST_RETRIES and not any(other.user_attrs.get(RETRY_OF) == trial.number for other in known):
+        repeated = any(other.user_attrs.get(RETRY_OF) == trial.number for other in self.trials())
+        if not repeated and killed + self._first(trial)[1] <= MOST_RETRIES:
             # Those that were asked for, too: it may have been cut off before it suggested them.
             params = trial.system_attrs.get("fixed_params", {}) | trial.params
             self.study.enqueue_trial(params, user_attrs={RETRY_OF: trial.number, KILLED: killed})
@@ -236,24 +222,24 @@ class FoldStudy:
             seed=seed, n_startup_trials=self.settings.n_startup, multivariate=True, constant_liar=True
         )
 
-    def _run(self, trial: optuna.Trial) -> float:
-        """Train once with the trial's parameters and return the score on the inner split."""
+    def _run(self, trial: optuna.Trial) -> None:
+        """Train once with the trial's parameters, and tell the study the score on the inner split, or what else came of it."""
         params = suggest(trial, self.settings.space)
         folder = RunFolder(self.path / "trials" / f"trial{trial.number:03d}")
         folder.make()
         pruning = functools.partial(PyTorchLightningPruningCallback, trial)
         try:
-            return self.runner.run_trial(self.fold, params, folder.path, pruning)
+            outcome = {"values": self.runner.run_trial(self.fold, params, folder.path, pruning)}  # NaN fails
         except optuna.TrialPruned:
             reported = self.trials()[trial.number].intermediate_values
-            if len(reported) < self.settings.trial_epochs:
-                raise
-            return reported[max(reported)]  # at its end there is nothing left to save
+            at_end = len(reported) >= self.settings.trial_epochs  # where there is nothing left to save
+            outcome = {"values": reported[max(reported)]} if at_end else {"state": TrialState.PRUNED}
         except (StorageError, UpdateFinishedTrialError):
             raise
         except TRIAL_FAILS as error:
             trial.set_user_attr("error", str(error).split("\n")[0])
-            raise TrialFailed from error
+            outcome = {"state": TrialState.FAIL}
+        self.study.tell(trial, **outcome, skip_if_finished=True)
 
 
 def warm_params(path: str, space: Mapping[str, Any]) -> dict[str, Any]:

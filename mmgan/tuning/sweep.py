@@ -35,7 +35,7 @@ class Sweep:
         return {fold: FoldStudy(self.settings, fold, storage, self.trials, create) for fold in self.settings.folders}
 
     def work(
-        self, studies: Mapping[int, FoldStudy], place: int = 0, progress: Callable[[], None] = lambda: None
+        self, studies: Mapping[int, FoldStudy], place: int = 0, progress: Callable[[], Any] = lambda: None
     ) -> None:
         """Run trials and refits until nothing is left to do; the process at `place` begins with another fold than its neighbours.
 
@@ -53,7 +53,7 @@ class Sweep:
                 if study.waits():
                     continue
                 try:
-                    if study.best() is not None and not self.refitted(study) and not self._refit(study):
+                    if not self._refit(study):
                         continue
                 except StorageError:
                     raise
@@ -94,6 +94,8 @@ class Sweep:
     def _refit(self, study: FoldStudy) -> bool:
         """Train the best trial's parameters at full length on all the fold's training samples; return False while another process does."""
         folder, best = RunFolder(study.path), study.best()
+        if best is None or self.refitted(study):
+            return True
         try:
             with folder.locked("refit.lock"):
                 if not self.refitted(study):

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from optuna.trial import TrialState
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -23,23 +23,19 @@ def shown(studies: Mapping[int, FoldStudy]) -> Iterator[None]:
     )  # fmt: skip
     over = threading.Event()
     with Progress(*columns, speed_estimate_period=REMEMBERED) as progress:
-        tasks = {
-            fold: progress.add_task(
-                f"fold {fold}", total=study.settings.n_trials, completed=len(study.finished()), note=""
-            )
-            for fold, study in studies.items()
-        }
+        tasks = {}
+        for fold, study in studies.items():
+            done, total = len(study.finished()), study.settings.n_trials
+            tasks[fold] = progress.add_task(f"fold {fold}", total=total, completed=done, note="")
 
         def look() -> None:
             for fold, study in studies.items():
                 progress.update(tasks[fold], completed=len(study.finished()), note=note(study))
 
         def watch() -> None:
-            while not over.wait(EVERY):
-                try:
+            with suppress(MmganError):  # who works says it
+                while not over.wait(EVERY):
                     look()
-                except MmganError:
-                    return  # who works says it
 
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()

@@ -15,10 +15,8 @@ from mmgan.tuning.sweep import Sweep
 
 LOOK = 1.0  # seconds between two looks at the workers
 STOPPING = 10  # seconds that a worker has to end when it is told to
-MOST_DEATHS = (
-    MOST_RETRIES + 2
-)  # of workers at one place without anything done between: one trial alone does not end a sweep
-DONE, PROGRESS = "done", "progress"
+# Of workers at one place without anything done between: one trial alone does not end a sweep.
+MOST_DEATHS = MOST_RETRIES + 2
 
 
 class _Place:
@@ -32,9 +30,7 @@ class _Place:
         context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
         self.told, send = context.Pipe(duplex=False)
         self.process = context.Process(target=_worker, args=(self.sweep, self.number, send), daemon=True)
-        before = signal.signal(
-            signal.SIGINT, signal.SIG_IGN
-        )  # inherited: Ctrl-C reaches the whole group, and we see to it
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C reaches all, and we see to it
         try:
             self.process.start()
         finally:
@@ -47,26 +43,28 @@ class _Place:
         while word := self._word():
             if isinstance(word, Exception):
                 raise word
-            if word == DONE:
-                return True
             self.deaths = 0
-        if ended and self.process.exitcode is not None and self.process.exitcode > 0:
+        if not ended:
+            return False
+        if self.process.exitcode > 0:
             raise MmganError("a worker process failed; what it said stands above.")
-        if ended:  # killed; its trial is queued again by who looks next
-            self.deaths += 1
-            if self.deaths >= MOST_DEATHS:
-                raise MmganError(
-                    f"a worker was killed {self.deaths} times on end (exit status {self.process.exitcode}), for want of memory"
-                    " perhaps; give fewer workers=."
-                )
-            self.begin()
-        return False
+        if self.process.exitcode < 0:  # killed; its trial is queued again by who looks next
+            self._replace()
+        return self.process.exitcode == 0
 
     def _word(self) -> str | Exception | None:
         with suppress(EOFError, OSError):
-            if self.told.poll():
-                return self.told.recv()
+            return self.told.recv() if self.told.poll() else None
         return None
+
+    def _replace(self) -> None:
+        self.deaths += 1
+        if self.deaths >= MOST_DEATHS:
+            raise MmganError(
+                f"a worker was killed {self.deaths} times on end (exit status {self.process.exitcode}), for want of memory"
+                " perhaps; give fewer workers=."
+            )
+        self.begin()
 
 
 def run_workers(sweep: Sweep, count: int) -> None:
@@ -97,11 +95,10 @@ def _worker(sweep: Sweep, number: int, say: Connection) -> None:
     quiet_lightning()
     try:
         studies = sweep.studies(patient=True)
-        sweep.work(studies, number, progress=lambda: say.send(PROGRESS))
+        sweep.work(studies, number, progress=lambda: say.send("progress"))
     except (MmganError, OSError) as error:
         say.send(error)
         sys.exit(1)
-    say.send(DONE)
 
 
 def end_with_parent() -> None:
