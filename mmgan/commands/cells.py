@@ -19,9 +19,9 @@ from mmgan.data.arrays import LabelledSamples
 from mmgan.data.dataset import Dataset
 from mmgan.data.folds import configured_folds, select_fold
 from mmgan.errors import MmganError
-from mmgan.evaluation.evaluator import Evaluator
+from mmgan.evaluation.evaluator import Evaluator, FoldSamples
 from mmgan.evaluation.files import judging_samples
-from mmgan.evaluation.table import REAL, FoldSamples, baseline_samples
+from mmgan.evaluation.table import REAL, baseline_samples
 from mmgan.report.quality import WITHOUT_ROWS
 from mmgan.training.checkpoint import load
 from mmgan.training.folder import RunFolder
@@ -80,7 +80,8 @@ class Cell:
 
     def config(self) -> DictConfig:
         """Return the configuration of train.py, or of tune.py, for its model; the data's alone where none is trained."""
-        words = [f"seed={self.seed}", f"fold={self.fold}"]
+        # Folds differ in their training seed too, so that an interval over folds holds its spread.
+        words = [f"seed={1000 * self.seed + self.fold}", f"fold={self.fold}"]
         words += [f"data.imbalance_ratio={self.rows[9:]}"] if self.rows.startswith("imbalance") else []
         words += [f"data.rows_per_class={self.rows}"] if self.rows.isdecimal() else []
         words += [f"model={self.model}"] if self.trained else []
@@ -190,4 +191,4 @@ class Work:
     def judge(self, **samples: Any) -> Evaluator:
         """Return the judge of as many samples as there are training samples; `samples` take the place of the fold's."""
         fold = {"train": self.train, "heldout": self.heldout, "unseen_groups": self.unseen_groups} | samples
-        return FoldSamples(self.cell.fold, synthetic=fold["train"], **fold).judge(self.draws)
+        return Evaluator([FoldSamples(self.cell.fold, synthetic=fold["train"], **fold)], self.draws)

@@ -1,7 +1,7 @@
 """The job of evaluate.py: a file of synthetic samples, judged beside real samples and the baselines, and its report."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ from mmgan.data.arrays import take
 from mmgan.data.files import check_writable
 from mmgan.data.trust import build, trusted_names
 from mmgan.errors import MmganError
+from mmgan.evaluation.evaluator import Evaluator, FoldSamples
 from mmgan.evaluation.files import VAL, SyntheticFile, judged_file
 from mmgan.evaluation.metrics import METRICS
 from mmgan.evaluation.statistics import shared_by_key
-from mmgan.evaluation.table import BASELINE_DRAWS, REAL, FoldSamples, baseline_samples, judged_row, mean_over
+from mmgan.evaluation.table import BASELINE_DRAWS, REAL, baseline_samples, judged_row, mean_over
 from mmgan.evaluation.verdict import Verdict, verdict
 from mmgan.report.content import Report, Table
 from mmgan.report.figures import Shown, curve_picture, pictures
@@ -37,7 +38,10 @@ MOST_SHOWN = 600  # samples of each set in a picture
 
 @dataclass(frozen=True)
 class Judged:
-    """Every row of the table, {name: {fold: result of Evaluator}}, and `ours`, the name of the file's."""
+    """Every row of the table, {name: {fold: result of Evaluator}}, and `ours`, the name of the file's.
+
+    Folds that are judged together stand under 0.
+    """
 
     rows: dict[str, dict[int, dict[str, Any]]]
     ours: str
@@ -59,9 +63,12 @@ class Judged:
         """Return the verdict on the file."""
         metrics = self.metrics()
         ours, real = (mean_over(metrics[name].values()) for name in (self.ours, REAL))
-        gains = [found["gain"] for found in metrics[self.ours].values() if "gain" in found]
-        missing = [class_names[k] for k in self.missing_classes()]
-        return verdict(ours, real, self.deviation(), correction.interval(gains) if gains else None, missing)
+        gains = [
+            value for found in metrics[self.ours].values() for key, value in found.items() if key.startswith("gain/")
+        ]
+        interval = correction.interval(gains) if gains else None
+        n = min(found["n"] for found in self.rows[self.ours].values())
+        return verdict(ours, real, self.deviation(), interval, n, self.missing_classes(), class_names)
 
 
 def judge_file(cfg: DictConfig) -> Path:
@@ -81,14 +88,14 @@ def judge_file(cfg: DictConfig) -> Path:
     tables = _tables(judged, sizes)
     report = Report(
         title=f"{file.path.name}: {file.name} on {file.data_name}",
-        verdict=list(found.criteria),
+        verdict=list(found.answers),
         findings=list(found.findings),
         facts=facts,
         tables=[*tables, *curve_tables(curve)],
         pictures=[*pictures(_shown(file, cfg), file.name), *([curve_picture(curve_of(curve))] if curve else [])],
         notes=_notes(file),
         appendix=[_glossary()],
-        data={"verdict": asdict(found), "rows": judged.rows, "facts": facts},
+        data={"verdict": found.as_dict(), "rows": judged.rows, "facts": facts},
     )
     write_report(report, folder)
     _print(found, short_table(judged.metrics(), judged.ours), folder)
@@ -109,9 +116,9 @@ def read_judged(cfg: DictConfig) -> SyntheticFile:
 def _judge_all(file: SyntheticFile, cfg: DictConfig) -> dict[str, dict[int, dict[str, Any]]]:
     """Judge every row of every fold's table, in `workers` processes behind one bar."""
     names = QUICK_ROWS if cfg.quick else (REAL, *BASELINES)
-    jobs = [(fold, name) for fold in file.folds for name in (*names, file.name)]
+    jobs = [(folds, name) for folds in file.judged_together for name in (*names, file.name)]
     workers = cfg.workers or cpu_count()
-    options = {"draws": cfg.draws, "seed": cfg.seed, "quick": cfg.quick}
+    options = {"draws": cfg.draws, "seed": cfg.seed, "quick": cfg.quick, "ordered": file.ordered}
     run = Parallel(n_jobs=min(workers, len(jobs)), return_as="generator_unordered")
     results: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in (*names, file.name)}
     for name, fold, found in _with_bar(run(delayed(_judged)(*job, options) for job in jobs), len(jobs)):
@@ -119,8 +126,8 @@ def _judge_all(file: SyntheticFile, cfg: DictConfig) -> dict[str, dict[int, dict
     return {name: dict(sorted(folds.items())) for name, folds in results.items()}
 
 
-def _judged(fold: FoldSamples, name: str, options: Mapping[str, Any]) -> tuple[str, int, dict[str, Any]]:
-    return name, fold.fold, judged_row(fold, name, **options)
+def _judged(folds: list[FoldSamples], name: str, options: Mapping[str, Any]) -> tuple[str, int, dict[str, Any]]:
+    return name, folds[0].fold if len(folds) == 1 else 0, judged_row(folds, name, **options)
 
 
 def _with_bar(results: Iterator[Any], total: int) -> Iterator[Any]:
@@ -142,24 +149,24 @@ def _tables(judged: Judged, sizes: Correction) -> list[Table]:
 def _shown(file: SyntheticFile, cfg: DictConfig) -> Shown:
     """Return what the pictures show: the first fold, equal numbers of held-out and synthetic samples."""
     fold, rng = file.folds[0], np.random.default_rng(cfg.seed)
-    judge = fold.judge(seed=cfg.seed)
+    judge = Evaluator([fold], seed=cfg.seed, quick=True, ordered=file.ordered)
     most = min(MOST_SHOWN, len(fold.synthetic[1]), len(fold.heldout[1]))
     sets = {}
     for kind, (x, y) in (("heldout", fold.heldout), ("synthetic", fold.synthetic)):
         chosen = np.sort(rng.permutation(len(y))[:most])
         sets[kind] = take(x, chosen), np.asarray(y)[chosen]
-    distances = {REAL: judge.distances(sets["heldout"][0])}
+    distances = {REAL: judge.distances([sets["heldout"]])}
     for name in QUICK_ROWS[1:] if cfg.quick else BASELINES:
         labels = rng.permutation(fold.train[1])[:most]
-        distances[name] = judge.distances(baseline_samples(fold.train, name, labels, [cfg.seed, fold.fold]))
+        distances[name] = judge.distances([(baseline_samples(fold.train, name, labels, [cfg.seed, fold.fold]), labels)])
     return Shown(
         train=fold.train,
         **sets,
         class_names=file.dataset.schema.class_names,
-        distances={**distances, file.name: judge.distances(sets["synthetic"][0])},
+        distances={**distances, file.name: judge.distances([sets["synthetic"]])},
         confusions={
-            "trained on real samples": judge.confusion(),
-            "trained on synthetic samples": judge.confusion(fold.synthetic),
+            "trained on real samples": judge.confusion(synthetic=False),
+            "trained on synthetic samples": judge.confusion(synthetic=True),
         },
     )
 
@@ -199,6 +206,10 @@ def _notes(file: SyntheticFile) -> list[str]:
         "The gain is that of adding as many synthetic samples to the training samples as are compared, not the whole file.",
         "Near-copies are memorisation; that there are none says nothing of privacy.",
     ]
+    if len(file.judged_together) < len(file.folds):
+        notes.append(
+            "Each fold has few held-out samples, so all folds are judged together, each fold's samples by its own training samples."
+        )
     if any(_share_difference(fold) > 0.1 for fold in file.folds):
         notes.append(
             "The synthetic samples have other class shares than the training samples. That counts against them: to judge the generator, draw "
@@ -226,12 +237,8 @@ def _share_difference(fold: FoldSamples) -> float:
 
 def _glossary() -> Table:
     kinds = {"max": "high", "min": "low", "target": "neither"}
-    rows = [
-        [m.name, m.family, kinds[m.direction], m.good, m.paper]
-        for m in METRICS.values()
-        if not m.name.startswith("signal") or not m.name.endswith("null")
-    ]
-    return Table("What the metrics are", ["metric", "family", "better", "good is", "source"], rows)
+    rows = [[m.name, m.family, m.meaning, kinds[m.direction], m.good, m.source] for m in METRICS.values()]
+    return Table("What the metrics are", ["metric", "family", "what it is", "better", "good is", "source"], rows)
 
 
 def _print(found: Verdict, table: Table, folder: Path) -> None:
@@ -242,7 +249,7 @@ def _print(found: Verdict, table: Table, folder: Path) -> None:
     for row in table.rows:
         shown.add_row(*map(escape, row), style="bold" if row[0] == table.marked else None)
     console.print(shown)
-    for line in found.criteria:
+    for line in found.answers:
         console.print(f"[bold]{line.question}: {line.answer}[/]  {line.reason}", highlight=False)
     for sentence in found.findings:
         console.print(f"- {sentence}", highlight=False, markup=False)

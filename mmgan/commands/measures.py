@@ -58,7 +58,7 @@ class Measure:
     def judged(self, judge: Evaluator, rows: LabelledSamples | None) -> dict[str, float]:
         """Return those metrics of synthetic samples (None: of the real row) that have columns."""
         real = judge.real()["metrics"]
-        found = derived(real if rows is None else judge(rows)["metrics"], real)
+        found = derived(real if rows is None else judge([rows])["metrics"], real)
         return {key: found[key] for key in self.columns.values() if key in found}
 
     def parts(self, line: Line) -> Iterator[tuple[str, Line]]:
@@ -112,7 +112,7 @@ class Quality(Measure):
         if work.cell.rows != FULL or work.cell.model in WITHOUT_ROWS:
             return self.gain(work)
         judge, y = work.judge(), work.train[1]
-        found = judge.real() if work.cell.model == REAL else judge((work.generated(y), y))
+        found = judge.real() if work.cell.model == REAL else judge([(work.generated(y), y)])
         return found["metrics"] | (work.cell.trial_scores() if work.cell.tuned else {})
 
     def gain(self, work: Work) -> dict[str, float]:
@@ -204,12 +204,15 @@ def conditions(x: Arrays, train: Arrays, levels: Sequence[float]) -> dict[str, A
 
 def classical_f1(name: str, train: LabelledSamples, test: LabelledSamples) -> float:
     """Return the macro-F1 of a classical classifier."""
-    from mmgan.evaluation.classifiers import fit, task_classifiers
+    from mmgan.evaluation.classifiers import fit, forest, task_classifiers
     from mmgan.evaluation.features import FeatureSpace
 
     space = FeatureSpace(train[0], seed=0)
     flat, tested = (np.hstack([space.flat(x, each) for each in space.names]) for x in (train[0], test[0]))
-    return macro_f1(test[1], fit(task_classifiers(flat.shape[1])[name], flat, train[1]).predict(tested))
+    width = flat.shape[1]
+    return macro_f1(
+        test[1], fit((task_classifiers(width) | {"forest": forest(width)})[name], flat, train[1]).predict(tested)
+    )
 
 
 MEASURES = {"quality": Quality, "classification": Classification, "ensemble": Ensemble}

@@ -13,8 +13,10 @@ from mmgan.data.dataset import Dataset, taken
 from mmgan.data.folds import Fold, configured_folds, select_fold
 from mmgan.data.synthetic_file import Content, entry_samples, entry_train_indices
 from mmgan.errors import MmganError
-from mmgan.evaluation.table import REAL, FoldSamples
+from mmgan.evaluation.evaluator import FoldSamples
+from mmgan.evaluation.table import REAL
 
+POOLED = 240  # held-out samples of a fold: with fewer, the folds are judged together
 TEST, VAL = "test samples whose labels were kept back", "each fold's own val_indices"
 
 
@@ -32,6 +34,13 @@ class SyntheticFile:
     n_fold: int  # training samples of a fold, without a limit
     n_val: int  # samples that it leaves out
     grouped: bool
+    ordered: list[str] | None  # the modalities that have an axis; None: all but vectors
+
+    @property
+    def judged_together(self) -> list[list[FoldSamples]]:
+        """The folds, those that are judged together in one list: all, where each has few held-out samples."""
+        few = self.heldout == VAL and min(len(fold.heldout[1]) for fold in self.folds) < POOLED
+        return [self.folds] if few else [[fold] for fold in self.folds]
 
 
 def judged_file(content: Content, dataset: Dataset, options: Mapping[str, Any], fold: Any = None) -> SyntheticFile:
@@ -65,6 +74,7 @@ def judged_file(content: Content, dataset: Dataset, options: Mapping[str, Any], 
         n_fold=len(folds[0].train_indices) + len(folds[0].extra_indices),
         n_val=len(folds[0].val_indices),
         grouped=options["split"] == "group",
+        ordered=options.get("ordered"),
     )
 
 
@@ -96,8 +106,13 @@ def _fold_samples(
             f"{where}: the generator saw samples that would judge it; give the data= and data.split= it was trained with."
         )
     heldout, unseen_groups = judging_samples(dataset, fold)
+    heldout_is_val = not judged_by_test(dataset)
     synthetic = entry_samples(entry, dataset, where)
-    return FoldSamples(fold.fold, dataset.samples(fold.train_indices), heldout, synthetic, unseen_groups)
+    others = np.setdiff1d(np.arange(len(dataset)), fold.train_indices)
+    if heldout_is_val:
+        others = np.setdiff1d(others, fold.val_indices)
+    train, others = dataset.samples(fold.train_indices), dataset.samples(others)
+    return FoldSamples(fold.fold, train, heldout, synthetic, unseen_groups, others)
 
 
 def judged_by_test(dataset: Dataset) -> bool:

@@ -66,7 +66,7 @@ class Metric:
 
     `compute(pair)` returns a value, or {"": value, "/part": value}. `cost` is `cheap` where it fits no classifier (its
     deviation is then measured), `costly` where the quick report leaves it out. `alone` says that it looks at the other samples
-    only, not at the held-out ones.
+    only, not at the held-out ones, `by_class` that its parts are classes.
     """
 
     name: str
@@ -79,6 +79,7 @@ class Metric:
     note: str = "for information"
     cost: Literal["cheap", "usual", "costly"] = "cheap"
     alone: bool = False
+    by_class: bool = False
 
     @property
     def good(self) -> str:
@@ -208,7 +209,7 @@ _METRICS = (
         "spread", "fidelity", "target", "median squared distance from the class mean, over held-out samples'", _spread, _ALAA,
         Limit("faithful", "classes vary too little or too much (spread)", margin=0.1),
     ),
-    Metric("class_spread", "fidelity", "target", "variance within a class, over held-out samples'", _class_spread, _ALAA),
+    Metric("class_spread", "fidelity", "target", "variance within a class, over held-out samples'", _class_spread, _ALAA, by_class=True),
     Metric(
         "far", "fidelity", "min", "share farther from training samples than 99 % of held-out samples, by values and along the axis",
         Pair.far, _NOVELTY, Limit("faithful", "samples lie far outside the data (share)", high=0.03),
@@ -221,7 +222,7 @@ _METRICS = (
     Metric(
         "label_recall", "labels", "target", "the same by class: share that is found",
         lambda pair: _by_class(utility.class_recall(pair.other.y, pair.other.predicted)), _ESTEBAN,
-        Limit("faithful", "labels of a class do not fit its samples (recall)", margin=0.1), alone=True,
+        Limit("faithful", "labels of a class do not fit its samples (recall)", margin=0.1), alone=True, by_class=True
     ),
     Metric(
         "retrieval", "coherence", "target",
@@ -238,6 +239,10 @@ _METRICS = (
         lambda pair: macro_f1(pair.test.y, pair.answers.argmax(1)), _ESTEBAN, note="at least .97 of the real row", cost="usual",
     ),
     Metric(
+        "chance", "utility", "max", "macro-F1 of always answering the most frequent class, and 2 standard errors",
+        lambda pair: utility.chance_f1(pair.test.y), _ESTEBAN, cost="usual",
+    ),
+    Metric(
         "trtr_log_loss", "utility", "min", "log loss of classifiers trained on the training samples",
         lambda pair: utility.log_loss(pair.test.y, pair.test.probabilities), _ESTEBAN, cost="usual",
     ),
@@ -247,7 +252,7 @@ _METRICS = (
     ),
     Metric(
         "class_recall", "utility", "max", "share of a class that classifiers trained on the samples alone find",
-        lambda pair: _by_class(utility.class_recall(pair.test.y, pair.answers.argmax(1))), _RAVURI, cost="usual",
+        lambda pair: _by_class(utility.class_recall(pair.test.y, pair.answers.argmax(1))), _RAVURI, cost="usual", by_class=True
     ),
     Metric(
         "gain", "utility", "max", "macro-F1 of classifiers trained on both, less that of the training samples alone", _gain,
@@ -263,11 +268,11 @@ _METRICS = (
     ),
     Metric(
         "class_novelty", "novelty", "target", "novelty at the 50 % quantile, by class", _of_class("novelty50"), _MEEHAN,
-        Limit("new", "samples of a class are too near to training samples, or too far", low=0.7, high=1.4),
+        Limit("new", "samples of a class are too near to training samples, or too far", low=0.7, high=1.4), by_class=True
     ),
     Metric(
         "class_close", "novelty", "min", "close, by class", _of_class("close"), _ALAA,
-        Limit("new", "near-copies of training samples of a class (share)", high=0.1),
+        Limit("new", "near-copies of training samples of a class (share)", high=0.1), by_class=True
     ),
     Metric(
         "copies", "novelty", "min", "share at less than half of the distance that 99 % of held-out samples keep, of any class",

@@ -1,48 +1,21 @@
-"""One row of one fold's table: the synthetic samples, a baseline, or real samples, judged alike."""
+"""One row of a table: the synthetic samples, a baseline, or real samples, judged alike."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from mmgan.baselines import BASELINES
-from mmgan.data.arrays import LabelledSamples, check_samples
+from mmgan.data.arrays import LabelledSamples
 from mmgan.errors import MmganError
-from mmgan.evaluation.evaluator import Evaluator, n_compared
+from mmgan.evaluation.evaluator import Evaluator, FoldSamples
 from mmgan.evaluation.statistics import shared_by_key
+from mmgan.evaluation.verdict import ratio
 from mmgan.schema import Arrays
 
 REAL = "real"
-BASELINE_DRAWS = 2  # of a baseline beside a file: it stands for comparison, and six of them take most of the time
+BASELINE_DRAWS = 2  # of a baseline beside a file: it stands for comparison, and eight of them take most of the time
 Metrics = dict[str, float]
-
-
-@dataclass(frozen=True)
-class FoldSamples:
-    """What one fold's table needs: the samples that its generator saw, those that judge, and the synthetic ones.
-
-    Fold 0 stands for samples that no fold was asked for: the generator saw all training samples. `unseen_groups` are as in `Evaluator`.
-    """
-
-    fold: int
-    train: LabelledSamples
-    heldout: LabelledSamples
-    synthetic: LabelledSamples
-    unseen_groups: LabelledSamples | None = None
-
-    def check(self, where: object) -> None:
-        """Raise MmganError, naming `where` and the fold, for samples that cannot be judged."""
-        try:
-            check_samples(self.train, self.heldout, "held-out")
-            check_samples(self.train, self.synthetic, "synthetic")
-            n_compared(len(self.heldout[1]), len(self.synthetic[1]))
-        except MmganError as error:
-            raise MmganError(f"{where}" + (f", fold {self.fold}" if self.fold else "") + f": {error}") from None
-
-    def judge(self, draws: int = 5, seed: int = 0, quick: bool = False) -> Evaluator:
-        """Return the evaluator of every row of this fold's table; it compares no more samples than there are synthetic ones."""
-        return Evaluator(self.train, self.heldout, len(self.synthetic[1]), draws, seed, quick, self.unseen_groups)
 
 
 def baseline_samples(train: LabelledSamples, name: str, labels: np.ndarray, seed: int | list[int]) -> Arrays:
@@ -53,31 +26,34 @@ def baseline_samples(train: LabelledSamples, name: str, labels: np.ndarray, seed
     return function(train[0], np.asarray(train[1]), labels, np.random.default_rng(seed), **options)
 
 
-def judged_row(fold: FoldSamples, name: str, **options: Any) -> dict[str, Any]:
+def judged_row(folds: Sequence[FoldSamples], name: str, **options: Any) -> dict[str, Any]:
     """Return what `Evaluator` says of the row called `name`: `real`, a baseline's name, or any other for the synthetic samples.
 
-    `options` are those of `FoldSamples.judge`.
+    `options` are those of `Evaluator`.
     """
-    judge = fold.judge(**options)
+    judge = Evaluator(folds, **options)
     if name == REAL:
         return judge.real()
-    if name in BASELINES:
-        judge.draws = min(judge.draws, BASELINE_DRAWS)
-        seed, y = [options.get("seed", 0), fold.fold], fold.train[1]
-        # As many of each class as the training samples have, and at least as many samples as are compared.
-        labels = np.resize(np.random.default_rng(seed).permutation(y), max(len(fold.synthetic[1]), len(y)))
-        return judge((baseline_samples(fold.train, name, labels, seed), labels))
-    return judge(fold.synthetic)
+    if name not in BASELINES:
+        return judge()
+    judge.draws = min(judge.draws, BASELINE_DRAWS)
+    return judge([_of_baseline(fold, name, options.get("seed", 0)) for fold in folds])
+
+
+def _of_baseline(fold: FoldSamples, name: str, seed: int) -> LabelledSamples:
+    """Return as many of each class as the training samples have, and at least as many samples as the file has."""
+    y, seeds = fold.train[1], [seed, fold.fold]
+    labels = np.resize(np.random.default_rng(seeds).permutation(y), max(len(fold.synthetic[1]), len(y)))
+    return baseline_samples(fold.train, name, labels, seeds), labels
 
 
 def derived(metrics: Mapping[str, float], real: Mapping[str, float]) -> Metrics:
-    """Return a row's metrics with those that set it against the training samples or against the same fold's real row."""
+    """Return a row's metrics with those that set it against the same fold's real row; a ratio without meaning is left out."""
     ratios = {
-        "tstr_ratio": metrics["tstr"] / max(metrics["trtr"], 1e-12),
-        "coverage_ratio": metrics["coverage"] / max(real["coverage"], 1e-12),
-        "mmd_ratio": metrics["mmd"] / max(metrics["mmd_null"], 1e-12),
+        "tstr_ratio": ratio(metrics["tstr"], real["tstr"]) if real["tstr"] > real["chance"] else None,
+        "coverage_ratio": ratio(metrics["coverage"], real["coverage"]),
     }
-    return {**metrics, **ratios}
+    return {**metrics, **{key: value for key, value in ratios.items() if value is not None}}
 
 
 def mean_over(folds: Iterable[Mapping[str, float]]) -> Metrics:

@@ -65,8 +65,9 @@ def train_and_test(
 
 
 def chance_f1(y: np.ndarray) -> float:
-    """Return the macro-F1 of a classifier that always answers the most frequent class of `y`: a TSTR no higher says nothing."""
-    return macro_f1(y, np.full(len(y), np.bincount(y).argmax()))
+    """Return the macro-F1 of always answering the most frequent class of `y`, and 2 standard errors: no more says nothing."""
+    constant = macro_f1(y, np.full(len(y), np.bincount(y).argmax()))
+    return constant + 2 * float(np.sqrt(constant * (1 - constant) / len(y)))
 
 
 def captured(gain: float, real_gain: float, real_gain_error: float) -> float | None:

@@ -4,7 +4,8 @@ Every figure is set against the real row's, which no generator can be asked to b
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,7 @@ class Criterion:
     low: float
     high: float
     limit: Limit
+    part: str = ""  # the modality or class that it is of
 
     @property
     def met(self) -> bool:
@@ -39,7 +41,7 @@ class Criterion:
     @property
     def fault(self) -> str:
         """Say what it means that it does not pass."""
-        part = f" of {self.key.split('/')[1]}" if "/" in self.key else ""
+        part = f" of {self.part}" if self.part else ""
         return f"{self.limit.fault}{part}: {number(self.value)}, real samples {number(self.real)}"
 
     @property
@@ -71,6 +73,29 @@ class Verdict:
         """Return the answer to `faithful`, `new` or `useful`."""
         return next(each.answer for each in self.answers if each.question == question)
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return {question: {answer, reason, criteria}} and `findings`, as report.json has it."""
+        found = {
+            each.question: {
+                "answer": each.answer,
+                "reason": each.reason,
+                "criteria": [
+                    {
+                        "metric": c.key,
+                        "of": c.part,
+                        "value": c.value,
+                        "real": c.real,
+                        "low": c.low,
+                        "high": c.high,
+                        "met": c.met,
+                    }
+                    for c in each.criteria
+                ],
+            }
+            for each in self.answers
+        }
+        return {**found, "findings": list(self.findings)}
+
 
 def verdict(
     ours: Metrics,
@@ -78,20 +103,26 @@ def verdict(
     deviation: Metrics,
     gain: Interval | None,
     n: int,
-    missing: Sequence[str] = (),
-    disbelieved: Sequence[str] = (),
+    missing: Sequence[int] = (),
+    class_names: Sequence[str] = (),
 ) -> Verdict:
     """Return the verdict on samples whose means are `ours`, beside the real row's means and deviations.
 
     `gain` is the interval over folds of what the samples add to real ones (None: not measured), `n` how many samples were
-    compared, `missing` names the classes without synthetic samples, `disbelieved` says what a file says of itself wrongly.
+    compared, `missing` the classes without synthetic samples.
     """
-    criteria = criteria_of(ours, real, deviation)
-    faithful = _answer("faithful", criteria, n, [f"no samples of {', '.join(missing)}"] if missing else [])
-    new = _answer("new", criteria, n, list(disbelieved))
+    criteria = [_named(each, class_names) for each in criteria_of(ours, real, deviation)]
+    lacking = [class_names[k] for k in missing]
+    faithful = _answer("faithful", criteria, n, [f"no samples of {', '.join(lacking)}"] if lacking else [])
     failed = {criterion.key for criterion in criteria if not criterion.met}
-    findings = [*disbelieved, *_findings(ours, real, failed, missing)]
-    return Verdict((faithful, new, _useful(ours, real, gain)), tuple(findings))
+    answers = faithful, _answer("new", criteria, n, []), _useful(ours, real, gain)
+    return Verdict(answers, tuple(_findings(ours, real, failed, lacking)))
+
+
+def _named(criterion: Criterion, class_names: Sequence[str]) -> Criterion:
+    part = criterion.key.partition("/")[2]
+    of_class = metric_of(criterion.key).by_class and part.isdecimal() and int(part) < len(class_names)
+    return replace(criterion, part=f"class {class_names[int(part)]}" if of_class else part)
 
 
 def criteria_of(ours: Metrics, real: Metrics, deviation: Metrics) -> list[Criterion]:
