@@ -159,7 +159,7 @@ class FoldStudy:
     def _claim(self) -> optuna.Trial | None:
         """Begin a trial, marked as ours, if one may begin: alone, so that no two processes begin the last one."""
         with self.storage.lock(self.name) as still_alone:
-            self.requeue(self._lost())
+            self.requeue(self.lost())
             if not self.more():
                 return None
             RunFolder(self.path / "trials").make()
@@ -205,12 +205,7 @@ class FoldStudy:
         with self.storage.lock(self.name):
             self.requeue(self.running())
 
-    def requeue_lost(self, *, killed: bool) -> None:
-        """Queue the running trials of dead processes of this machine again."""
-        with self.storage.lock(self.name):
-            self.requeue(self._lost(), killed=killed)
-
-    def _lost(self) -> list[FrozenTrial]:
+    def lost(self) -> list[FrozenTrial]:
         """Return running trials without a worker: unmarked ones, since we hold the lock under which they are marked, and those of dead processes."""
         stale = self.storage.stale_trials(self.study)
         return [t for t in self.running() if t.number in stale or not may_be_alive(t.user_attrs.get(WORKER))]
