@@ -73,12 +73,11 @@ def make_datamodule(cfg: DictConfig, dataset: Dataset, fold: int, *, final: bool
 def chosen_folds(cfg: DictConfig, dataset: Dataset) -> list[int]:
     """Return the fold numbers that `cfg.fold` asks for; raises MmganError if it is neither a fold's number nor `all`."""
     numbers = [fold.fold for fold in make_folds(dataset, cfg.data.split, cfg.data.n_splits)]
-    text = str(cfg.fold)
-    if text == "all":
+    if cfg.fold == "all":
         return numbers
-    if not text.isdecimal() or int(text) not in numbers:
-        raise MmganError(f"fold={text}: give one of {', '.join(map(str, numbers))}, or all.")
-    return [int(text)]
+    if cfg.fold not in numbers:
+        raise MmganError(f"fold={cfg.fold}: give one of {', '.join(map(str, numbers))}, or all.")
+    return [cfg.fold]
 
 
 # -- names and places ---------------------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ import inspect
 import pkgutil
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, get_origin
 
@@ -67,12 +66,10 @@ def check_options(cfg: Any) -> None:
 
 def own_options(kind: type, cfg: Any = None) -> Iterator[Declared]:
     """Yield the options that a command declares itself, with their values in `cfg` or their defaults."""
+    values = _plain(OmegaConf.structured(kind) if cfg is None else cfg)
     for each in fields(kind):
-        if cfg is not None and OmegaConf.is_missing(cfg, each.name):
-            continue
-        default = each.default_factory() if each.default is NO_DEFAULT else each.default
-        value = default if cfg is None else _plain(cfg[each.name])
-        yield Declared(each.name, value, each.metadata["declared"], each.metadata["meaning"])
+        if cfg is None or not OmegaConf.is_missing(cfg, each.name):
+            yield Declared(each.name, values[each.name], each.metadata["declared"], each.metadata["meaning"])
 
 
 def declared_options(cfg: Any) -> Iterator[Declared]:

@@ -20,6 +20,7 @@ from mmgan.commands.help import help_text
 from mmgan.commands.options import COMMANDS, TrainOptions, register_options
 from mmgan.errors import MmganError
 
+USERS = (MmganError, HydraException, OmegaConfBaseException)  # what the user can mend
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 JOBS = {  # functions of mmgan.commands.<command>
     "train": "train_folds", "tune": "tune_folds", "synthesize": "synthesize", "evaluate": "judge_file", "compare": "compare",
@@ -28,13 +29,41 @@ JOBS = {  # functions of mmgan.commands.<command>
 
 def start(command: str) -> None:
     """Run a command with the options of the command line; what the user can mend ends with one sentence and status 1."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises, and `sentence` words the error
+    register_options()
+    sys.argv[1:] = as_hydra_reads(sys.argv[1:])
+    try:
+        try:
+            _run(command, sys.argv[1:])
+        finally:
+            sys.stdout.flush()  # here: as Python ends, a reader that has gone would be an error
+    except USERS as error:
+        sys.exit(f"error: {sentence(error, COMMANDS[command])}")
+    except ValueError as error:  # Hydra's, of a group that is given null or a number
+        if "Config group override" not in str(error):
+            raise
+        sys.exit("error: data, model and other groups take the name of one of their choices; --help lists them.")
+    except BrokenPipeError:  # whoever reads the output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes as it ends
+        sys.exit(1)
+
+
+def _run(command: str, words: list[str]) -> None:
+    refuse_renamed(words)
+    if command == "tune" and any(word.startswith(("final=", "resume=")) for word in words):
+        raise MmganError(
+            "final= and resume= are options of train: a sweep goes on by itself, and its refit takes all samples."
+        )
+    if {"--help", "-h"} & set(words):
+        print(help_text(command))
+        return
     module = f"mmgan.commands.{command}"
 
     def job(cfg: Any) -> None:
         getattr(import_module(module), JOBS[command])(cfg)
 
     job.__module__ = module  # by which Hydra names the job
-    run(command, hydra.main(version_base="1.3", config_path=str(CONF), config_name=command)(script(job)))
+    hydra.main(version_base="1.3", config_path=str(CONF), config_name=command)(script(job))()
 
 
 def script(job: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -50,7 +79,7 @@ def script(job: Callable[[Any], None]) -> Callable[[Any], None]:
                 os.environ.setdefault(pool, str(cfg.threads))
             check_options(cfg)
             job(cfg)
-        except (MmganError, HydraException, OmegaConfBaseException) as error:
+        except USERS as error:
             sys.exit(f"error: {sentence(error, OmegaConf.get_type(cfg))}")
         except OSError as error:
             if error.errno not in NO_ROOM:
@@ -61,35 +90,6 @@ def script(job: Callable[[Any], None]) -> Callable[[Any], None]:
             sys.exit("interrupted: a training goes on with resume=true, a sweep by the same command.")
 
     return wrapped
-
-
-def run(command: str, main: Callable[[], None]) -> None:
-    """Run the `@hydra.main` function of a command; an option that Hydra cannot use ends with one sentence and status 1."""
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises, and `sentence` words the error
-    register_options()
-    sys.argv[1:] = as_hydra_reads(sys.argv[1:])
-    try:
-        try:
-            refuse_renamed(sys.argv[1:])
-            if command == "tune" and any(word.startswith(("final=", "resume=")) for word in sys.argv[1:]):
-                raise MmganError(
-                    "final= and resume= are options of train: a sweep goes on by itself, and its refit takes all samples."
-                )
-            if {"--help", "-h"} & set(sys.argv[1:]):
-                print(help_text(command))
-            else:
-                main()
-        finally:
-            sys.stdout.flush()  # here: as Python ends, a reader that has gone would be an error
-    except (MmganError, HydraException, OmegaConfBaseException) as error:
-        sys.exit(f"error: {sentence(error, COMMANDS[command])}")
-    except ValueError as error:  # Hydra's, of a group that is given null or a number
-        if "Config group override" not in str(error):
-            raise
-        sys.exit("error: data, model and other groups take the name of one of their choices; --help lists them.")
-    except BrokenPipeError:  # whoever reads the output, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes as it ends
-        sys.exit(1)
 
 
 def sentence(error: BaseException, options: type = TrainOptions) -> str:

@@ -27,8 +27,8 @@ from mmgan.training.fit import FitResult, FoldRun
 from mmgan.training.folder import RunFolder
 from mmgan.training.quiet import quiet_lightning
 from mmgan.tuning.settings import MakePruning, SweepSettings, Trials
-from mmgan.tuning.space import is_plain, usable_space
-from mmgan.tuning.study import FoldStudy, warm_params
+from mmgan.tuning.space import is_plain, usable_space, warm_params
+from mmgan.tuning.study import FoldStudy
 from mmgan.tuning.summary import summary
 from mmgan.tuning.sweep import Sweep
 from mmgan.tuning.view import progress_shown
