@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import io
-import itertools
 import json
 import os
 import pickle
@@ -17,7 +16,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from mmgan.data.pickles import opened, refuse_objects, unpickle
+from mmgan.data.pickles import opened, unpickle
 from mmgan.errors import MmganError
 
 _JSON = ":json"  # ends the npz key of what is no array: None, and containers without arrays
@@ -32,7 +31,6 @@ def read_archive(path: str | os.PathLike) -> dict[str, Any]:
         content = _read_npz(stream, path) if is_zip else unpickle(stream, path)
     if not isinstance(content, dict):
         raise MmganError(f"{path} holds a {type(content).__name__}, not a dict; save a dict with x_train and y_train.")
-    refuse_objects(content, path)
     return content
 
 
@@ -47,15 +45,7 @@ def _read_npz(stream: BinaryIO, path: Path) -> dict[str, Any]:
                     node = node.setdefault(parent, {})
                 value = members[key] if members[key].shape else members[key].item()
                 node[leaf.removesuffix(_JSON)] = json.loads(value) if leaf.endswith(_JSON) else value
-    except (
-        ValueError,
-        EOFError,
-        OSError,
-        AttributeError,
-        TypeError,
-        zlib.error,
-        zipfile.BadZipFile,
-    ) as error:
+    except (ValueError, EOFError, OSError, AttributeError, TypeError, zlib.error, zipfile.BadZipFile) as error:
         if "Object arrays" in str(error):
             raise MmganError(f"{path}: {key} is an object array; save it with .astype(str) or as numbers.") from None
         raise MmganError(f"{path} is truncated or not a .npz of arrays; copy it or write it again.") from None
@@ -161,8 +151,8 @@ def write_csv(path: str | os.PathLike, rows: Iterable[Sequence[Any]]) -> None:
 
 def write_npz(path: str | os.PathLike, content: Mapping[str, Any]) -> None:
     """Write the same as `write_pickle` under flattened keys: "folds/0/x_synth/spec", "meta:json"."""
-    members = itertools.chain.from_iterable(_flat(value, key) for key, value in _plain(content).items())
-    members = list(members)  # all that can be refused is refused before a file is opened
+    # A list: all that can be refused is refused before a file is opened.
+    members = [member for key, value in _plain(content).items() for member in _flat(value, key)]
     with _replacing(path) as stream, zipfile.ZipFile(stream, "w") as archive:
         for key, array in members:
             buffer = io.BytesIO()
