@@ -33,7 +33,8 @@ def images(
         raise MmganError("data=images needs a folder with one sub-folder per class; give data.path=FOLDER.")
     folder = Path(path)
     files, y, names = _files(folder)
-    target = Path(cache) if cache else _user_cache() / "mmgan" / "images"
+    user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    target = Path(cache or user_cache / "mmgan" / "images")
     pixels = _decoded(files, image_size, target / f"{_digest(files, image_size)}.npy")
     return Dataset(
         schema=DataSchema({"image": pixels.shape[1:]}, tuple(names), tuple(names)),
@@ -62,10 +63,6 @@ def _files(folder: Path) -> tuple[list[Path], np.ndarray, list[str]]:
         )
     y = np.repeat(np.arange(len(found)), [len(files) for files in found.values()])
     return [file for files in found.values() for file in files], y, list(found)
-
-
-def _user_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
 def _digest(files: Iterable[Path], image_size: int) -> str:
