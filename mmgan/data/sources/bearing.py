@@ -63,16 +63,8 @@ def bearing(
         groups[samples.ravel()[kept]] = start + np.repeat(np.arange(len(samples)), WINDOWS)[kept]
         for name, features in (("spec", band_power(spectra)), ("env", envelope_spectrum(spectra))):
             x[name][samples.ravel()[kept]] = features[kept]
-    return Dataset(
-        schema=DataSchema(SHAPES, tuple(range(len(CLASS_NAMES))), CLASS_NAMES),
-        x_train={name: values[:n_train] for name, values in x.items()},
-        y_train=y[:n_train],
-        x_test={name: values[n_train:] for name, values in x.items()} if n_test else None,
-        y_test=y[n_train:] if n_test else None,
-        groups=groups[:n_train],
-        test_groups=groups[n_train:] if n_test else None,
-        source="bearing",
-    )
+    schema = DataSchema(SHAPES, tuple(range(len(CLASS_NAMES))), CLASS_NAMES)
+    return Dataset.divided(schema, x, y, n_train, "bearing", groups)
 
 
 def class_counts(n: int, imbalance: float) -> np.ndarray:

@@ -49,14 +49,8 @@ def micro_doppler(
         rng = np.random.default_rng([draw, number])
         power = spectrogram(echo(*list(MOTIONS.values())[label](rng), rng), image_size)
         images[number] = coloured(power, colour_map)
-    return Dataset(
-        schema=DataSchema({"image": images.shape[1:]}, tuple(range(len(MOTIONS))), tuple(MOTIONS)),
-        x_train={"image": images[:n_train]},
-        y_train=y[:n_train],
-        x_test={"image": images[n_train:]} if n_test else None,
-        y_test=y[n_train:] if n_test else None,
-        source="micro_doppler",
-    )
+    schema = DataSchema({"image": images.shape[1:]}, tuple(range(len(MOTIONS))), tuple(MOTIONS))
+    return Dataset.divided(schema, {"image": images}, y, n_train, "micro_doppler")
 
 
 def echo(velocity: np.ndarray, strength: np.ndarray, rng: np.random.Generator) -> np.ndarray:
