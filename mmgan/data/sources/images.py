@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -13,9 +12,11 @@ from PIL import Image, UnidentifiedImageError
 from rich.progress import track
 
 from mmgan.data.dataset import Dataset
+from mmgan.data.files import replacing
 from mmgan.errors import MmganError, Range, checked
 from mmgan.schema import DataSchema
 
+CANNOT_BE_KEPT = "{path}: the decoded images cannot be kept there ({reason}); give data.cache= a folder with room."
 KINDS = (".png", ".jpg", ".jpeg")
 
 
@@ -74,24 +75,12 @@ def _digest(files: Iterable[Path], image_size: int) -> str:
 def _decoded(files: list[Path], size: int, cache: Path) -> np.ndarray:
     """Return uint8 (n, 3, size, size), mapped from `cache`, which is written first where it is missing."""
     if not cache.is_file():
-        part = cache.with_suffix(f".{os.getpid()}.part")
-        try:
-            cache.parent.mkdir(parents=True, exist_ok=True)
-            # Written, not mapped: where the disk is full, a map that is written to ends the process.
-            with part.open("wb") as target:
-                header = {"descr": "|u1", "fortran_order": False, "shape": (len(files), 3, size, size)}
-                np.lib.format.write_array_header_1_0(target, header)
-                for file in track(files, "decoding", transient=True):
-                    target.write(_pixels(file, size).tobytes())
-            os.replace(part, cache)
-        except OSError as error:
-            raise MmganError(
-                f"{cache.parent}: the decoded images cannot be kept there ({error.strerror or error});"
-                " give data.cache= a folder with room."
-            ) from error
-        finally:
-            with suppress(OSError):
-                part.unlink()
+        # Written, not mapped: where the disk is full, a map that is written to ends the process.
+        with replacing(cache, CANNOT_BE_KEPT) as target:
+            header = {"descr": "|u1", "fortran_order": False, "shape": (len(files), 3, size, size)}
+            np.lib.format.write_array_header_1_0(target, header)
+            for file in track(files, "decoding", transient=True):
+                target.write(_pixels(file, size).tobytes())
     # Copy on write: torch takes no arrays that cannot be written, and nothing writes. As plain arrays, which any reader of a pickle knows.
     return np.asarray(np.load(cache, mmap_mode="c"))
 
