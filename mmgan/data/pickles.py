@@ -19,7 +19,7 @@ def _encode(text: str, encoding: str) -> bytes:
     """Stand in for `_codecs.encode`, by which protocols 0-2 write bytes; other codecs are not data."""
     if encoding not in ("latin1", "latin-1"):
         raise ValueError(f"unexpected text encoding {encoding!r}")
-    return text.encode("latin-1")
+    return text.encode(encoding)
 
 
 class _Dtype:

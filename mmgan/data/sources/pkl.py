@@ -109,32 +109,32 @@ def _read_samples(samples: Any, where: str) -> np.ndarray:
 
 
 def _check_lengths(columns: dict[str, np.ndarray], what: str) -> None:
-    lengths = {name: len(column) for name, column in columns.items()}
-    if len(set(lengths.values())) > 1:
-        listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
+    if len({len(column) for column in columns.values()}) > 1:
+        listed = ", ".join(f"{name} {len(column)}" for name, column in columns.items())
         raise MmganError(f"{what} differ in their number of samples ({listed}); give each sample once in all of them.")
 
 
 def _read_labels(value: Any) -> tuple[np.ndarray, tuple[int | str, ...]]:
     """Return the classes int64 (n,) in 0..K-1 and the label that the file has for each of them."""
     labels = as_array(value, "y_train")
-    if labels.ndim != 1 or labels.size == 0:
-        raise MmganError(
-            f"y_train has shape {labels.shape}; give one label a sample, (samples,), such as by .argmax(1)."
-        )
-    if labels.dtype.kind == "f":
-        raise MmganError("y_train holds floats; give integers with .astype(int), or strings.")
-    if labels.dtype.kind not in "iubU":
-        raise MmganError(f"y_train holds {labels.dtype} values; give integers, or strings with .astype(str).")
-    if labels.dtype.kind == "i" and labels.min() < 0:
-        raise MmganError(
-            f"y_train has {(labels < 0).sum()} negative label(s), such as {labels.min()}; "
-            "give labels from 0 on, and leave unlabelled samples to x_test."
-        )
-    if labels.dtype.kind != "U":
-        labels = labels.astype(np.int64)
-    names, classes = np.unique(labels, return_inverse=True)
+    if fault := _labels_fault(labels):
+        raise MmganError(f"y_train {fault}")
+    names, classes = np.unique(labels if labels.dtype.kind == "U" else labels.astype(np.int64), return_inverse=True)
     return classes.astype(np.int64), tuple(names.tolist())
+
+
+def _labels_fault(labels: np.ndarray) -> str:
+    kind = labels.dtype.kind
+    if labels.ndim != 1 or labels.size == 0:
+        return f"has shape {labels.shape}; give one label a sample, (samples,), such as by .argmax(1)."
+    if kind == "f":
+        return "holds floats; give integers with .astype(int), or strings."
+    if kind not in "iubU":
+        return f"holds {labels.dtype} values; give integers, or strings with .astype(str)."
+    if kind == "i" and (labels < 0).any():
+        found = f"{(labels < 0).sum()} negative label(s), such as {labels.min()}"
+        return f"has {found}; give labels from 0 on, and leave unlabelled samples to x_test."
+    return ""
 
 
 def _read_names(value: Any, n_classes: int) -> tuple[str, ...]:
