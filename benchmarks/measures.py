@@ -1,11 +1,12 @@
 """Measures of `python -m mmgan compare` for single pages of the docs: `measure=benchmarks.measures.Completion`."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from time import process_time
 from typing import Any, ClassVar
 
 import numpy as np
+import pandas
 import torch
 from sklearn.decomposition import PCA
 
@@ -24,6 +25,7 @@ from mmgan.evaluation.reconstruction import scores
 from mmgan.evaluation.table import REAL
 from mmgan.report.content import Table
 from mmgan.report.quality import curve_tables
+from mmgan.report.tables import Correction
 from mmgan.schema import Arrays
 
 
@@ -79,10 +81,10 @@ class Sampling(Measure):
         usual = timed_samples(Work(replace(work.cell, variant="", words=work.cell.shared_words), work.draws))[1]
         return self.judged(work.judge(), (rows, work.train[1])) | {"time": seconds / usual}
 
-    def _cell(self, folds: Mapping[int, list[Line]], key: str, lines: Sequence[Line]) -> str:
+    def _cell(self, values: pandas.Series, key: str, correction: Correction) -> str:
         if key != "time":
-            return super()._cell(folds, key, lines)
-        return f"{np.median([each[key] for seeds in folds.values() for each in seeds]):.1f}"
+            return super()._cell(values, key, correction)
+        return f"{values.median():.1f}"
 
 
 def timed_samples(work: Work) -> tuple[Arrays, float]:

@@ -16,26 +16,25 @@ CallableT = TypeVar("CallableT", bound=Callable[..., Any])
 
 
 class MmganError(Exception):
-    """One sentence that names the file, key, row or option at fault, and the remedy; scripts end with it and status 1."""
+    """One sentence that names the file, key, sample or option at fault, and the remedy; scripts end with it and status 1."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """The numbers that an argument may be: from `low` to `high`, without these two where they are `open`."""
+    """The numbers that an argument may be: from `low` to `high`, without the one that is `open`."""
 
     low: float = -math.inf
     high: float = math.inf
-    open: Literal["", "low", "high", "both"] = ""
+    open: Literal["", "low", "high"] = ""
 
     def holds(self, value: float) -> bool:
         """Say whether a number lies within; NaN never does."""
-        above = value > self.low if self.open in ("low", "both") else value >= self.low
-        below = value < self.high if self.open in ("high", "both") else value <= self.high
-        return above and below and math.isfinite(value)
+        is_open = value == {"low": self.low, "high": self.high}.get(self.open)
+        return self.low <= value <= self.high and not is_open and math.isfinite(value)
 
     def __str__(self) -> str:
-        low = f"{'>' if self.open in ('low', 'both') else '>='} {self.low:g}" if self.low > -math.inf else ""
-        high = f"{'<' if self.open in ('high', 'both') else '<='} {self.high:.10g}" if self.high < math.inf else ""
+        low = f"{'>' if self.open == 'low' else '>='} {self.low:g}" if self.low > -math.inf else ""
+        high = f"{'<' if self.open == 'high' else '<='} {self.high:.10g}" if self.high < math.inf else ""
         return " and ".join(filter(None, (low, high)))
 
 
@@ -97,26 +96,23 @@ def check_value(name: str, value: Any, declared: Any) -> None:
             return _check_options_of(name, value, mark)
         if isinstance(mark, EachOf):
             return _check_each(name, value, mark, declared)
-    if (wanted := expected(declared)) and not _fits(value, declared):
+    if (wanted := expected(declared)) and not any(_fits(value, each) for each in alternatives(declared)):
         if not isinstance(value, int) or abs(value) <= MOST:
             wanted = wanted.replace(f" and <= {MOST}", "")  # which only a larger number has to be told
-        raise MmganError(f"{name}={_shown(value)}: expected {wanted}.")
+        raise MmganError(f"{name}={shown_value(value)}: expected {wanted}.")
 
 
 def _check_options_of(name: str, value: Any, mark: OptionsOf) -> None:
     if value is None:
         return
     parameters = inspect.signature(mark.function).parameters
+    known = ", ".join(key for key, each in parameters.items() if each.kind is inspect.Parameter.KEYWORD_ONLY)
     if not isinstance(value, Mapping):
-        raise MmganError(f"{name}={_shown(value)}: expected its own keys: {', '.join(_keywords(parameters))}.")
+        raise MmganError(f"{name}={shown_value(value)}: expected its own keys: {known}.")
     for key, item in value.items():
         if key not in parameters:
-            raise MmganError(f"there is no option '{name}.{key}'; expected one of {', '.join(_keywords(parameters))}.")
+            raise MmganError(f"there is no option '{name}.{key}'; expected one of {known}.")
         check_value(f"{name}.{key}", item, parameters[key].annotation)
-
-
-def _keywords(parameters: Mapping[str, inspect.Parameter]) -> list[str]:
-    return [key for key, parameter in parameters.items() if parameter.kind is inspect.Parameter.KEYWORD_ONLY]
 
 
 def _check_each(name: str, values: Any, mark: EachOf, declared: Any) -> None:
@@ -125,9 +121,10 @@ def _check_each(name: str, values: Any, mark: EachOf, declared: Any) -> None:
     fits = isinstance(values, Mapping if mapping else Sequence) and not isinstance(values, str)
     if not fits or not (values or mark.empty):
         form = "its own keys, the value of each" if mapping else "a list, each of it"
-        raise MmganError(f"{name}={_shown(values)}: expected {form} {expected(mark.declared) or 'a mapping'}.")
-    for key, value in values.items() if mapping else ((None, value) for value in values):
-        check_value(name if key is None else f"{name}.{key}", value, mark.declared)
+        raise MmganError(f"{name}={shown_value(values)}: expected {form} {expected(mark.declared) or 'a mapping'}.")
+    names = [f"{name}.{key}" for key in values] if mapping else [name] * len(values)
+    for each, value in zip(names, values.values() if mapping else values, strict=True):
+        check_value(each, value, mark.declared)
 
 
 def checked(function: CallableT) -> CallableT:
@@ -164,44 +161,35 @@ def alternatives(declared: Any) -> tuple[Any, ...]:
 
 def expected(declared: Any) -> str:
     """Return what an annotation expects, in words; nothing where the annotation declares nothing that could be checked."""
-    words = [_expected_one(each) for each in alternatives(declared)]
+    words = [_expected(each) for each in alternatives(declared)]
     return " or ".join(words) if all(words) else ""
 
 
-def _expected_one(declared: Any) -> str:
+WORDS = {
+    int: "an integer", float: "a number", bool: "true or false", str: "a text", list: "a list", Path: "a path", Mapping: "its own keys",
+    type(None): "null",
+}  # fmt: skip
+
+
+def _expected(declared: Any) -> str:
     kind, limits = _parts(declared)
     if get_origin(kind) is Literal:
         choices = [str(choice) for choice in get_args(kind)]
         return f"one of {', '.join(choices)}" if len(choices) > 1 else choices[0]
-    words = {
-        int: "an integer",
-        float: "a number",
-        bool: "true or false",
-        str: "a text",
-        list: "a list",
-        Path: "a path",
-        Mapping: "its own keys",
-        type(None): "null",
-        None: "null",
-    }
     within = f" {limits}" if limits and str(limits) else ""
-    return words.get(kind, "") and words[kind] + within
+    return WORDS[kind] + within if kind in WORDS else ""
 
 
 def _fits(value: Any, declared: Any) -> bool:
-    return any(_fits_one(value, each) for each in alternatives(declared))
-
-
-def _fits_one(value: Any, declared: Any) -> bool:
     kind, limits = _parts(declared)
+    if isinstance(value, bool):
+        return kind is bool  # to Python, it is an integer
     if get_origin(kind) is Literal:
-        return isinstance(value, str | int) and not isinstance(value, bool) and value in get_args(kind)
+        return isinstance(value, str | int) and value in get_args(kind)
     if kind in (int, float):
-        number = isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
-        return number and (limits or Range(-MOST, MOST) if kind is int else limits or Range()).holds(value)
-    return (
-        value is None if kind in (None, type(None)) else isinstance(value, kind) and (not limits or limits.holds(value))
-    )
+        limits = limits or (Range(-MOST, MOST) if kind is int else Range())
+        kind = int if kind is int else int | float
+    return isinstance(value, kind) and (not limits or limits.holds(value))
 
 
 def _parts(declared: Any) -> tuple[Any, Range | With | None]:
@@ -212,10 +200,7 @@ def _parts(declared: Any) -> tuple[Any, Range | With | None]:
     return kind, next((each for each in more if isinstance(each, Range | With)), None)
 
 
-def _shown(value: Any) -> str:
-    text = (
-        {None: "null", True: "true", False: "false"}.get(value, str(value))
-        if isinstance(value, bool | None)
-        else str(value)
-    )
+def shown_value(value: Any) -> str:
+    """Return a value as a configuration spells it, of a long one the beginning."""
+    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     return text if len(text) <= 60 else f"{text[:59]}\N{HORIZONTAL ELLIPSIS}"

@@ -22,7 +22,7 @@ def kind_of(shape: tuple[int, ...]) -> Literal["vector", "signal", "image"]:
 
 @dataclass(frozen=True)
 class DataSchema:
-    """Modality names with their per-row shapes, and the classes, which are 0..n_classes-1 inside mmgan.
+    """Modality names with their shapes of one sample, and the classes, which are 0..n_classes-1 inside mmgan.
 
     `labels[k]` is what the user's data call class k, `class_names[k]` is how pictures name it.
     """
@@ -57,13 +57,10 @@ class DataSchema:
         """Return the number of samples in `x`, {name: (n, *shape)}; raise MmganError if names, shapes or lengths differ."""
         if set(x) != set(self.modalities):
             raise MmganError(f"the samples have modalities {sorted(x)}, but {sorted(self.modalities)} are expected.")
-        lengths = {}
         for name, shape in self.modalities.items():
-            if tuple(x[name].shape[1:]) != shape:
-                raise MmganError(
-                    f"modality '{name}' has samples of shape {tuple(x[name].shape[1:])}, expected {shape}."
-                )
-            lengths[name] = len(x[name])
+            if (found := tuple(x[name].shape[1:])) != shape:
+                raise MmganError(f"modality '{name}' has samples of shape {found}, expected {shape}.")
+        lengths = {name: len(x[name]) for name in self.modalities}
         if len(set(lengths.values())) > 1:
             raise MmganError(
                 f"the modalities differ in their number of samples: {lengths}; give the same samples to each."

@@ -197,11 +197,11 @@ def entry(train=(0, 1, 2), val=(3, 4), fold=1):
 )
 def test_unusable_cv_splits(splits, sentence):
     with pytest.raises(MmganError, match=sentence):
-        read_splits(splits, 10, "file.pkl")
+        read_splits(splits, 10)
 
 
 def test_read_splits_sorts_by_number():
-    read = read_splits([entry(fold=np.int64(2)), entry(val=(5,), fold=1)], 10, "file.pkl")
+    read = read_splits([entry(fold=np.int64(2)), entry(val=(5,), fold=1)], 10)
     assert [fold["fold"] for fold in read] == [1, 2]
     assert read[0]["val_indices"].dtype == np.int64
 

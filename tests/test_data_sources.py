@@ -297,7 +297,7 @@ def with_rows(rows, modality="spec"):
         (good(y_train=np.zeros(31, int)), "spec 30, env 30, y_train 31"),
         (
             with_value(np.nan),
-            "x_train modality 'spec' has NaN or infinite values in 2 of 30 samples, the first in row 1",
+            "x_train modality 'spec' has NaN or infinite values in 2 of 30 samples, the first in sample 1",
         ),
         (with_value(-np.inf, "env"), "x_train modality 'env' has NaN or infinite values in 2 of 30 samples"),
         (with_value(np.nan, "env", "x_test"), "x_test modality 'env' has NaN"),

@@ -9,7 +9,7 @@ from conftest import CONF, compose
 from scipy import stats
 from test_models_contract import CONFIGS, NEURAL, built, dataset_of, same, scaled_batch, train
 
-from mmgan.commands.options import check_options
+from mmgan.commands.checks import check_options
 from mmgan.errors import MmganError
 from mmgan.models.synthesizer import Synthesizer
 

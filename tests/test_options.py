@@ -15,16 +15,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mmgan.commands.build import check_run, chosen_folds, compose, fold_path, fold_run, load_data, plain, train_fold
+from mmgan.commands.checks import RENAMED, check_options, declared_options, own_options, refuse_renamed
 from mmgan.commands.entry import sentence
-from mmgan.commands.options import (
-    COMMANDS,
-    MORE,
-    RENAMED,
-    check_options,
-    declared_options,
-    own_options,
-    refuse_renamed,
-)
+from mmgan.commands.options import COMMANDS, MORE
 from mmgan.commands.synthesize import synthesize
 from mmgan.commands.tune import ConfiguredTrials, sweep_settings
 from mmgan.errors import MOST, MmganError, expected

@@ -27,8 +27,9 @@ from mmgan.training.first_stage import read_first_stage
 from mmgan.training.fit import FoldRun
 from mmgan.training.folder import RunFolder
 from mmgan.training.tasks import Generation
+from mmgan.tuning.space import warm_params
 from mmgan.tuning.storage import Storage
-from mmgan.tuning.study import FoldStudy, warm_params
+from mmgan.tuning.study import FoldStudy
 
 FUSION = {"_target_": "mmgan.nets.fusion.ConcatFusion", "_partial_": True}
 MODULE = "module_of_a_stranger"

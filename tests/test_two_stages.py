@@ -13,7 +13,7 @@ from scipy import stats
 from test_models_contract import built, dataset_of, first_stage, train
 
 from mmgan.commands.build import plain, train_fold
-from mmgan.commands.options import check_options
+from mmgan.commands.checks import check_options
 from mmgan.errors import MmganError
 from mmgan.evaluation.reconstruction import perplexity, psnr
 from mmgan.losses.reconstruction import feature_distance, l1

@@ -5,8 +5,9 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -76,8 +77,7 @@ def command_line(command: str, *words: object) -> str:
 
 def shell_line(*words: object) -> str:
     """Return words as one line for the shell, quoted where it asks for that."""
-    quoted = subprocess.list2cmdline if os.name == "nt" else shlex.join
-    return quoted([*map(str, words)])
+    return (subprocess.list2cmdline if os.name == "nt" else shlex.join)([*map(str, words)])
 
 
 def trust_option(names: Iterable[str]) -> list[str]:
@@ -86,8 +86,11 @@ def trust_option(names: Iterable[str]) -> list[str]:
     return [f"trust=[{','.join(foreign)}]"] if foreign else []
 
 
+def listed(value: Any) -> list[Any]:
+    """Return one value, or the values of a list, as a list."""
+    return [value] if isinstance(value, str) or not isinstance(value, Sequence) else list(value)
+
+
 def tell(*lines: str) -> None:
     """Print lines as they are: names of files may look like markup."""
-    console = Console()
-    for line in lines:
-        console.print(line, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    Console().print(*lines, sep="\n", highlight=False, markup=False, emoji=False, soft_wrap=True)

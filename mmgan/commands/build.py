@@ -73,12 +73,11 @@ def make_datamodule(cfg: DictConfig, dataset: Dataset, fold: int, *, final: bool
 def chosen_folds(cfg: DictConfig, dataset: Dataset) -> list[int]:
     """Return the fold numbers that `cfg.fold` asks for; raises MmganError if it is neither a fold's number nor `all`."""
     numbers = [fold.fold for fold in make_folds(dataset, cfg.data.split, cfg.data.n_splits)]
-    text = str(cfg.fold)
-    if text == "all":
+    if cfg.fold == "all":
         return numbers
-    if not text.isdecimal() or int(text) not in numbers:
-        raise MmganError(f"fold={text}: give one of {', '.join(map(str, numbers))}, or all.")
-    return [int(text)]
+    if cfg.fold not in numbers:
+        raise MmganError(f"fold={cfg.fold}: give one of {', '.join(map(str, numbers))}, or all.")
+    return [cfg.fold]
 
 
 # -- names and places ---------------------------------------------------------------------------------------------------
@@ -104,11 +103,6 @@ def task_of(cfg: DictConfig) -> Task:
     return task
 
 
-def generates(cfg: DictConfig) -> bool:
-    """Say whether the model of a configuration is a generator."""
-    return "samples" in task_of(cfg).offers
-
-
 def train_fold(
     cfg: DictConfig, dataset: Dataset, fold: int, path: Path, *, best_params: Mapping[str, Any] | None = None
 ) -> FitResult:
@@ -124,7 +118,7 @@ def fold_run(cfg: DictConfig, dataset: Dataset, fold: int, best_params: Mapping[
         task=task_of(cfg),
         build=_Built(cfg, dataset, fold, dict(best_params or {})),
         data=lambda final: make_datamodule(cfg, dataset, fold, final=final),
-        trainer=lambda max_epochs: functools.partial(_make_trainer, cfg, max_epochs=max_epochs),
+        trainer=lambda max_epochs: functools.partial(_trainer, cfg, max_epochs=max_epochs),
         callbacks=lambda: {name: instantiate(node) for name, node in cfg.callbacks.items() if node is not None},
         load=functools.partial(load, trust=trusted(cfg)),
         settings=settings_of(cfg, dataset, fold),
@@ -141,8 +135,7 @@ def check_run(cfg: DictConfig, run: FoldRun) -> None:
         raise MmganError("select_length=true asks for a second training on all samples; give final=true too.")
     run.build(run.final and not run.select_length)
     run.callbacks()
-    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    trainer = _trainer_of(cfg, **options)
+    trainer = _trainer(cfg, logger=False, enable_checkpointing=False, enable_progress_bar=False)
     if trainer.world_size > 1 and "fork" not in str(cfg.trainer.get("strategy")):
         raise MmganError(
             f"trainer.devices={cfg.trainer.devices}: give trainer=ddp, whose devices share each batch;"
@@ -167,12 +160,9 @@ def trusted(cfg: DictConfig) -> list[str]:
     return [*trusted_names(cfg.trust), *(packages - {"mmgan", "torch", "hydra"})]
 
 
-def _make_trainer(cfg: DictConfig, folder: Path, *, max_epochs: int, **options: Any) -> L.Trainer:
-    logger = instantiate(cfg.logger)(save_dir=str(folder))
-    return _trainer_of(cfg, **{"max_epochs": max_epochs, "logger": logger, "default_root_dir": str(folder), **options})
-
-
-def _trainer_of(cfg: DictConfig, **options: Any) -> L.Trainer:
+def _trainer(cfg: DictConfig, folder: Path | None = None, **options: Any) -> L.Trainer:
+    if folder is not None:
+        options |= {"logger": instantiate(cfg.logger)(save_dir=str(folder)), "default_root_dir": str(folder)}
     try:
         return instantiate(cfg.trainer)(**options)
     except (TypeError, ValueError, OverflowError, MisconfigurationException) as error:
@@ -228,11 +218,8 @@ class _Built:
             raise MmganError(
                 f"data.synthetic: model={self.cfg.model.name} is no classifier, and only a classifier trains on them."
             )
-        split = {
-            "seed": self.cfg.seed,
-            "inner_val": self.cfg.data.inner_val,
-            "inner_val_indices": datamodule.inner_val_indices,
-        }
+        split = {"seed": self.cfg.seed, "inner_val": self.cfg.data.inner_val}
+        split |= {"inner_val_indices": datamodule.inner_val_indices}
         model.fit_synthetic(*samples_of_fold(self.cfg.data.synthetic, self.dataset, datamodule.fold, split))
 
     def recipe(self, model: dict[str, Any], final: bool) -> dict[str, Any]:
@@ -254,6 +241,5 @@ class _Built:
 def versions() -> dict[str, str]:
     """Return the versions that a result depends on."""
     packages = ("torch", "lightning", "numpy", "scikit-learn")
-    return {"mmgan": mmgan.__version__, "python": platform.python_version()} | {
-        name: version(name) for name in packages
-    }
+    own = {"mmgan": mmgan.__version__, "python": platform.python_version()}
+    return own | {name: version(name) for name in packages}

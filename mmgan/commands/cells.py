@@ -14,7 +14,7 @@ from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf
 
 from mmgan.baselines import BASELINES
-from mmgan.commands.build import compose, load_data, settings_of, train_fold, trusted
+from mmgan.commands.build import compose, load_data, plain, settings_of, train_fold, trusted
 from mmgan.data.arrays import LabelledSamples
 from mmgan.data.dataset import Dataset
 from mmgan.data.folds import configured_folds, select_fold
@@ -98,12 +98,12 @@ class Cell:
 
     def settings(self, **measure: Any) -> str:
         """Return a digest of all that decides its result, so that a line of other settings is not taken for it."""
-        cfg = self.config()
-        known = {"fingerprint": _fingerprint(json.dumps(_plain(cfg.data)))} | measure
-        data = {key: value for key, value in _plain(cfg.data).items() if key not in ("source", "datamodule")}
+        cfg = plain(self.config())
+        data = {key: value for key, value in cfg["data"].items() if key not in ("source", "datamodule")}
+        known = {"fingerprint": _fingerprint(json.dumps(cfg["data"]))} | measure
         if self.trained:
-            known |= {key: cfg[key] for key in ("final", "select_length", "n_trials", "max_epochs") if key in cfg}
-            known |= {key: _plain(cfg[key]) for key in ("model", "search", "trainer") if key in cfg}
+            keys = ("final", "select_length", "n_trials", "max_epochs", "model", "search", "trainer")
+            known |= {key: cfg[key] for key in keys if key in cfg}
             known["model"].pop("epochs", None)  # which may be overridden
             if (stage := self.first_stage()) is not None:
                 known["first_stage"] = stage.settings()
@@ -140,10 +140,6 @@ def train(cfg: DictConfig, dataset: Dataset, fold: int, path: Path) -> None:
     cfg.resume = not folder.holds_other_than(settings_of(cfg, dataset, fold)) and (done is None or done <= length)
     if not cfg.resume or done != length:
         train_fold(cfg, dataset, fold, path)
-
-
-def _plain(node: DictConfig) -> dict[str, Any]:
-    return OmegaConf.to_container(node, resolve=True)
 
 
 @functools.cache

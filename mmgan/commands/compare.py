@@ -9,7 +9,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from importlib import import_module
@@ -21,7 +21,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from mmgan.commands.arguments import quoted, tell
+from mmgan.commands.arguments import listed, quoted, tell
 from mmgan.commands.build import compose
 from mmgan.commands.cells import Cell, Work, is_trained
 from mmgan.commands.measures import MEASURES, Measure
@@ -35,10 +35,8 @@ Line = dict[str, Any]
 
 def compare(cfg: DictConfig) -> Path:
     """Compute the missing lines in `cfg.workers` processes, write the tables beside them, and return where these are."""
-    measure, out = (
-        chosen_measure(cfg),
-        Path(cfg.out or f"runs/compare/{cfg.measure.split('.')[-1]}-{cfg.data.name}.jsonl"),
-    )
+    measure = chosen_measure(cfg)
+    out = Path(cfg.out or f"runs/compare/{cfg.measure.split('.')[-1]}-{cfg.data.name}.jsonl")
     cells = asked_cells(cfg, measure)
     if not cfg.report:
         measure.check(cells)
@@ -65,11 +63,11 @@ def chosen_measure(cfg: DictConfig) -> Measure:
 
 def asked_cells(cfg: DictConfig, measure: Measure) -> list[Cell]:
     """Return every cell that the options ask for, model by model."""
-    rows, models = _listed(cfg.rows or FULL), _listed(cfg.models or measure.models)
+    rows = [*map(str, listed(cfg.rows or FULL))]
     if wrong := [each for each in rows if each != FULL and not each.removeprefix("imbalance").isdecimal()]:
         raise MmganError(f"rows={wrong[0]}: give full, a number of samples of each class, or imbalance and a ratio.")
     data, cells = data_words(cfg.data), []
-    for model in models:
+    for model in map(str, listed(cfg.models or measure.models)):
         variants = read_variants(cfg.variants) if is_trained(model) else {"": ""}
         for name, overrides in variants.items():
             all_words = (*data, f"threads={cfg.threads}", *shlex.split(cfg.overrides))
@@ -81,12 +79,6 @@ def asked_cells(cfg: DictConfig, measure: Measure) -> list[Cell]:
                 for fold in measure.folds
             ]
     return [cell for cell in cells if measure.wants(cell)]
-
-
-def _listed(value: Any) -> list[str]:
-    """Return one value, or each of a list, as a word."""
-    several = isinstance(value, Sequence) and not isinstance(value, str)
-    return [str(each) for each in (value if several else [value])]
 
 
 def data_words(data: DictConfig) -> list[str]:
@@ -132,10 +124,10 @@ def _complete(wanted: Mapping[Cell, str], measure: Measure, out: Path, cfg: Dict
 def finished(out: Path, measure: str) -> set[tuple]:
     """Return (settings, *identity) of the lines of `out`; a line at which an earlier call was killed is cut off."""
     text = out.read_text(encoding="utf-8") if out.exists() else ""
-    if text and not text.endswith("\n"):
-        text = text[: text.rfind("\n") + 1]
-        out.write_text(text, encoding="utf-8")
-    return {(line["settings"], *_identity(line).values()) for line in read_lines(out, measure)} if text else set()
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        out.write_text(whole, encoding="utf-8")
+    return {(line["settings"], *_identity(line).values()) for line in read_lines(out, measure)} if whole else set()
 
 
 def _identity(line: Mapping[str, Any]) -> dict[str, Any]:

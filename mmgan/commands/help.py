@@ -5,8 +5,9 @@ from typing import Any
 from omegaconf import MISSING, OmegaConf
 
 from mmgan.commands.arguments import CONF, command_line
-from mmgan.commands.options import COMMANDS, MORE, own_options
-from mmgan.errors import MOST, expected
+from mmgan.commands.checks import own_options
+from mmgan.commands.options import COMMANDS, MORE
+from mmgan.errors import MOST, expected, shown_value
 
 
 def help_text(command: str) -> str:
@@ -33,10 +34,8 @@ def help_text(command: str) -> str:
 
 def _allowed(declared: Any, default: Any) -> str:
     """Return what an option may be, and its default, in brackets."""
-    words = [
-        expected(declared).replace(f" and <= {MOST}", ""),
-        "" if default in (None, "", MISSING) else f"default {_word(default)}",
-    ]
+    limits = expected(declared).replace(f" and <= {MOST}", "")
+    words = [limits, "" if default in (None, "", MISSING) else f"default {shown_value(default)}"]
     return f" ({'; '.join(filter(None, words))})" if any(words) else ""
 
 
@@ -50,11 +49,9 @@ def _defaults_of_groups(command: str) -> dict[str, dict[str, Any]]:
         files = [CONF / group / f"{choice}.yaml", *([CONF / "loader" / "default.yaml"] if group == "data" else [])]
         nodes = [OmegaConf.to_container(OmegaConf.load(file)) for file in files if file.is_file()]
         found[group] = {
-            key: value for node in nodes for key, value in node.items() if isinstance(value, int | float | str)
+            key: value
+            for node in nodes
+            for key, value in node.items()
+            if isinstance(value, int | float | str) and "${" not in str(value)
         }
-        found[group] = {key: value for key, value in found[group].items() if "${" not in str(value)}
     return found
-
-
-def _word(value: Any) -> str:
-    return {True: "true", False: "false"}.get(value, str(value)) if isinstance(value, bool) else str(value)

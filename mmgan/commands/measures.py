@@ -5,10 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas
 from omegaconf import DictConfig
 
 from mmgan.baselines import BASELINES
-from mmgan.commands.build import generates
+from mmgan.commands.build import task_of
 from mmgan.commands.cells import CLASSICAL, Cell, Work
 from mmgan.data.arrays import LabelledSamples, take
 from mmgan.errors import MmganError
@@ -19,7 +20,7 @@ from mmgan.evaluation.prediction import calibration_error
 from mmgan.evaluation.table import REAL, derived
 from mmgan.report.content import Table
 from mmgan.report.quality import FULL, WITHOUT_ROWS, correction_of, quality_tables
-from mmgan.report.tables import MAIN, points
+from mmgan.report.tables import MAIN, Correction, points
 from mmgan.schema import Arrays
 
 Line = Mapping[str, Any]
@@ -48,7 +49,7 @@ class Measure:
         for cell in cells:
             if self.suits and cell.model not in self.suits:
                 raise MmganError(f"models: {cell.model} cannot be measured so; give {' or '.join(self.suits)}.")
-            if not self.suits and cell.trained and not generates(cell.config()):
+            if not self.suits and cell.trained and "samples" not in task_of(cell.config()).offers:
                 raise MmganError(f"models: {cell.model} makes no samples; another measure= is for it.")
 
     def metrics(self, work: Work) -> dict[str, Any]:
@@ -71,22 +72,22 @@ class Measure:
         return [self._means(f"Means over folds, rows={rows}", own, order) for rows, own in by_rows.items()]
 
     def _means(self, title: str, lines: Sequence[Line], order: Sequence[str]) -> Table:
-        found: dict[str, dict[int, list[Line]]] = {}
-        for line in lines:
-            for name, metrics in self.parts(line):
-                found.setdefault(name, {}).setdefault(line["fold"], []).append(metrics)
-        keys = dict.fromkeys(key for folds in found.values() for each in folds.values() for key in each[0])
-        columns = {heading: key for heading, key in (self.columns or {key: key for key in keys}).items() if key in keys}
-        names = sorted(found, key=lambda name: order.index(name) if name in order else len(order))
-        rows = [[name, *(self._cell(found[name], key, lines) for key in columns.values())] for name in names]
+        parts = ((line["fold"], *part) for line in lines for part in self.parts(line))
+        found = pandas.DataFrame({"row": name, "fold": fold, **metrics} for fold, name, metrics in parts)
+        means = found.groupby(["row", "fold"]).mean()  # of seeds first: they are not independent samples
+        columns = {
+            heading: key for heading, key in (self.columns or {key: key for key in means}).items() if key in means
+        }
+        rows = [
+            [name, *(self._cell(means[key].xs(name).dropna(), key, correction_of(lines)) for key in columns.values())]
+            for name in sorted(means.index.unique("row"), key=[*order, *found.row].index)
+        ]
         return Table(title, ["", *columns], rows)
 
-    def _cell(self, folds: Mapping[int, list[Line]], key: str, lines: Sequence[Line]) -> str:
-        # Seeds are averaged within a fold first: they are not independent samples.
-        values = [float(np.mean([each[key] for each in seeds])) for seeds in folds.values() if key in seeds[0]]
-        if not values:
+    def _cell(self, values: pandas.Series, key: str, correction: Correction) -> str:
+        if values.empty:
             return ""
-        found = correction_of(lines).interval(values if len(values) >= FEWEST else [np.mean(values)])
+        found = correction.interval(values if len(values) >= FEWEST else [values.mean()])
         if key == "gain":
             return points(found)
         digits = 0 if key in self.whole else self.digits

@@ -1,33 +1,15 @@
 """The options of the commands: what each may be, declared once, from which the check, its sentence and the help come."""
 
-import difflib
-import functools
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING as NO_DEFAULT
-from dataclasses import dataclass, field, fields
-from typing import Annotated, Any, Literal, get_origin
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING
 
-from mmgan.data.trust import trusted_names
-from mmgan.errors import (
-    EachOf,
-    MmganError,
-    NonNegative,
-    NonNegativeInt,
-    Part,
-    PositiveInt,
-    Range,
-    Seed,
-    alternatives,
-    check_value,
-    expected,
-    is_checked,
-)
+from mmgan.errors import EachOf, NonNegative, NonNegativeInt, Part, PositiveInt, Range, Seed
 
-Threads = Annotated[int, Range(1, 1024)]
+Processes = Annotated[int, Range(1, 1024)]  # or threads
 Fold = PositiveInt | Literal["all"]
 Text = str | None
 Devices = Annotated[int, Range(-1, 1024)] | list | Literal["auto"]
@@ -37,10 +19,8 @@ Group = Any  # a part of the configuration, whose own keys are declared where th
 
 def option(declared: Any, meaning: str, default: Any = None) -> Any:
     """Declare an option of a command: what it may be, one line of meaning, and its default."""
-    metadata = {"declared": declared, "meaning": meaning}
-    return (
-        field(default_factory=list, metadata=metadata) if default == [] else field(default=default, metadata=metadata)
-    )
+    given = {"default_factory": list} if default == [] else {"default": default}
+    return field(**given, metadata={"declared": declared, "meaning": meaning})
 
 
 @dataclass
@@ -48,7 +28,7 @@ class Options:
     """What every command takes."""
 
     seed: Any = option(Seed, "of all random numbers", 0)
-    threads: Any = option(Threads, "of torch; two beside any busy neighbour are tens of times slower", 1)
+    threads: Any = option(Processes, "of torch; two beside any busy neighbour are tens of times slower", 1)
     trust: Any = option(Any, "packages whose classes the files that are read may use: [mypackage]", [])
 
 
@@ -82,7 +62,7 @@ class TuneOptions(FitOptions):
     n_trials: Any = option(Annotated[int, Range(1, 10**6)], "finished trials of each fold, earlier calls included", 50)
     max_epochs: Any = option(PositiveInt | None, "no trial begins once a fold's trials have trained so many epochs")
     timeout: Any = option(NonNegative | None, "no trial begins so many seconds after the start")
-    workers: Any = option(Annotated[int, Range(1, 1024)], "processes; with one, the same seed gives the same trials", 1)
+    workers: Any = option(Processes, "processes; with one, the same seed gives the same trials", 1)
     storage: Any = option(Text, "postgresql+psycopg://USER@HOST/DATABASE, for many machines")
     study: Any = option(Text, "name of the studies in it")
     warm_start: Any = option(Text, "folder of another fold's finished sweep, whose best parameters are tried second")
@@ -113,7 +93,7 @@ class EvaluateOptions(Options):
     fold: Any = option(PositiveInt | None, "judge this fold alone")
     quick: Any = option(bool, "beside the file only the real row and SMOTE, one draw, no gain", False)
     draws: Any = option(Annotated[int, Range(1, 1000)], "random choices of the samples that are compared", 5)
-    workers: Any = option(Annotated[int, Range(1, 1024)] | None, "processes of one thread each; null: one per core")
+    workers: Any = option(Processes | None, "processes of one thread each; null: one per core")
     curve: Any = option(Text, "a .jsonl of compare: adds the gain over training samples per class")
     out_dir: Any = option(Text, "folder of the report")
     data: Group = option(Mapping | None, "as for train.py; by default what the file says that it was made from")
@@ -123,7 +103,7 @@ class EvaluateOptions(Options):
 class CompareOptions:
     """Options of compare."""
 
-    threads: Any = option(Annotated[int, Range(1, 1024)], "threads of each process", 1)
+    threads: Any = option(Processes, "threads of each process", 1)
     measure: Any = option(str, "what is measured of each model", "quality")
     data: Group = option(Mapping, "which data set")
     models: Any = option(Any, "real, baselines, or files of conf/model/, as a list; null: as the measure has them")
@@ -133,7 +113,7 @@ class CompareOptions:
     rows: Any = option(Any, "training samples of a fold, as a list: full, 10 (of each class), imbalance10 (10:1)")
     draws: Any = option(Annotated[int, Range(1, 1000)], "random choices of the samples that are compared", 5)
     overrides: Any = option(str, "options of train.py for all that is trained, separated by blanks", "")
-    workers: Any = option(Annotated[int, Range(1, 1024)], "processes", 1)
+    workers: Any = option(Processes, "processes", 1)
     out: Any = option(Text, "the .jsonl of result lines, with which the same command goes on")
     runs: Any = option(str, "folder of the trained models", "runs/compare")
     report: Any = option(bool, "only write the tables of the lines that are there", False)
@@ -182,29 +162,6 @@ MORE = {
     "pruner.reduction_factor": (Annotated[int, Range(2, 1000)], "one of so many trials goes on"),
 }
 
-RENAMED = {  # what an option was called, and is called now; a name that ends with . stands for all that begin with it
-    "model/adversarial": "model/gan_loss", "model/players": "model/networks",
-    "model.calibration_rows": "model.n_calibration_samples", "model.sampler.near": "model.strength",
-    "model.sampler.guidance": "model.guidance_scale", "model.sampler.": "model.",
-    "model.training.unlabelled": "model.label_dropout", "model.training.": "model.", "model.networks.": "model.",
-    "model.adversarial.": "model.gan_loss.", "model.augmentation.": "model.augment.", "model.optimizer.": "model.",
-    "model.loss.": "model.", "model.first_stage": "first_stage", "model.residual": "model.space.residual", "model.control.": "model.baseline.",
-    "callbacks.reconstructions.rows": "callbacks.reconstructions.samples", "data_path": "data.path",
-}  # fmt: skip
-
-PARTS = (
-    "scaler",
-    "gan_loss",
-    "augment",
-    "fusion",
-    "likelihood",
-    "networks",
-    "process",
-    "denoiser",
-    "quantizer",
-    "task",
-)
-
 
 def register_options() -> None:
     """Make the options known to Hydra under the names that the primary configs list first."""
@@ -213,131 +170,3 @@ def register_options() -> None:
     ConfigStore.__deepcopy__ = lambda self, memo: self
     for name, options in COMMANDS.items():
         store.store(name=f"{name}_options", node=options)
-
-
-# -- checks -------------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Declared:
-    """An option of a configuration by its dotted name: what it is there, what it may be, and its one line of meaning."""
-
-    name: str
-    value: Any
-    kind: Any
-    meaning: str = ""
-
-
-def check_own_options(cfg: Any) -> None:
-    """Raise MmganError for options that the command does not have (+fold=3), and for values that its own may not have."""
-    kind = OmegaConf.get_type(cfg)
-    if added := sorted(set(cfg) - set(kind.__dataclass_fields__) - {"experiment"}):
-        raise MmganError(f"there is no option '{added[0]}'{closest(added[0], kind)}; --help lists the options.")
-    for each in own_options(kind, cfg):
-        check_value(each.name, each.value, each.kind)
-    trusted_names(OmegaConf.select(cfg, "trust", default=()))
-
-
-def check_options(cfg: Any) -> None:
-    """Raise MmganError for values that options of data, model, callbacks and the like may not have."""
-    check_own_options(cfg)
-    for part in PARTS:
-        if isinstance(value := OmegaConf.select(cfg, f"model.{part}"), str):
-            raise MmganError(
-                f"model.{part}={value}: this is a part of the configuration; choose one of conf/model/{part}/ with"
-                f" model/{part}=NAME, or give its own keys."
-            )
-    for each in declared_options(cfg):
-        check_value(each.name, each.value, each.kind)
-    data = OmegaConf.select(cfg, "data") or {}
-    for key, value in (data.get("source") or {}).items():
-        if key in data and data[key] != value:
-            raise MmganError(f"data.source.{key}={value}: give data.{key}= instead.")
-
-
-def own_options(kind: type, cfg: Any = None) -> Iterator[Declared]:
-    """Yield the options that a command declares itself, with their values in `cfg` or their defaults."""
-    for each in fields(kind):
-        if cfg is not None and OmegaConf.is_missing(cfg, each.name):
-            continue
-        default = each.default_factory() if each.default is NO_DEFAULT else each.default
-        value = default if cfg is None else _plain(cfg[each.name])
-        yield Declared(each.name, value, each.metadata["declared"], each.metadata["meaning"])
-
-
-def declared_options(cfg: Any) -> Iterator[Declared]:
-    """Yield the options below data, model, trainer, callbacks and search that something declares: a constructor, or `MORE`."""
-    for name, (kind, meaning) in MORE.items():
-        marker = object()
-        if (value := OmegaConf.select(cfg, name, default=marker)) is not marker:
-            yield Declared(name, _plain(value), kind, meaning)
-    for group in ("data", "model", "callbacks", "trainer", "logger"):
-        node = _plain(OmegaConf.select(cfg, group))
-        if isinstance(node, dict):
-            yield from _declared_below(group, node)
-
-
-def _declared_below(name: str, node: dict[str, Any]) -> Iterator[Declared]:
-    parameters, meanings = _declarations(node.get("_target_"))
-    # What the datamodule and the source take are options of the data themselves, to which they refer.
-    shown = "data" if name in ("data.datamodule", "data.source") else name
-    for key, value in node.items():
-        if f"{name}.{key}" == "model.space.first_stage":
-            continue  # the option first_stage, in whose place the stage's own configuration comes
-        if key in parameters:
-            yield Declared(f"{shown}.{key}", value, _configured(parameters[key].annotation), meanings.get(key, ""))
-        elif name == "callbacks":
-            yield Declared(f"callbacks.{key}", value, Part | None)
-        if isinstance(value, dict):
-            yield from _declared_below(f"{name}.{key}", value)
-
-
-def _configured(declared: Any) -> Any:
-    """Return what a configuration gives for an argument: for an object, a part with a target of its own."""
-    kinds = alternatives(declared)
-    plain = [kind for kind in kinds if expected(kind) or kind is Any or get_origin(kind) is Annotated]
-    if len(plain) == len(kinds):
-        return declared
-    return Part | None if plain else Part
-
-
-@functools.cache
-def _declarations(target: Any) -> tuple[Mapping[str, Any], Mapping[str, str]]:
-    """Return the parameters of a class or function, mmgan's or `@checked`, and their meanings from its docstring."""
-    import inspect
-    import pkgutil
-
-    if not isinstance(target, str):
-        return {}, {}
-    try:
-        found = pkgutil.resolve_name(target)
-    except (ImportError, AttributeError, ValueError):
-        return {}, {}  # which building it will tell
-    if not target.startswith("mmgan.") and not is_checked(found):
-        return {}, {}
-    meanings = dict(re.findall(r"^\s*(\w+) : (.+)$", found.__doc__ or "", flags=re.M))
-    return inspect.signature(found).parameters, meanings
-
-
-def _plain(value: Any) -> Any:
-    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-
-
-def refuse_renamed(words: list[str]) -> None:
-    """Raise MmganError for an option that has another name now."""
-    for word in words:
-        name = word.lstrip("+~").partition("=")[0]
-        for old, new in RENAMED.items():
-            if name == old.rstrip(".") and old.endswith("."):
-                raise MmganError(f"the options below '{name}' are called '{new}...' now; --help lists them.")
-            if name == old or (old.endswith(".") and name.startswith(old)):
-                now = new + name.removeprefix(old) if old.endswith(".") else new
-                of_gan = re.sub(r"model\.(generator|critic)\.", r"model.\1.network.", now)
-                more = f" (with model=gan {of_gan}=...)" if of_gan != now else ""
-                raise MmganError(f"the option '{name}' is called '{now}' now; give {now}=...{more}")
-
-
-def closest(name: str, options: type) -> str:
-    """Return a suggestion for a misspelt option of the command that has these."""
-    if name == "data.path":
-        return ", except of data=pkl and data=images; give data=pkl data.path=FILE"
-    near = difflib.get_close_matches(name, [each.name for each in fields(options)], n=1)
-    return f"; did you mean '{near[0]}'?" if near else ""

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from mmgan.commands.arguments import command_line, tell
+from mmgan.commands.arguments import command_line, listed, tell
 from mmgan.data import synthetic_file
 from mmgan.data.dataset import Dataset
 from mmgan.data.files import check_writable
@@ -30,7 +30,9 @@ def synthesize(cfg: DictConfig) -> Path:
     checkpoints = find_checkpoints(cfg.ckpt)
     if not checkpoints:
         raise MmganError("ckpt=[] names no checkpoint; give a best.ckpt, or a folder of trained folds.")
-    out = Path(cfg.out) if cfg.out else _default_out(cfg.ckpt, checkpoints)
+    alone = isinstance(cfg.ckpt, str) and len(checkpoints) == 1
+    home = checkpoints[0].parent if alone else checkpoints[0].parent.parent
+    out = Path(cfg.out or home / "synthetic.pkl")
     synthetic_file.check_name(out)
     check_writable(out)
     trust = trusted_names(cfg.trust)
@@ -38,21 +40,20 @@ def synthesize(cfg: DictConfig) -> Path:
     if other := [path for model, path in found if not hasattr(model, "sample")]:
         raise MmganError(f"{other[0]}: this model makes no samples; give the checkpoint of a generator.")
     found.sort(key=lambda pair: pair[0].recipe["fold"])
-    models, checkpoints = [model for model, _ in found], [path for _, path in found]
-    folds = [model.recipe["fold"] for model in models]
+    folds = [model.recipe["fold"] for model, _ in found]
     if len(set(folds)) < len(folds):
         raise MmganError(f"ckpt: two of the checkpoints are of one fold ({folds}); give one per fold.")
-    dataset = common_data(models, checkpoints, cfg.data.path, trust)
+    dataset = _common_data(found, cfg.data.path, trust)
     entries = [_fold_entry(model, path, dataset, cfg) for model, path in found]
-    synthetic_file.write(out, synthetic_file.file_content(dataset, entries, models[0].recipe))
+    synthetic_file.write(out, synthetic_file.file_content(dataset, entries, found[0][0].recipe))
     _report(out, entries)
     return out
 
 
 def find_checkpoints(where: Any) -> list[Path]:
     """Return the checkpoint files of a file, a run's folder, a folder of folds, or a list of these."""
-    if isinstance(where, Sequence) and not isinstance(where, str):
-        return [path for item in where for path in find_checkpoints(item)]
+    if (several := listed(where)) != [where]:
+        return [path for item in several for path in find_checkpoints(item)]
     path = Path(str(where))
     if path.is_file():
         return [path]
@@ -87,42 +88,28 @@ def wanted_labels(y: np.ndarray, n_classes: int, cfg: DictConfig) -> np.ndarray:
     return np.repeat(np.arange(n_classes), wanted)
 
 
-def _default_out(where: Any, checkpoints: list[Path]) -> Path:
-    if isinstance(where, str) and len(checkpoints) == 1:
-        return checkpoints[0].parent / "synthetic.pkl"
-    return (Path(where) if isinstance(where, str) else checkpoints[0].parent.parent) / "synthetic.pkl"
-
-
-def common_data(
-    models: list[Synthesizer], checkpoints: list[Path], moved_to: str | None = None, trust: Sequence[str] = ()
-) -> Dataset:
+def _common_data(found: Sequence[tuple[Synthesizer, Path]], moved_to: str | None, trust: Sequence[str]) -> Dataset:
     """Load the data that all the checkpoints were trained on; raises MmganError if theirs differ, or the data changed."""
-    first = models[0].recipe
-    for model, path in zip(models, checkpoints, strict=True):
-        if model.recipe["fingerprint"] != first["fingerprint"]:
-            raise MmganError(
-                f"{path}: this checkpoint was trained on other data than {checkpoints[0]}; export them apart."
-            )
+    (model, checkpoint), *others = found
+    first = model.recipe
+    for other, path in others:
+        if other.recipe["fingerprint"] != first["fingerprint"]:
+            raise MmganError(f"{path}: this checkpoint was trained on other data than {checkpoint}; export them apart.")
     source = dict(first["data"]["source"])
     if moved_to is not None:
         if "path" not in source:
             raise MmganError(f"data.path={moved_to}: these checkpoints' data come from no file; leave the option out.")
         source["path"] = moved_to
-    dataset = build_source(source, checkpoints[0], trust=trust)
+    dataset = build_source(source, checkpoint, trust=trust)
     if dataset.fingerprint() != first["fingerprint"]:
         raise MmganError(
-            f"{dataset.source}: {checkpoints[0]} was trained on other data; give the file it was trained on (data.path=)."
+            f"{dataset.source}: {checkpoint} was trained on other data; give the file it was trained on (data.path=)."
         )
     return dataset
 
 
-def fold_of(model: Synthesizer, dataset: Dataset) -> Fold:
-    """Return the fold that a model was trained on, with the training samples that it saw."""
-    return select_fold(configured_folds(dataset, model.recipe["data"]), model.recipe["fold"])
-
-
 def _fold_entry(model: Synthesizer, path: Path, dataset: Dataset, cfg: DictConfig) -> dict[str, Any]:
-    fold = fold_of(model, dataset)
+    fold = select_fold(configured_folds(dataset, model.recipe["data"]), model.recipe["fold"])
     labels = wanted_labels(dataset.y_train[fold.train_indices], dataset.schema.n_classes, cfg)
     return synthetic_file.fold_entry(
         fold,
@@ -130,14 +117,8 @@ def _fold_entry(model: Synthesizer, path: Path, dataset: Dataset, cfg: DictConfi
         model.recipe,
         scores=RunFolder(path.parent).read_metrics().get("scores", {}),
         seed=cfg.seed,
-        given=None if cfg.given is None else given_names(cfg),
+        given=None if cfg.given is None else [*map(str, listed(cfg.given))],
     )
-
-
-def given_names(cfg: DictConfig) -> list[str]:
-    """Return the modalities that `given=` names, one or a list."""
-    several = isinstance(cfg.given, Sequence) and not isinstance(cfg.given, str)
-    return [str(name) for name in cfg.given] if several else [str(cfg.given)]
 
 
 def _samples(model: Synthesizer, fold: Fold, dataset: Dataset, labels: np.ndarray, cfg: DictConfig) -> dict[str, Any]:
@@ -145,16 +126,12 @@ def _samples(model: Synthesizer, fold: Fold, dataset: Dataset, labels: np.ndarra
     wanted = dataset.schema.decode(labels)
     if cfg.given is None:
         return model.sample(wanted, seed=cfg.seed, sampling=cfg.sampling)
-    chosen = np.empty(len(labels), np.int64)
-    for k in np.unique(labels):
-        own = fold.train_indices[dataset.y_train[fold.train_indices] == k]
-        if not len(own):
-            raise MmganError(f"given={cfg.given}: class {dataset.schema.labels[k]} has no training sample to be given.")
-        chosen[labels == k] = np.resize(own, (labels == k).sum())
-    names = given_names(cfg)
+    names = [*map(str, listed(cfg.given))]
     if unknown := [name for name in names if name not in dataset.x_train]:
         raise MmganError(f"given={unknown[0]}: the data have {', '.join(dataset.x_train)}.")
-    given = {name: dataset.x_train[name][chosen] for name in names}
+    y = dataset.y_train[fold.train_indices]
+    turns = [np.resize(fold.train_indices[y == k], n) for k, n in enumerate(np.bincount(labels))]  # labels are sorted
+    given = {name: dataset.x_train[name][np.concatenate(turns)] for name in names}
     return model.complete(given, wanted, seed=cfg.seed, sampling=cfg.sampling)
 
 

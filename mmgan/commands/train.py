@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
+import pandas
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.console import Console
@@ -29,9 +29,8 @@ def train_folds(cfg: DictConfig) -> list[FitResult]:
     first, task = next(iter(results.values())).folder, task_of(cfg)
     shown = first.parent if str(cfg.fold) == "all" else first
     print_results(results, task.title)
-    lines = {"files": shown, "watch": shell_line("tensorboard", "--logdir", shown)}
-    if line := next_command(cfg, shown):
-        lines["next"] = line
+    watch = shell_line("tensorboard", "--logdir", shown)
+    lines = {"files": shown, "watch": watch, "next": next_command(cfg, shown)}
     models = (run.load(results[fold].folder / "best.ckpt") for fold, run in runs.items())  # where they are asked for
     print_lines(lines | dict(task.after_folds(models, dataset, shown)))
     return list(results.values())
@@ -55,21 +54,21 @@ def print_results(results: Mapping[int, FitResult], title: str) -> None:
     table = Table(title=title)
     for column in ("fold", "epochs", "inner score", *parts):
         table.add_column(HEADINGS.get(column, column), justify="right", no_wrap=True)
-    columns = [[r.score for r in results.values()]]
-    columns += [[r.metrics["scores"].get(part) for r in results.values()] for part in parts]
-    for (fold, result), *values in zip(results.items(), *columns, strict=True):
-        table.add_row(str(fold), str(result.epochs), *map(_shown, values))
+    scores = pandas.DataFrame(
+        [[r.score, *map(r.metrics["scores"].get, parts)] for r in results.values()], index=results, dtype=float
+    )
+    for fold, result in results.items():
+        table.add_row(str(fold), str(result.epochs), *map(_shown, scores.loc[fold]))
     if len(results) > 1:
-        known = [[value for value in column if value is not None] for column in columns]
-        table.add_row("mean", "", *[_shown(np.mean(values) if values else None) for values in known])
-        table.add_row("spread", "", *[_shown(np.std(values, ddof=1) if len(values) > 1 else None) for values in known])
+        table.add_row("mean", "", *map(_shown, scores.mean()))
+        table.add_row("spread", "", *map(_shown, scores.std()))
     Console().print(table)
 
 
 def print_lines(lines: Mapping[str, str | Path]) -> None:
-    """Print what was made, and what to do with it, a line each."""
-    tell(*(f"{what + ':':<8}{value}" for what, value in lines.items()))
+    """Print what was made, and what to do with it, a line each; nothing of what is empty."""
+    tell(*(f"{what + ':':<8}{value}" for what, value in lines.items() if value))
 
 
-def _shown(score: float | None) -> str:
-    return "none" if score is None else f"{score:.3f}"
+def _shown(score: float) -> str:
+    return "none" if pandas.isna(score) else f"{score:.3f}"

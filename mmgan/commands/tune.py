@@ -11,23 +11,13 @@ from typing import Any
 
 import numpy as np
 from hydra.utils import get_class, instantiate
+from lightning.pytorch.callbacks import Callback, ProgressBar
 from omegaconf import DictConfig, OmegaConf
 from optuna.trial import TrialState
 from sqlalchemy.engine import URL
 
+from mmgan.commands import build
 from mmgan.commands.arguments import shell_line
-from mmgan.commands.build import (
-    check_run,
-    chosen_folds,
-    fold_path,
-    fold_run,
-    load_data,
-    make_datamodule,
-    plain,
-    run_name,
-    settings_of,
-    task_of,
-)
 from mmgan.commands.train import next_command, print_lines, print_results
 from mmgan.data.dataset import Dataset
 from mmgan.data.folds import make_folds
@@ -36,12 +26,12 @@ from mmgan.report.page import write_report
 from mmgan.training.fit import FitResult, FoldRun
 from mmgan.training.folder import RunFolder
 from mmgan.training.quiet import quiet_lightning
-from mmgan.tuning.settings import MakePruning, SweepSettings
-from mmgan.tuning.space import is_plain, usable_space
-from mmgan.tuning.study import FoldStudy, warm_params
+from mmgan.tuning.settings import MakePruning, SweepSettings, Trials
+from mmgan.tuning.space import is_plain, usable_space, warm_params
+from mmgan.tuning.study import FoldStudy
 from mmgan.tuning.summary import summary
 from mmgan.tuning.sweep import Sweep
-from mmgan.tuning.view import shown
+from mmgan.tuning.view import progress_shown
 from mmgan.tuning.workers import run_workers
 
 # Options of tune.py that say how a sweep goes on; a refit is a training like that of train.py.
@@ -51,7 +41,7 @@ SWEEP_KEYS = (
 
 
 @dataclass(frozen=True)
-class ConfiguredTrials:
+class ConfiguredTrials(Trials):
     """Trials and refits of a configuration, whose keys the parameters replace."""
 
     cfg: DictConfig
@@ -59,38 +49,33 @@ class ConfiguredTrials:
     @functools.cached_property
     def dataset(self) -> Dataset:
         """The data set, loaded once by each process."""
-        return load_data(self.cfg)
+        return build.load_data(self.cfg)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"cfg": self.cfg}  # to another process, which loads the data itself
 
     def run_trial(self, fold: int, params: Mapping[str, Any], folder: Path, pruning: MakePruning) -> float:
-        """Train once with these parameters and return the score on the inner split."""
         return self._run(fold, params).train_trial(RunFolder(folder), trial_epochs(self.cfg), pruning)
 
     def refit(self, fold: int, params: Mapping[str, Any], folder: Path) -> FitResult:
-        """Train these parameters at full length on all the fold's training samples."""
-        bars = {
-            name for name, node in self.cfg.callbacks.items() if node is not None and "ProgressBar" in node._target_
-        }
         run = self._run(fold, params)
-        callbacks = run.callbacks  # the sweep has a view of its own
-        quiet = lambda: {name: each for name, each in callbacks().items() if name not in bars}  # noqa: E731
+
+        def callbacks() -> dict[str, Callback]:  # the sweep has a view of its own
+            return {name: each for name, each in run.callbacks().items() if not isinstance(each, ProgressBar)}
+
         settings = self.refit_settings(fold, params)
-        return replace(run, final=True, resume=True, settings=settings, callbacks=quiet).run(folder)
+        return replace(run, final=True, resume=True, settings=settings, callbacks=callbacks).run(folder)
 
     def refit_settings(self, fold: int, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the settings of that refit, as its params.yaml keeps them."""
-        found = settings_of(with_params(self.cfg, params), self.dataset, fold)
+        found = build.settings_of(with_params(self.cfg, params), self.dataset, fold)
         return {key: value for key, value in found.items() if key not in SWEEP_KEYS} | {"final": True}
 
     def sizes(self, fold: int) -> tuple[int, int]:
-        """Return how many samples the trials of a fold learn from, and how many score them."""
-        datamodule = make_datamodule(self.cfg, self.dataset, fold, final=False)
+        datamodule = build.make_datamodule(self.cfg, self.dataset, fold, final=False)
         return len(datamodule.training_indices), len(datamodule.inner_val_indices)
 
     def _run(self, fold: int, params: Mapping[str, Any]) -> FoldRun:
-        return fold_run(with_params(self.cfg, params), self.dataset, fold, params)
+        return build.fold_run(with_params(self.cfg, params), self.dataset, fold, params)
 
 
 def tune_folds(cfg: DictConfig) -> list[FitResult]:
@@ -100,40 +85,39 @@ def tune_folds(cfg: DictConfig) -> list[FitResult]:
     """
     quiet_lightning()
     trials = ConfiguredTrials(cfg)
-    folds = chosen_folds(cfg, trials.dataset)
+    paths = {fold: build.fold_path(cfg, "tune", fold) for fold in build.chosen_folds(cfg, trials.dataset)}
+    home = sweep_folder(cfg, paths)
     if cfg.trainer.get("strategy") is not None:
         raise MmganError("trainer: a trial trains on one device; leave trainer=ddp out, and give workers=.")
-    paths = {fold: fold_path(cfg, "tune", fold) for fold in folds}
-    home = sweep_folder(cfg, paths)
     sweep = Sweep(sweep_settings(cfg, trials, paths, home), trials)
-    for fold in folds:
-        check_run(cfg, fold_run(cfg, trials.dataset, fold))
+    for fold in paths:
+        build.check_run(cfg, build.fold_run(cfg, trials.dataset, fold))
         if not trials.sizes(fold)[1]:
             raise MmganError(
                 f"{trials.dataset.source}: fold {fold} has no inner split (it takes 60 training samples and data.inner_val above"
                 " 0), so that trials cannot be compared; use train.py, which trains for a fixed length."
             )
-    if cfg.report and not cfg.storage and not (home / "study.db").exists():
-        raise MmganError(f"{home}: there is no sweep to report on; run it first, or give its out_dir=.")
     if cfg.report:
+        if not cfg.storage and not (home / "study.db").exists():
+            raise MmganError(f"{home}: there is no sweep to report on; run it first, or give its out_dir=.")
         _write(sweep.studies(create=False), home, sweep)
         return []
     results = run_sweep(sweep, home, one_machine=not cfg.storage)
-    print_results(results, task_of(cfg).title)
+    print_results(results, build.task_of(cfg).title)
+    shown = _shown_folder(home, paths)
     lines = {
-        "files": f"{_shown_folder(home, paths)} (best_params.yaml, trials.csv, history.png, importance.png of each fold)",
+        "files": f"{shown} (best_params.yaml, trials.csv, history.png, importance.png of each fold)",
         "report": home / "summary.html",
-        "watch": shell_line("tensorboard", "--logdir", _shown_folder(home, paths)),
+        "watch": shell_line("tensorboard", "--logdir", shown),
+        "next": sweep.settings.next_command,
     }
-    if sweep.settings.next_command:
-        lines["next"] = sweep.settings.next_command
     print_lines(lines)
     return list(results.values())
 
 
 def sweep_settings(cfg: DictConfig, trials: ConfiguredTrials, paths: Mapping[int, Path], home: Path) -> SweepSettings:
     """Return how a sweep goes, as its configuration says."""
-    asked = plain(cfg.search.space) or {}
+    asked = build.plain(cfg.search.space) or {}
     values = {key: OmegaConf.select(cfg, key, default=None) for key in asked}
     space = usable_space(asked, values, f"conf/search/{cfg.model.name}.yaml")
     first = {"default": {key: values[key] for key in space}}
@@ -142,8 +126,12 @@ def sweep_settings(cfg: DictConfig, trials: ConfiguredTrials, paths: Mapping[int
     return SweepSettings(
         title=f"{cfg.model.name} on {cfg.data.name}",
         folders=paths,
-        names={fold: f"{cfg.study or run_name(cfg)}-fold{fold}" for fold in paths},
-        identities={fold: identity(cfg, trials, fold) for fold in paths},
+        names={fold: f"{cfg.study or build.run_name(cfg)}-fold{fold}" for fold in paths},
+        # What the trials of a study have in common: all settings but `storage`, which may hold a password.
+        identities={
+            fold: build.settings_of(cfg, trials.dataset, fold) | {"trial_epochs": trial_epochs(cfg), "storage": None}
+            for fold in paths
+        },
         url=cfg.storage or URL.create("sqlite", database=str((home / "study.db").absolute())).render_as_string(),
         direction=f"{get_class(cfg.model._target_).mode}imize",
         space=space,
@@ -159,12 +147,6 @@ def sweep_settings(cfg: DictConfig, trials: ConfiguredTrials, paths: Mapping[int
         workers=cfg.workers,
         next_command=next_command(cfg, _shown_folder(home, paths)),
     )
-
-
-def identity(cfg: DictConfig, trials: ConfiguredTrials, fold: int) -> dict[str, Any]:
-    """Return what the trials of a study have in common: all settings but `storage`, which may hold a password."""
-    found = settings_of(cfg, trials.dataset, fold) | {"trial_epochs": trial_epochs(cfg)}
-    return {key: value for key, value in found.items() if key != "storage"}
 
 
 def trial_epochs(cfg: DictConfig) -> int:
@@ -195,7 +177,7 @@ def run_sweep(sweep: Sweep, home: Path, *, one_machine: bool = True) -> dict[int
         if one_machine:  # nobody else is here, so that nobody runs what a kill left running
             for study in studies.values():
                 study.requeue_all()
-        with shown(studies), _leaving(studies):
+        with progress_shown(studies), _leaving(studies):
             if sweep.settings.workers == 1:
                 sweep.work(studies)
             else:
@@ -213,7 +195,8 @@ def _leaving(studies: Mapping[int, FoldStudy]) -> Iterator[None]:
         with contextlib.suppress(MmganError):
             for study in studies.values():
                 study.storage.leaving = True
-                study.requeue_lost(killed=isinstance(error, Exception))
+                with study.storage.lock(study.name):
+                    study.requeue(study.lost(), killed=isinstance(error, Exception))
         raise
 
 
@@ -253,15 +236,14 @@ def write_study(study: FoldStudy) -> None:
 
     RunFolder(study.path).make()
     study.study.trials_dataframe().to_csv(study.path / "trials.csv", index=False)
-    complete = [trial for trial in study.trials() if trial.state == TrialState.COMPLETE]
+    complete = len(study.trials(TrialState.COMPLETE))
     drawn = {"history": pictures.plot_optimization_history, "parallel": pictures.plot_parallel_coordinate}
-    if len(complete) > 1:
+    if complete > 1:
         drawn["importance"] = pictures.plot_param_importances
-    for name, draw in drawn.items():
-        if complete:
-            with warnings.catch_warnings(), pyplot.rc_context():  # Optuna sets a style for good
-                warnings.simplefilter("ignore", UserWarning)  # of an axis on which all trials have one value
-                figure = draw(study.study).figure
-            figure.set_size_inches(14 if name == "parallel" else 10, 6)
-            figure.savefig(study.path / f"{name}.png", dpi=90, bbox_inches="tight")
-            pyplot.close(figure)  # which pyplot keeps otherwise, fold after fold
+    for name, draw in drawn.items() if complete else ():
+        with warnings.catch_warnings(), pyplot.rc_context():  # Optuna sets a style for good
+            warnings.simplefilter("ignore", UserWarning)  # of an axis on which all trials have one value
+            figure = draw(study.study).figure
+        figure.set_size_inches(14 if name == "parallel" else 10, 6)
+        figure.savefig(study.path / f"{name}.png", dpi=90, bbox_inches="tight")
+        pyplot.close(figure)  # which pyplot keeps otherwise, fold after fold

@@ -39,26 +39,24 @@ def all_finite(x: Arrays) -> bool:
     return all(bool(np.isfinite(values).all()) for values in x.values())
 
 
-def check_samples(train: LabelledSamples, rows: LabelledSamples, kind: str) -> None:
+def check_samples(train: LabelledSamples, samples: LabelledSamples, kind: str) -> None:
     """Raise MmganError unless `samples` are finite, with the modalities, shapes and classes of `train`."""
-    x, y = rows
-    if set(x) != set(train[0]):
-        raise MmganError(f"the {kind} samples have modalities {sorted(x)}, expected {sorted(train[0])}.")
-    for name, values in train[0].items():
-        if np.shape(x[name])[1:] != np.shape(values)[1:]:
-            raise MmganError(
-                f"the {kind} samples of '{name}' have shape {np.shape(x[name])[1:]}, expected {np.shape(values)[1:]}."
-            )
-        if len(x[name]) != len(y):
-            raise MmganError(f"the {kind} samples have {len(x[name])} of '{name}' but {len(y)} labels; give one each.")
+    if fault := _fault(train, *samples, kind):
+        raise MmganError(fault)
+
+
+def _fault(train: LabelledSamples, x: Arrays, y: np.ndarray, kind: str) -> str:
     if not len(y):
-        raise MmganError(f"there are no {kind} samples; give some.")
-    for name, values in x.items():
-        if not all_finite({name: values}):
-            broken = int((~np.isfinite(np.asarray(values).reshape(len(y), -1)).all(axis=1)).sum())
-            raise MmganError(
-                f"{broken} {kind} samples of '{name}' hold NaN or infinite values; leave those samples out."
-            )
-    unknown = np.setdiff1d(y, train[1])
-    if len(unknown):
-        raise MmganError(f"the {kind} samples have class {unknown[0]}, which the training samples lack; leave it out.")
+        return f"there are no {kind} samples; give some."
+    if set(x) != set(train[0]):
+        return f"the {kind} samples have modalities {sorted(x)}, expected {sorted(train[0])}."
+    for name, shape in ((name, np.shape(values)[1:]) for name, values in train[0].items()):
+        if np.shape(x[name])[1:] != shape:
+            return f"the {kind} samples of '{name}' have shape {np.shape(x[name])[1:]}, expected {shape}."
+        if len(x[name]) != len(y):
+            return f"the {kind} samples have {len(x[name])} of '{name}' but {len(y)} labels; give one each."
+        if broken := (~np.isfinite(x[name]).reshape(len(y), -1).all(1)).sum():
+            return f"{broken} {kind} samples of '{name}' hold NaN or infinite values; leave those samples out."
+    if len(unknown := np.setdiff1d(y, train[1])):
+        return f"the {kind} samples have class {unknown[0]}, which the training samples lack; leave it out."
+    return ""

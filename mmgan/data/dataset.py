@@ -6,15 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from mmgan.schema import DataSchema
+from mmgan.schema import Arrays, DataSchema
 
 
 @dataclass
 class Dataset:
     """Named modality arrays {name: float32, or uint8 of images, (N, *shape)} with labels int64 (N,) in 0..K-1.
 
-    `y_test` is for scoring a finished result only; `splits` and `passthrough` are what the user's file says
-    itself.
+    `y_test` is for scoring a finished result only; `splits` and `passthrough` are what the user's file says itself.
     """
 
     schema: DataSchema
@@ -27,6 +26,20 @@ class Dataset:
     splits: list[dict[str, Any]] | None = None
     source: str = "data"
     passthrough: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def divided(
+        cls, schema: DataSchema, x: Arrays, y: np.ndarray, n_train: int, source: str, groups: np.ndarray | None = None
+    ) -> "Dataset":
+        """Return a data set whose first `n_train` samples train and whose others, if any, test."""
+        test = {
+            "x_test": {name: values[n_train:] for name, values in x.items()},
+            "y_test": y[n_train:],
+            "test_groups": None if groups is None else groups[n_train:],
+        }
+        x_train = {name: values[:n_train] for name, values in x.items()}
+        groups = None if groups is None else groups[:n_train]
+        return cls(schema, x_train, y[:n_train], groups=groups, source=source, **test if len(y) > n_train else {})
 
     def __len__(self) -> int:
         return len(self.y_train)

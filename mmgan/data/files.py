@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import io
-import itertools
 import json
 import os
 import pickle
@@ -17,9 +16,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from mmgan.data.pickles import opened, refuse_objects, unpickle
+from mmgan.data.pickles import opened, unpickle
 from mmgan.errors import MmganError
 
+CANNOT_BE_WRITTEN = "{path} cannot be written: {reason}; choose another place."
 _JSON = ":json"  # ends the npz key of what is no array: None, and containers without arrays
 
 
@@ -32,7 +32,6 @@ def read_archive(path: str | os.PathLike) -> dict[str, Any]:
         content = _read_npz(stream, path) if is_zip else unpickle(stream, path)
     if not isinstance(content, dict):
         raise MmganError(f"{path} holds a {type(content).__name__}, not a dict; save a dict with x_train and y_train.")
-    refuse_objects(content, path)
     return content
 
 
@@ -47,15 +46,7 @@ def _read_npz(stream: BinaryIO, path: Path) -> dict[str, Any]:
                     node = node.setdefault(parent, {})
                 value = members[key] if members[key].shape else members[key].item()
                 node[leaf.removesuffix(_JSON)] = json.loads(value) if leaf.endswith(_JSON) else value
-    except (
-        ValueError,
-        EOFError,
-        OSError,
-        AttributeError,
-        TypeError,
-        zlib.error,
-        zipfile.BadZipFile,
-    ) as error:
+    except (ValueError, EOFError, OSError, AttributeError, TypeError, zlib.error, zipfile.BadZipFile) as error:
         if "Object arrays" in str(error):
             raise MmganError(f"{path}: {key} is an object array; save it with .astype(str) or as numbers.") from None
         raise MmganError(f"{path} is truncated or not a .npz of arrays; copy it or write it again.") from None
@@ -110,8 +101,8 @@ def file_digest(path: str | os.PathLike) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def check_writable(path: str | os.PathLike) -> None:
-    """Raise MmganError if a file cannot be written at `path`; nothing is left behind."""
+def check_writable(path: str | os.PathLike, sentence: str = CANNOT_BE_WRITTEN) -> None:
+    """Raise MmganError, with the sentence for it, if a file cannot be written at `path`; nothing is left behind."""
     path = Path(path)
     if path.is_dir():
         raise MmganError(f"{path} cannot be written: it is a folder; name a file in it.")
@@ -122,14 +113,14 @@ def check_writable(path: str | os.PathLike) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise MmganError(f"{path} cannot be written: {folder}: {error.strerror}; choose another place.") from None
+        raise MmganError(sentence.format(path=path, reason=f"{folder}: {error.strerror}")) from None
 
 
 @contextmanager
-def _replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
+def replacing(path: str | os.PathLike, sentence: str = CANNOT_BE_WRITTEN) -> Iterator[BinaryIO]:
     """Open a file beside `path` that takes its place when all is written, and vanishes if anything fails."""
     path = Path(path)
-    check_writable(path)
+    check_writable(path, sentence)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -139,7 +130,7 @@ def _replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
             os.fsync(stream.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise MmganError(f"{path} cannot be written: {error.strerror or error}; choose another place.") from None
+        raise MmganError(sentence.format(path=path, reason=error.strerror or error)) from None
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -147,13 +138,13 @@ def _replacing(path: str | os.PathLike) -> Iterator[BinaryIO]:
 def write_pickle(path: str | os.PathLike, content: Mapping[str, Any]) -> None:
     """Write arrays and plain Python as a pickle that needs only numpy; all of it or nothing."""
     plain = _plain(content)
-    with _replacing(path) as stream:
+    with replacing(path) as stream:
         pickle.dump(plain, stream, protocol=4)
 
 
 def write_csv(path: str | os.PathLike, rows: Iterable[Sequence[Any]]) -> None:
     """Write rows of cells as comma-separated values; all of them or nothing."""
-    with _replacing(path) as stream:
+    with replacing(path) as stream:
         text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
         csv.writer(text, lineterminator="\n").writerows(rows)
         text.detach()  # and flushes; the stream is closed by whoever opened it
@@ -161,9 +152,9 @@ def write_csv(path: str | os.PathLike, rows: Iterable[Sequence[Any]]) -> None:
 
 def write_npz(path: str | os.PathLike, content: Mapping[str, Any]) -> None:
     """Write the same as `write_pickle` under flattened keys: "folds/0/x_synth/spec", "meta:json"."""
-    members = itertools.chain.from_iterable(_flat(value, key) for key, value in _plain(content).items())
-    members = list(members)  # all that can be refused is refused before a file is opened
-    with _replacing(path) as stream, zipfile.ZipFile(stream, "w") as archive:
+    # A list: all that can be refused is refused before a file is opened.
+    members = [member for key, value in _plain(content).items() for member in _flat(value, key)]
+    with replacing(path) as stream, zipfile.ZipFile(stream, "w") as archive:
         for key, array in members:
             buffer = io.BytesIO()
             np.lib.format.write_array(buffer, array, allow_pickle=False)

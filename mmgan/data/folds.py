@@ -121,14 +121,14 @@ def select_fold(folds: Sequence[Fold], fold: int) -> Fold:
     return by_number[fold]
 
 
-def read_splits(splits: Any, n_samples: int, source: str) -> list[dict[str, Any]]:
+def read_splits(splits: Any, n_samples: int) -> list[dict[str, Any]]:
     """Return a file's cv_splits with int64 indices, by number; raise MmganError where they cannot be used."""
     wanted = "give a list of {'train_indices', 'val_indices', 'fold'}, with fold counted from 1"
     if not isinstance(splits, list | tuple) or not splits or not all(isinstance(entry, dict) for entry in splits):
-        raise MmganError(f"{source}: cv_splits is not a list of folds; {wanted}, or remove the key.")
+        raise MmganError(f"cv_splits is not a list of folds; {wanted}, or remove the key.")
     read = []
     for position, entry in enumerate(splits, start=1):
-        where = f"{source}: entry {position} of cv_splits"
+        where = f"entry {position} of cv_splits"
         for key in ("train_indices", "val_indices", "fold"):
             if key not in entry:
                 raise MmganError(f"{where} has no {key}; {wanted}.")
@@ -146,7 +146,7 @@ def read_splits(splits: Any, n_samples: int, source: str) -> list[dict[str, Any]
         read.append({"train_indices": train, "val_indices": val, "fold": int(number)})
     numbers = [entry["fold"] for entry in read]
     if len(set(numbers)) < len(numbers):
-        raise MmganError(f"{source}: cv_splits has the fold numbers {numbers}; number each fold once, from 1.")
+        raise MmganError(f"cv_splits has the fold numbers {numbers}; number each fold once, from 1.")
     return sorted(read, key=lambda entry: entry["fold"])
 
 

@@ -5,7 +5,7 @@ import os
 import pickle
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,7 +19,7 @@ def _encode(text: str, encoding: str) -> bytes:
     """Stand in for `_codecs.encode`, by which protocols 0-2 write bytes; other codecs are not data."""
     if encoding not in ("latin1", "latin-1"):
         raise ValueError(f"unexpected text encoding {encoding!r}")
-    return text.encode("latin-1")
+    return text.encode(encoding)
 
 
 class _Dtype:
@@ -75,16 +75,20 @@ def _frombuffer(raw: Any, dtype: _Dtype, shape: tuple, order: str, axes: tuple |
     return array
 
 
-def _finished(value: Any) -> Any:
-    """Put the arrays in the places of their stand-ins."""
+def _finished(value: Any, path: Path, trail: str = "") -> Any:
+    """Put the arrays in the places of their stand-ins; raise MmganError for one of objects, but for what a 0-dimensional one wraps."""
     if isinstance(value, _Array):
         value = value.value
-        if value.dtype.hasobject and value.shape == ():
-            value[()] = _finished(value[()])
+        if value.dtype.hasobject:
+            if value.shape:
+                raise MmganError(
+                    f"{path}: {trail or 'it'} is an object array; save it with .astype(str) or as numbers."
+                )
+            return _finished(value.item(), path, trail)
     elif isinstance(value, dict):
-        value.update({key: _finished(item) for key, item in value.items()})
+        return {key: _finished(item, path, f"{trail}/{key}".lstrip("/")) for key, item in value.items()}
     elif isinstance(value, list | tuple):
-        value = type(value)([_finished(item) for item in value])
+        return type(value)(_finished(item, path, f"{trail}/{index}") for index, item in enumerate(value))
     return value
 
 
@@ -100,44 +104,33 @@ def _allowed_names() -> dict[tuple[str, str], Any]:
     return allowed
 
 
-class _RefusedNameError(pickle.UnpicklingError):
-    pass
-
-
 class _DataUnpickler(pickle.Unpickler):
     _allowed = _allowed_names()
 
+    def __init__(self, stream: BinaryIO, path: Path):
+        super().__init__(stream, encoding="latin1")  # for arrays of Python 2
+        self.path = path
+
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self._allowed:
-            raise _RefusedNameError(f"{module}.{name}")
+            raise MmganError(
+                f"{self.path} refers to '{module}.{name}', which is neither a numpy array nor a plain container: "
+                "it was refused and nothing was run; save the file again as a dict of numpy arrays."
+            )
         return self._allowed[module, name]
 
 
 def unpickle(stream: BinaryIO, path: Path) -> Any:
     """Return what a pickle holds; raise MmganError if that is more than data, or cannot be read."""
     try:
-        return _finished(_DataUnpickler(stream, encoding="latin1").load())  # latin1: for arrays of Python 2
-    except _RefusedNameError as refused:
-        raise MmganError(
-            f"{path} refers to '{refused}', which is neither a numpy array nor a plain container: "
-            "it was refused and nothing was run; save the file again as a dict of numpy arrays."
-        ) from None
+        return _finished(_DataUnpickler(stream, path).load(), path)
+    except MmganError:
+        raise
     except Exception as error:  # a damaged pickle can raise anything at all
         if isinstance(error, EOFError) or "truncated" in str(error) or "exhausted" in str(error):
             raise MmganError(f"{path} is truncated or empty; copy it or write it again.") from None
         reason = " ".join(str(error).split())
         raise MmganError(f"{path} is no readable pickle ({reason}); give a .pkl or .npz of arrays.") from None
-
-
-def refuse_objects(value: Any, path: Path, trail: str = "") -> None:
-    if isinstance(value, np.ndarray) and value.dtype.hasobject:
-        raise MmganError(f"{path}: {trail or 'it'} is an object array; save it with .astype(str) or as numbers.")
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            refuse_objects(item, path, f"{trail}/{key}" if trail else str(key))
-    elif isinstance(value, list | tuple):
-        for index, item in enumerate(value):
-            refuse_objects(item, path, f"{trail}/{index}")
 
 
 def as_array(value: Any, where: str) -> np.ndarray:
@@ -165,14 +158,11 @@ def read_npy_dict(path: str | os.PathLike) -> dict[str, Any]:
     path = Path(path)
     with opened(path) as stream:
         try:
-            version = np.lib.format.read_magic(stream)
-            read_header = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}[version[0]]
-            shape, _, dtype = read_header(stream)
-        except (ValueError, KeyError):
+            np.lib.format.read_magic(stream)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+        except ValueError:
             raise MmganError(f"{path} is not a .npy file; install the package that ships it again.") from None
         content = unpickle(stream, path) if dtype.hasobject and shape == () else None
-    content = content.item() if isinstance(content, np.ndarray) and content.shape == () else content
     if not isinstance(content, dict):
         raise MmganError(f"{path} does not hold a dict; install the package that ships it again.")
-    refuse_objects(content, path)
     return content

@@ -20,6 +20,7 @@ TORCH = {
     *(f"torch.nn.{name}" for name in ("ReLU", "LeakyReLU", "SiLU", "GELU", "Tanh", "Identity")),
 }
 MOST_DEEP, MOST_NODES = 20, 20_000  # of a configuration; one that contains itself has no end
+MEANINGFUL = ("_target_", "_partial_")
 PLAIN = list | tuple | bool | int | float | str | None
 
 
@@ -33,22 +34,31 @@ def admit(config: Any, where: Any, *, trust: Sequence[str] = (), source: bool = 
         raise MmganError(
             f"{where}: it names nothing to build (no '_target_'); it was changed, or another tool wrote it."
         )
-    allowed, pattern = trusted_names(trust), SOURCE if source else MODEL
+    trusted = trusted_names(trust)
     for count, (depth, node) in enumerate(_nodes(config)):
         if depth > MOST_DEEP or count > MOST_NODES:
-            raise MmganError(
-                f"{where}: its configuration is nested without end; it was changed, or another tool wrote it."
-            )
-        if isinstance(node, dict):
-            _check_keys(node, where)
-            if "_target_" in node:
-                _check_target(node["_target_"], where, allowed, pattern)
-        elif not isinstance(node, PLAIN):
-            raise MmganError(f"{where}: its configuration holds a {type(node).__name__}; only plain values are read.")
-        elif isinstance(node, str) and "${" in node and not source:
-            raise MmganError(
-                f"{where}: its configuration holds {node[:100]!r}, which refers to something else; give a file of mmgan."
-            )
+            fault = "is nested without end; it was changed, or another tool wrote it."
+        else:
+            fault = _fault(node, source)
+        if fault:
+            raise MmganError(f"{where}: its configuration {fault}")
+        if isinstance(node, dict) and "_target_" in node:
+            _check_target(node["_target_"], where, trusted, SOURCE if source else MODEL)
+
+
+def _fault(node: Any, source: bool) -> str:
+    """Return what is wrong with a node of a configuration that holds more than plain values; nothing if nothing is."""
+    if isinstance(node, dict):
+        for key in node:
+            if not isinstance(key, str) or (re.fullmatch("_.*_", key, re.DOTALL) and key not in MEANINGFUL):
+                return f"has the key {str(key)[:100]!r}, which files may not use; give a file of mmgan."
+        if not isinstance(node.get("_partial_", False), bool):
+            return "has a '_partial_' that is neither true nor false; give a file of mmgan."
+    elif not isinstance(node, PLAIN):
+        return f"holds a {type(node).__name__}; only plain values are read."
+    elif isinstance(node, str) and "${" in node and not source:
+        return f"holds {node[:100]!r}, which refers to something else; give a file of mmgan."
+    return ""
 
 
 def build(config: Any) -> Any:
@@ -57,7 +67,7 @@ def build(config: Any) -> Any:
         return [build(item) for item in config]
     if not isinstance(config, dict):
         return config
-    options = {key: build(value) for key, value in config.items() if key not in ("_target_", "_partial_")}
+    options = {key: build(value) for key, value in config.items() if key not in MEANINGFUL}
     if "_target_" not in config:
         return options
     target = pkgutil.resolve_name(config["_target_"])
@@ -101,21 +111,9 @@ def _nodes(config: Any, depth: int = 0) -> Iterator[tuple[int, Any]]:
             yield from _nodes(item, depth + 1)
 
 
-def _check_keys(node: dict[Any, Any], where: Any) -> None:
-    for key in node:
-        if not isinstance(key, str) or (re.fullmatch("_.*_", key, re.DOTALL) and key not in ("_target_", "_partial_")):
-            raise MmganError(
-                f"{where}: its configuration has the key {str(key)[:100]!r}, which files may not use; give a file of mmgan."
-            )
-    if not isinstance(node.get("_partial_", False), bool):
-        raise MmganError(
-            f"{where}: its configuration has a '_partial_' that is neither true nor false; give a file of mmgan."
-        )
-
-
-def _check_target(target: Any, where: Any, allowed: Iterable[str], pattern: re.Pattern) -> None:
+def _check_target(target: Any, where: Any, trusted: Sequence[str], pattern: re.Pattern) -> None:
     if isinstance(target, str):
-        if target in TORCH or _is_theirs(target, allowed, pattern):
+        if target in TORCH or _is_theirs(target, trusted, pattern):
             return
         if (parts := pattern.fullmatch(target)) and _is_defined(*parts.groups()):
             return
@@ -125,11 +123,11 @@ def _check_target(target: Any, where: Any, allowed: Iterable[str], pattern: re.P
     )
 
 
-def _is_theirs(target: str, packages: Iterable[str], pattern: re.Pattern) -> bool:
+def _is_theirs(target: str, packages: Sequence[str], pattern: re.Pattern) -> bool:
     """Say whether a trusted package defines that class or function, or passes on an admitted one; what else it imports is not its own."""
 
     def within(name: str) -> bool:
-        return any(name == package or name.startswith(f"{package}.") for package in packages)
+        return any(f"{name}.".startswith(f"{package}.") for package in packages)
 
     if not within(target):
         return False

@@ -58,8 +58,3 @@ class SweepSettings:
     seed: int
     workers: int
     next_command: str
-
-    @property
-    def default(self) -> Mapping[str, Any]:
-        """The configuration's own values of the parameters that are searched."""
-        return self.first["default"]

@@ -1,9 +1,11 @@
 """The search space: dotted keys of the configuration, and what a trial chooses for them."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import optuna
+import yaml
 
 from mmgan.errors import MmganError
 
@@ -64,3 +66,22 @@ def contains(options: Mapping[str, Any], value: Any) -> bool:
     if options["type"] == "categorical":
         return value in list(options["choices"])
     return isinstance(value, int | float) and options["low"] <= value <= options["high"]
+
+
+def warm_params(path: str, space: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the best parameters of another fold's sweep, those that this space has; raises MmganError if it has none."""
+    file = Path(path) / "best_params.yaml"
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        found = None
+    shared = {key: value for key, value in found.items() if key in space} if isinstance(found, dict) else {}
+    if not shared:
+        raise MmganError(
+            f"warm_start={path}: no best parameters of this search there; give the folder of a fold that tune.py finished."
+        )
+    if odd := [key for key, value in shared.items() if not is_plain(value)]:
+        raise MmganError(
+            f"warm_start={path}: {odd[0]} is neither a number nor a word there; give a folder as tune.py left it."
+        )
+    return shared

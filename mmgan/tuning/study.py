@@ -5,12 +5,10 @@ import gc
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
-import yaml
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 from optuna_integration import PyTorchLightningPruningCallback
@@ -20,7 +18,7 @@ from mmgan.training.checkpoint import FORMAT
 from mmgan.training.folder import RunFolder, differing_keys
 from mmgan.tuning.presence import is_local, may_be_alive, worker_id
 from mmgan.tuning.settings import SweepSettings, Trials
-from mmgan.tuning.space import contains, is_plain, suggest
+from mmgan.tuning.space import contains, suggest
 from mmgan.tuning.storage import Storage, StorageError
 
 # Attributes of a trial.
@@ -58,8 +56,8 @@ class FoldStudy:
                     pruner=settings.pruner,
                 )
                 self._check()
-                trials = self.trials()  # and all that is read later
-                _ = self.best(), self.default(), [trials[trial.number] for trial in trials]
+                known = self.trials()  # and all else that is read later
+                _ = self.best(), self.default(), [known[trial.number] for trial in known]
             if create:
                 for origin, params in settings.first.items():
                     if origin == "default" or self.more():
@@ -159,7 +157,7 @@ class FoldStudy:
     def _claim(self) -> optuna.Trial | None:
         """Begin a trial, marked as ours, if one may begin: alone, so that no two processes begin the last one."""
         with self.storage.lock(self.name) as still_alone:
-            self.requeue(self._lost())
+            self.requeue(self.lost())
             if not self.more():
                 return None
             RunFolder(self.path / "trials").make()
@@ -205,12 +203,7 @@ class FoldStudy:
         with self.storage.lock(self.name):
             self.requeue(self.running())
 
-    def requeue_lost(self, *, killed: bool) -> None:
-        """Queue the running trials of dead processes of this machine again."""
-        with self.storage.lock(self.name):
-            self.requeue(self._lost(), killed=killed)
-
-    def _lost(self) -> list[FrozenTrial]:
+    def lost(self) -> list[FrozenTrial]:
         """Return running trials without a worker: unmarked ones, since we hold the lock under which they are marked, and those of dead processes."""
         stale = self.storage.stale_trials(self.study)
         return [t for t in self.running() if t.number in stale or not may_be_alive(t.user_attrs.get(WORKER))]
@@ -240,22 +233,3 @@ class FoldStudy:
             trial.set_user_attr("error", str(error).split("\n")[0])
             outcome = {"state": TrialState.FAIL}
         self.study.tell(trial, **outcome, skip_if_finished=True)
-
-
-def warm_params(path: str, space: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the best parameters of another fold's sweep, those that this space has; raises MmganError if it has none."""
-    file = Path(path) / "best_params.yaml"
-    try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        found = None
-    shared = {key: value for key, value in found.items() if key in space} if isinstance(found, dict) else {}
-    if not shared:
-        raise MmganError(
-            f"warm_start={path}: no best parameters of this search there; give the folder of a fold that tune.py finished."
-        )
-    if odd := [key for key, value in shared.items() if not is_plain(value)]:
-        raise MmganError(
-            f"warm_start={path}: {odd[0]} is neither a number nor a word there; give a folder as tune.py left it."
-        )
-    return shared

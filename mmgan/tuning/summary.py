@@ -33,7 +33,8 @@ def summary(studies: Mapping[int, FoldStudy]) -> Report:
     scores = {fold: _scores(study) for fold, study in studies.items()}
     best = {fold: study.best().params for fold, study in studies.items() if study.best()}
     importances = {fold: importance(study.study) for fold, study in studies.items()}
-    shares = pandas.DataFrame(importances).dropna(axis=1, how="all")  # a row for each parameter, a column for each fold
+    # A row for each parameter, a column for each fold.
+    tables, pictures = _importance(pandas.DataFrame(importances).dropna(axis=1, how="all"))
     return Report(
         title=f"Sweep of {settings.title}",
         verdict=[],
@@ -46,8 +47,8 @@ def summary(studies: Mapping[int, FoldStudy]) -> Report:
             "look inside": shlex.join(["optuna-dashboard", url]),
             "refit": f"{settings.refit_epochs} epochs on all the training samples of the fold",
         },
-        tables=[_scores_table(scores, correction), _parameters_table(settings, best), *_importance_tables(shares)],
-        pictures=[_history(studies), *_importance_pictures(shares)],
+        tables=[_scores_table(scores, correction), _parameters_table(settings, best), *tables],
+        pictures=[_history(studies), *pictures],
         notes=[
             "Scores of trials are those of the inner split, which also chose the best of them: of many equal trials, too, the best seems to gain. "
             "The last column is the refit's score on val_indices, which no trial saw; of the default configuration, train.py final=true tells it.",
@@ -101,7 +102,7 @@ def _scores_table(found: Mapping[int, Mapping[str, Any]], correction: Correction
 def _parameters_table(settings: SweepSettings, best: Mapping[int, Mapping[str, Any]]) -> Table:
     """Return a row for each parameter: its default, each fold's best value, and how far these agree."""
     rows = []
-    for key, default in settings.default.items():
+    for key, default in settings.first["default"].items():
         values = [params.get(key) for params in best.values()]
         agreement = [_agreement(settings.space[key], values)] if len(values) > 1 else []
         rows.append([key, _shown(default), *map(_shown, values), *agreement])
@@ -129,32 +130,23 @@ def importance(study: optuna.Study) -> dict[str, float]:
         return optuna.importance.get_param_importances(study, evaluator=fanova)
 
 
-def _importance_tables(shares: pandas.DataFrame) -> list[Table]:
+def _importance(shares: pandas.DataFrame) -> tuple[list[Table], list[Picture]]:
     if shares.empty:
-        return []
-    shares = shares.assign(mean=_means(shares)).sort_values("mean", ascending=False)
+        return [], []
+    shares = shares.assign(mean=shares.fillna(0).mean(axis=1)).sort_values("mean", ascending=False)
     rows = [[key, *("" if np.isnan(share) else three(share) for share in row)] for key, *row in shares.itertuples()]
     columns = ["parameter", *(f"fold {fold}" for fold in shares.columns[:-1]), "mean"]
     note = "Shares of the variance of scores (fANOVA) that a parameter explains; of few trials, a rough guess."
-    return [Table("Importance", columns, rows, note=note)]
-
-
-def _means(shares: pandas.DataFrame) -> pandas.Series:
-    return shares.fillna(0).mean(axis=1)
-
-
-def _importance_pictures(shares: pandas.DataFrame) -> list[Picture]:
-    if shares.empty:
-        return []
-    means = _means(shares).nlargest(SHOWN_PARAMETERS)[::-1]
-    figure = Figure(figsize=(5.2, 0.6 + 0.26 * len(means)), layout="constrained")
+    largest = shares.fillna(0)[:SHOWN_PARAMETERS][::-1]
+    figure = Figure(figsize=(5.2, 0.6 + 0.26 * len(largest)), layout="constrained")
     axis = figure.subplots()
-    places = np.arange(len(means))
-    axis.barh(places, means, color=MUTED, alpha=0.35)
-    axis.plot(shares.fillna(0).loc[means.index], places, "o", ms=3)
-    axis.set_yticks(places, [key.removeprefix("model.") for key in means.index], fontsize=7)
+    places = np.arange(len(largest))
+    axis.barh(places, largest["mean"], color=MUTED, alpha=0.35)
+    axis.plot(largest.drop(columns="mean"), places, "o", ms=3)
+    axis.set_yticks(places, [key.removeprefix("model.") for key in largest.index], fontsize=7)
     axis.set_xlabel("share of the variance of scores")
-    return [Picture("Importance of parameters", "mean over folds, and each fold", figure)]
+    picture = Picture("Importance of parameters", "mean over folds, and each fold", figure)
+    return [Table("Importance", columns, rows, note=note)], [picture]
 
 
 def _history(studies: Mapping[int, FoldStudy]) -> Picture:

@@ -15,7 +15,7 @@ REMEMBERED = 3600  # seconds of which the time left is told
 
 
 @contextmanager
-def shown(studies: Mapping[int, FoldStudy]) -> Iterator[None]:
+def progress_shown(studies: Mapping[int, FoldStudy]) -> Iterator[None]:
     """Show how far the studies are while the block runs."""
     columns = (
         TextColumn("{task.description}"), BarColumn(bar_width=8), MofNCompleteColumn(), TextColumn("{task.fields[note]}"),

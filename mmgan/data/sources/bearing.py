@@ -16,6 +16,7 @@ CLASS_NAMES = ("healthy", *(f"{part}_{fault}" for part in ("inner", "outer", "ro
                             for fault in ("broken", "missing", "worn")))  # fmt: skip
 ROLLERS, ROLLER_MM, PITCH_MM = 13, 7.5, 38.5  # a cylindrical roller bearing, contact angle 0
 RESONANCES = np.array([1850.0, 4400.0, 7700.0])  # Hz, of the housing
+SHAPES = {"spec": (7, 48), "env": (5, 32)}
 _CHUNK = 48  # recordings whose spectra are taken together: bounds the memory
 _BIN = RATE / WINDOW
 _CARRIERS = (500.0, 2400.0, 4300.0, 6200.0, 8100.0)  # Hz, lower edges of the 5 carrier bands
@@ -43,39 +44,27 @@ def bearing(
     imbalance: Annotated[float, Range(1, 10**6)] = 1.0,
     draw: Seed = 0,
 ) -> Dataset:
-    """Return windows of random recordings of 10 conditions, spec (7, 48) and env (5, 32), grouped by
-    recording.
+    """Return windows of random recordings of 10 conditions, spec (7, 48) and env (5, 32), grouped by recording.
 
     `imbalance` is the ratio of the most to the least frequent class; the others lie between, geometrically.
-    Each recording depends on `draw` and its own number only. Raises MmganError for numbers that are not
-    possible.
+    Each recording depends on `draw` and its own number only.
     """
     rng = np.random.Generator(np.random.Philox(key=np.array([draw, 2**63], dtype=np.uint64)))
-    wanted = [rng.permutation(np.repeat(np.arange(10), class_counts(n, imbalance))) for n in (n_train, n_test)]
-    y = np.concatenate(wanted)
-    x = {"spec": np.empty((n_train, 7, 48), np.float32), "env": np.empty((n_train, 5, 32), np.float32)}
-    x_test = {name: np.empty((n_test, *rows.shape[1:]), np.float32) for name, rows in x.items()}
-    plan = _plan(y, rng)  # (recordings, WINDOWS): the row that each window becomes, or -1
-    group = np.empty(len(y), np.int64)
-    for start in range(0, len(plan), _CHUNK):
-        rows = plan[start : start + _CHUNK]
-        spectra = np.concatenate([_record(y[row[0]], draw, start + number) for number, row in enumerate(rows)])
-        kept = rows.ravel() >= 0
-        group[rows.ravel()[kept]] = start + np.repeat(np.arange(len(rows)), WINDOWS)[kept]
-        for name, features in (("spec", band_power(spectra)), ("env", envelope_spectrum(spectra))):
-            to_train, to_test = kept & (rows.ravel() < n_train), rows.ravel() >= n_train
-            x[name][rows.ravel()[to_train]] = features[to_train]
-            x_test[name][rows.ravel()[to_test] - n_train] = features[to_test]
-    return Dataset(
-        schema=DataSchema({"spec": (7, 48), "env": (5, 32)}, tuple(range(len(CLASS_NAMES))), CLASS_NAMES),
-        x_train=x,
-        y_train=wanted[0],
-        x_test=x_test if n_test else None,
-        y_test=wanted[1] if n_test else None,
-        groups=group[:n_train],
-        test_groups=group[n_train:] if n_test else None,
-        source="bearing",
+    y = np.concatenate(
+        [rng.permutation(np.repeat(np.arange(10), class_counts(n, imbalance))) for n in (n_train, n_test)]
     )
+    x = {name: np.empty((len(y), *shape), np.float32) for name, shape in SHAPES.items()}
+    groups = np.empty(len(y), np.int64)
+    plan = _plan(y, rng)  # (recordings, WINDOWS): the sample that each window becomes, or -1
+    for start in range(0, len(plan), _CHUNK):
+        samples = plan[start : start + _CHUNK]
+        spectra = np.concatenate([_record(y[each[0]], draw, start + number) for number, each in enumerate(samples)])
+        kept = samples.ravel() >= 0
+        groups[samples.ravel()[kept]] = start + np.repeat(np.arange(len(samples)), WINDOWS)[kept]
+        for name, features in (("spec", band_power(spectra)), ("env", envelope_spectrum(spectra))):
+            x[name][samples.ravel()[kept]] = features[kept]
+    schema = DataSchema(SHAPES, tuple(range(len(CLASS_NAMES))), CLASS_NAMES)
+    return Dataset.divided(schema, x, y, n_train, "bearing", groups)
 
 
 def class_counts(n: int, imbalance: float) -> np.ndarray:
@@ -94,10 +83,8 @@ def _plan(y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Deal the samples of each class to recordings, so that a recording's windows fall on both sides."""
     parts = []
     for label in range(len(CLASS_NAMES)):
-        rows = rng.permutation(np.flatnonzero(y == label))
-        padded = np.full(-(-len(rows) // WINDOWS) * WINDOWS, -1)
-        padded[: len(rows)] = rows
-        parts.append(padded.reshape(-1, WINDOWS))
+        samples = rng.permutation(np.flatnonzero(y == label))
+        parts.append(np.pad(samples, (0, -len(samples) % WINDOWS), constant_values=-1).reshape(-1, WINDOWS))
     return np.concatenate(parts)
 
 

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -13,9 +12,11 @@ from PIL import Image, UnidentifiedImageError
 from rich.progress import track
 
 from mmgan.data.dataset import Dataset
+from mmgan.data.files import replacing
 from mmgan.errors import MmganError, Range, checked
 from mmgan.schema import DataSchema
 
+CANNOT_BE_KEPT = "{path}: the decoded images cannot be kept there ({reason}); give data.cache= a folder with room."
 KINDS = (".png", ".jpg", ".jpeg")
 
 
@@ -33,7 +34,8 @@ def images(
         raise MmganError("data=images needs a folder with one sub-folder per class; give data.path=FOLDER.")
     folder = Path(path)
     files, y, names = _files(folder)
-    target = Path(cache) if cache else _user_cache() / "mmgan" / "images"
+    user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    target = Path(cache or user_cache / "mmgan" / "images")
     pixels = _decoded(files, image_size, target / f"{_digest(files, image_size)}.npy")
     return Dataset(
         schema=DataSchema({"image": pixels.shape[1:]}, tuple(names), tuple(names)),
@@ -64,10 +66,6 @@ def _files(folder: Path) -> tuple[list[Path], np.ndarray, list[str]]:
     return [file for files in found.values() for file in files], y, list(found)
 
 
-def _user_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-
-
 def _digest(files: Iterable[Path], image_size: int) -> str:
     """Return a digest of what decides the pixels: files, their sizes and times, and the size of the images."""
     known = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
@@ -77,24 +75,12 @@ def _digest(files: Iterable[Path], image_size: int) -> str:
 def _decoded(files: list[Path], size: int, cache: Path) -> np.ndarray:
     """Return uint8 (n, 3, size, size), mapped from `cache`, which is written first where it is missing."""
     if not cache.is_file():
-        part = cache.with_suffix(f".{os.getpid()}.part")
-        try:
-            cache.parent.mkdir(parents=True, exist_ok=True)
-            # Written, not mapped: where the disk is full, a map that is written to ends the process.
-            with part.open("wb") as target:
-                header = {"descr": "|u1", "fortran_order": False, "shape": (len(files), 3, size, size)}
-                np.lib.format.write_array_header_1_0(target, header)
-                for file in track(files, "decoding", transient=True):
-                    target.write(_pixels(file, size).tobytes())
-            os.replace(part, cache)
-        except OSError as error:
-            raise MmganError(
-                f"{cache.parent}: the decoded images cannot be kept there ({error.strerror or error});"
-                " give data.cache= a folder with room."
-            ) from error
-        finally:
-            with suppress(OSError):
-                part.unlink()
+        # Written, not mapped: where the disk is full, a map that is written to ends the process.
+        with replacing(cache, CANNOT_BE_KEPT) as target:
+            header = {"descr": "|u1", "fortran_order": False, "shape": (len(files), 3, size, size)}
+            np.lib.format.write_array_header_1_0(target, header)
+            for file in track(files, "decoding", transient=True):
+                target.write(_pixels(file, size).tobytes())
     # Copy on write: torch takes no arrays that cannot be written, and nothing writes. As plain arrays, which any reader of a pickle knows.
     return np.asarray(np.load(cache, mmap_mode="c"))
 

@@ -24,11 +24,5 @@ def linear2d(
     A is `MAP`, b `MEAN`, so that xy is N(`MEAN`, `COVARIANCE`). Raises MmganError for numbers that are not possible.
     """
     points = (np.random.default_rng(draw).normal(size=(n_train + n_test, 2)) @ MAP + MEAN).astype(np.float32)
-    return Dataset(
-        schema=DataSchema({"xy": (2,)}, (0,), ("points",)),
-        x_train={"xy": points[:n_train]},
-        y_train=np.zeros(n_train, np.int64),
-        x_test={"xy": points[n_train:]} if n_test else None,
-        y_test=np.zeros(n_test, np.int64) if n_test else None,
-        source="linear2d",
-    )
+    schema = DataSchema({"xy": (2,)}, (0,), ("points",))
+    return Dataset.divided(schema, {"xy": points}, np.zeros(len(points), np.int64), n_train, "linear2d")

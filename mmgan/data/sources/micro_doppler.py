@@ -38,8 +38,8 @@ def micro_doppler(
 ) -> Dataset:
     """Return spectrograms of six activities, modality `image`, uint8 values (3, image_size, image_size): velocity upwards over time.
 
-    The n-th image of a draw depends on `draw` and n only. Raises MmganError for numbers and colour maps that are not possible. The body's movements follow Chen 2011 (The
-    Micro-Doppler Effect in Radar, chapter 4), simplified to points that swing along the line of sight.
+    The n-th image of a draw depends on `draw` and n only. Movements follow Chen 2011 (The Micro-Doppler Effect in Radar, chapter 4),
+    simplified to points that swing along the line of sight. Raises MmganError for an unknown colour map.
     """
     if colour_map not in colormaps:
         raise MmganError(f"data.colour_map={colour_map}: matplotlib has no such colour map; give jet or viridis, say.")
@@ -47,16 +47,10 @@ def micro_doppler(
     images = np.empty((len(y), 3, image_size, image_size), np.uint8)
     for number, label in enumerate(y):
         rng = np.random.default_rng([draw, number])
-        power = spectrogram(echo(*list(MOTIONS.values())[label](rng), rng), image_size)
-        images[number] = coloured(power, colour_map)
-    return Dataset(
-        schema=DataSchema({"image": images.shape[1:]}, tuple(range(len(MOTIONS))), tuple(MOTIONS)),
-        x_train={"image": images[:n_train]},
-        y_train=y[:n_train],
-        x_test={"image": images[n_train:]} if n_test else None,
-        y_test=y[n_train:] if n_test else None,
-        source="micro_doppler",
-    )
+        signal = echo(*_ALL[label](rng), rng)
+        images[number] = coloured(spectrogram(signal, image_size), colour_map)
+    schema = DataSchema({"image": images.shape[1:]}, tuple(range(len(MOTIONS))), tuple(MOTIONS))
+    return Dataset.divided(schema, {"image": images}, y, n_train, "micro_doppler")
 
 
 def echo(velocity: np.ndarray, strength: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -143,9 +137,8 @@ def _waving(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     frequency, top = rng.uniform(0.8, 1.6), rng.uniform(1.2, 2.4)
     course = np.sin(2 * np.pi * (frequency * TIME + rng.uniform())) + 0.15 * np.sin(4 * np.pi * frequency * TIME)
     sway = 0.05 * np.sin(2 * np.pi * rng.uniform(0.2, 0.5) * TIME)
-    return np.array([sway, 1.2 * sway, *(top * r * course for r in (0.4, 0.75, 1.0))]), np.array(
-        [TORSO, HEAD, LIMB, LIMB, LIMB]
-    )
+    points = [sway, 1.2 * sway, *(top * r * course for r in (0.4, 0.75, 1.0))]
+    return np.array(points), np.array([TORSO, HEAD, LIMB, LIMB, LIMB])
 
 
 def _sitting_down(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -162,14 +155,8 @@ def _empty_room(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     return sway[None], np.array([rng.uniform(0.02, 0.15)])
 
 
-MOTIONS: dict[str, Motion] = {
-    "walking": _walking,
-    "running": _running,
-    "falling": _falling,
-    "waving": _waving,
-    "sitting_down": _sitting_down,
-    "empty_room": _empty_room,
-}
+_ALL = (_walking, _running, _falling, _waving, _sitting_down, _empty_room)
+MOTIONS: dict[str, Motion] = {motion.__name__.lstrip("_"): motion for motion in _ALL}
 
 
 def write_folder(dataset: Dataset, folder: Path) -> int:

@@ -1,10 +1,12 @@
 """The user's own file: a .pkl or .npz with x_train and y_train, of any modalities, shapes and labels."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mmgan.data.arrays import n_samples_of
 from mmgan.data.dataset import Dataset
 from mmgan.data.files import read_archive
 from mmgan.data.folds import read_splits
@@ -12,7 +14,6 @@ from mmgan.data.pickles import as_array
 from mmgan.errors import MmganError, checked
 from mmgan.schema import DataSchema
 
-_CHUNK = 8192  # samples looked at together, so that checks need little memory of their own
 # Keys with a meaning here; the others are passed on as they are. `folds` and `meta` are of an earlier export.
 _READ = ("x_train", "y_train", "x_test", "cv_splits", "class_names", "folds", "meta")
 
@@ -22,12 +23,12 @@ def pkl(path: str | Path | None = None, labelled: bool = True) -> Dataset:
     """Return the data of a file with x_train ({name: (N, *shape)} or one array) and y_train (N,).
 
     Without `labelled` no y_train is needed, nor looked at: all samples are of one class, 0. Optional keys are x_test,
-    cv_splits, groups and class_names; a file that synthesize.py wrote is read too.
-    Labels of any integers from 0 on, or strings, are mapped to 0..K-1; the schema's labels map them back. Raises MmganError with the file, the key and the remedy for whatever cannot be used.
+    cv_splits, groups and class_names; a file that synthesize.py wrote is read too. Labels of any integers from 0 on, or
+    strings, are mapped to 0..K-1; the schema's labels map them back. Raises MmganError with the file, the key and the
+    remedy for whatever cannot be used.
     """
     if path is None:
         raise MmganError("data=pkl needs a file; give data.path=FILE.")
-    path = str(path)
     data = read_archive(path)
     needed = ("x_train", "y_train") if labelled else ("x_train",)
     for key in needed:
@@ -36,129 +37,130 @@ def pkl(path: str | Path | None = None, labelled: bool = True) -> Dataset:
                 f"{path} has no key '{key}'; it needs {' and '.join(needed)}, and has {sorted(map(str, data))}."
                 + (" For samples without labels give data.labelled=false." if key == "y_train" else "")
             )
-    x_train = _read_modalities(data["x_train"], "x_train", path)
+    try:
+        return _dataset(data, labelled, str(path))
+    except MmganError as error:
+        raise MmganError(f"{path}: {error}") from None
+
+
+def _dataset(data: dict[str, Any], labelled: bool, source: str) -> Dataset:
+    x_train = _read_modalities(data["x_train"], "x_train")
     if not labelled:
-        data = data | {"y_train": np.zeros(len(next(iter(x_train.values()))), np.int64), "class_names": None}
-    y_train, labels = _read_labels(data["y_train"], path)
-    _same_length({**x_train, "y_train": y_train}, "x_train and y_train", path)
-    passthrough = {key: value for key, value in data.items() if key not in _READ and value is not None}
-    names = tuple(map(str, labels))
-    if data.get("class_names") is not None:
-        names = tuple(_read_names(data["class_names"], len(labels), path))
-    splits = data.get("cv_splits")
-    groups = data.get("groups")
-    schema = DataSchema({name: rows.shape[1:] for name, rows in x_train.items()}, labels, names)
+        data = data | {"y_train": np.zeros(n_samples_of(x_train), np.int64), "class_names": None}
+    y_train, labels = _read_labels(data["y_train"])
+    _check_lengths({**x_train, "y_train": y_train}, "x_train and y_train")
+
+    def read(key: str, function: Callable[..., Any], *known: Any) -> Any:
+        return None if data.get(key) is None else function(data[key], *known)
+
+    names = read("class_names", _read_names, len(labels)) or tuple(map(str, labels))
+    schema = DataSchema({name: values.shape[1:] for name, values in x_train.items()}, labels, names)
     return Dataset(
         schema=schema,
         x_train=x_train,
         y_train=y_train,
-        x_test=None if data.get("x_test") is None else _read_test(data["x_test"], schema, path),
-        groups=None if groups is None else _read_groups(groups, len(y_train), path),
-        splits=None if splits is None else read_splits(splits, len(y_train), path),
-        source=path,
-        passthrough=passthrough,
+        x_test=read("x_test", _read_test, schema),
+        groups=read("groups", _read_groups, len(y_train)),
+        splits=read("cv_splits", read_splits, len(y_train)),
+        source=source,
+        passthrough={key: value for key, value in data.items() if key not in _READ and value is not None},
     )
 
 
-def _read_modalities(value: Any, key: str, path: str) -> dict[str, np.ndarray]:
+def _read_modalities(value: Any, key: str) -> dict[str, np.ndarray]:
     if isinstance(value, np.ndarray):
         value = {"x": value}
     if not isinstance(value, dict) or not value:
-        raise MmganError(f"{path}: {key} is no dict of arrays; give {{name: array of shape (samples, ...)}}.")
+        raise MmganError(f"{key} is no dict of arrays; give {{name: array of shape (samples, ...)}}.")
     for name in value:
         if not isinstance(name, str) or not name or set("./:") & set(name) or name == "joint":
             raise MmganError(
-                f"{path}: {key} has a modality called {name!r}; use a word without '.', '/' and ':', other than joint."
+                f"{key} has a modality called {name!r}; use a word without '.', '/' and ':', other than joint."
             )
-    return {name: _read_rows(rows, f"{path}: {key} modality '{name}'") for name, rows in value.items()}
+    return {name: _read_samples(samples, f"{key} modality '{name}'") for name, samples in value.items()}
 
 
-def _read_rows(rows: Any, where: str) -> np.ndarray:
+def _read_samples(samples: Any, where: str) -> np.ndarray:
     """Return finite float32 (n, *shape), n and shape not empty."""
-    rows = as_array(rows, where)
-    if rows.dtype.kind not in "fiub":
-        raise MmganError(f"{where} holds {rows.dtype} values; give real numbers.")
-    if not 2 <= rows.ndim <= 4:
+    samples = as_array(samples, where)
+    if samples.dtype.kind not in "fiub":
+        raise MmganError(f"{where} holds {samples.dtype} values; give real numbers.")
+    if not 2 <= samples.ndim <= 4:
         raise MmganError(
-            f"{where} has shape {rows.shape}; "
+            f"{where} has shape {samples.shape}; "
             "give (samples, F), (samples, C, L) or (samples, C, H, W), such as by array[:, None]."
         )
-    if 0 in rows.shape:
-        raise MmganError(f"{where} is empty, of shape {rows.shape}; give at least one sample and one value a sample.")
+    if 0 in samples.shape:
+        raise MmganError(
+            f"{where} is empty, of shape {samples.shape}; give at least one sample and one value a sample."
+        )
     with np.errstate(over="ignore"):  # what overflows is counted below
-        converted = np.require(rows, np.float32, ["C", "W"])
+        converted = np.require(samples, np.float32, ["C", "W"])
     for array, fault, remedy in (
-        (rows, "NaN or infinite values", "remove or repair them"),
+        (samples, "NaN or infinite values", "remove or repair them"),
         (converted, "values beyond the range of float32", "rescale them"),
     ):
-        bad = np.concatenate([~np.isfinite(part).reshape(len(part), -1).all(1) for part in _chunks(array)])
+        bad = ~np.isfinite(array).reshape(len(array), -1).all(1)
         if bad.any():
             raise MmganError(
-                f"{where} has {fault} in {bad.sum()} of {len(bad)} samples, the first in row {bad.argmax()}; {remedy}."
+                f"{where} has {fault} in {bad.sum()} of {len(bad)} samples, the first in sample {bad.argmax()}; {remedy}."
             )
     return converted
 
 
-def _chunks(array: np.ndarray) -> list[np.ndarray]:
-    return [array[start : start + _CHUNK] for start in range(0, len(array), _CHUNK)]
+def _check_lengths(columns: dict[str, np.ndarray], what: str) -> None:
+    if len({len(column) for column in columns.values()}) > 1:
+        listed = ", ".join(f"{name} {len(column)}" for name, column in columns.items())
+        raise MmganError(f"{what} differ in their number of samples ({listed}); give each sample once in all of them.")
 
 
-def _same_length(columns: dict[str, np.ndarray], what: str, path: str) -> None:
-    lengths = {name: len(column) for name, column in columns.items()}
-    if len(set(lengths.values())) > 1:
-        listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise MmganError(
-            f"{path}: {what} differ in their number of samples ({listed}); give each row once in all of them."
-        )
-
-
-def _read_labels(value: Any, path: str) -> tuple[np.ndarray, tuple[int | str, ...]]:
+def _read_labels(value: Any) -> tuple[np.ndarray, tuple[int | str, ...]]:
     """Return the classes int64 (n,) in 0..K-1 and the label that the file has for each of them."""
-    where = f"{path}: y_train"
-    labels = as_array(value, where)
-    if labels.ndim != 1 or labels.size == 0:
-        raise MmganError(
-            f"{where} has shape {labels.shape}; give one label a sample, (samples,), such as by .argmax(1)."
-        )
-    if labels.dtype.kind == "f":
-        raise MmganError(f"{where} holds floats; give integers with .astype(int), or strings.")
-    if labels.dtype.kind not in "iubU":
-        raise MmganError(f"{where} holds {labels.dtype} values; give integers, or strings with .astype(str).")
-    if labels.dtype.kind == "i" and labels.min() < 0:
-        raise MmganError(
-            f"{where} has {(labels < 0).sum()} negative label(s), such as {labels.min()}; "
-            "give labels from 0 on, and leave unlabelled samples to x_test."
-        )
-    if labels.dtype.kind != "U":
-        labels = labels.astype(np.int64)
-    names, classes = np.unique(labels, return_inverse=True)
+    labels = as_array(value, "y_train")
+    if fault := _labels_fault(labels):
+        raise MmganError(f"y_train {fault}")
+    names, classes = np.unique(labels if labels.dtype.kind == "U" else labels.astype(np.int64), return_inverse=True)
     return classes.astype(np.int64), tuple(names.tolist())
 
 
-def _read_names(value: Any, n_classes: int, path: str) -> list[str]:
+def _labels_fault(labels: np.ndarray) -> str:
+    kind = labels.dtype.kind
+    if labels.ndim != 1 or labels.size == 0:
+        return f"has shape {labels.shape}; give one label a sample, (samples,), such as by .argmax(1)."
+    if kind == "f":
+        return "holds floats; give integers with .astype(int), or strings."
+    if kind not in "iubU":
+        return f"holds {labels.dtype} values; give integers, or strings with .astype(str)."
+    if kind == "i" and (labels < 0).any():
+        found = f"{(labels < 0).sum()} negative label(s), such as {labels.min()}"
+        return f"has {found}; give labels from 0 on, and leave unlabelled samples to x_test."
+    return ""
+
+
+def _read_names(value: Any, n_classes: int) -> tuple[str, ...]:
     """Return the readable names of the classes, in the order of their labels."""
-    names = [str(name) for name in as_array(value, f"{path}: class_names").ravel()]
+    names = tuple(map(str, as_array(value, "class_names").ravel()))
     if len(names) != n_classes:
         raise MmganError(
-            f"{path}: class_names has {len(names)} name(s), but y_train has {n_classes} different labels; "
+            f"class_names has {len(names)} name(s), but y_train has {n_classes} different labels; "
             "give one name a label, in their order, or remove the key."
         )
     return names
 
 
-def _read_groups(value: Any, n_rows: int, path: str) -> np.ndarray:
-    groups = as_array(value, f"{path}: groups")
-    if groups.shape != (n_rows,) or groups.dtype.kind not in "iubU":
+def _read_groups(value: Any, n_samples: int) -> np.ndarray:
+    groups = as_array(value, "groups")
+    if groups.shape != (n_samples,) or groups.dtype.kind not in "iubU":
         raise MmganError(
-            f"{path}: groups is {groups.dtype} of shape {groups.shape}; give one integer or string a sample, ({n_rows},)."
+            f"groups is {groups.dtype} of shape {groups.shape}; give one integer or string a sample, ({n_samples},)."
         )
     return np.unique(groups, return_inverse=True)[1].astype(np.int64)
 
 
-def _read_test(value: Any, schema: DataSchema, path: str) -> dict[str, np.ndarray]:
-    x_test = _read_modalities(value, "x_test", path)
-    _same_length(x_test, "the modalities of x_test", path)
-    shapes = {name: rows.shape[1:] for name, rows in x_test.items()}
+def _read_test(value: Any, schema: DataSchema) -> dict[str, np.ndarray]:
+    x_test = _read_modalities(value, "x_test")
+    _check_lengths(x_test, "the modalities of x_test")
+    shapes = {name: values.shape[1:] for name, values in x_test.items()}
     if shapes != schema.modalities:
-        raise MmganError(f"{path}: x_test has {shapes} where x_train has {schema.modalities}; give the same to both.")
+        raise MmganError(f"x_test has {shapes} where x_train has {schema.modalities}; give the same to both.")
     return {name: x_test[name] for name in schema.modalities}

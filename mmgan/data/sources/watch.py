@@ -37,7 +37,6 @@ def watch(
     recordings = read_npy_dict(_file())
     windows, origin = _windows(recordings["X"])  # (n, 6, 96), (n,)
     y = np.asarray(recordings["y"], dtype=np.int64)[origin]
-    x = {"spec": _spectrum(windows), "env": _envelope(windows)}
     names = tuple(str(name) for name in recordings["y_labels"])
     groups = {"subject": np.asarray(recordings["subject"], dtype=np.int64)[origin], "recording": origin}
     options = {"train_size": N_TRAIN, "random_state": draw}
@@ -47,16 +46,10 @@ def watch(
         in_train, _ = train_test_split(np.flatnonzero(~is_test), stratify=y[~is_test], **options)
     else:
         in_train, in_test = train_test_split(np.arange(len(y)), stratify=y, test_size=N_TEST, **options)
-    return Dataset(
-        schema=DataSchema({"spec": (7, 48), "env": (5, 32)}, tuple(range(len(names))), names),
-        x_train={name: array[in_train] for name, array in x.items()},
-        y_train=y[in_train],
-        x_test={name: array[in_test] for name, array in x.items()},
-        y_test=y[in_test],
-        groups=groups[group][in_train].astype(np.int64),
-        test_groups=groups[group][in_test].astype(np.int64),
-        source="watch",
-    )
+    chosen = np.concatenate([in_train, in_test])
+    x = {"spec": _spectrum(windows[chosen]), "env": _envelope(windows[chosen])}
+    schema = DataSchema({"spec": (7, 48), "env": (5, 32)}, tuple(range(len(names))), names)
+    return Dataset.divided(schema, x, y[chosen], N_TRAIN, "watch", groups[group][chosen].astype(np.int64))
 
 
 def held_out_subjects(subjects: np.ndarray, draw: int) -> np.ndarray:

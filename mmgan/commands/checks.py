@@ -1,0 +1,144 @@
+"""What an option is given: checked against its declaration, and refused with its new name where it has one."""
+
+import difflib
+import functools
+import inspect
+import pkgutil
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, get_origin
+
+from omegaconf import OmegaConf
+
+from mmgan.commands.arguments import CONF
+from mmgan.commands.options import MORE
+from mmgan.data.trust import trusted_names
+from mmgan.errors import MmganError, Part, alternatives, check_value, expected, is_checked
+
+RENAMED = {  # what an option was called, and is called now; a name that ends with . stands for all that begin with it
+    "model/adversarial": "model/gan_loss", "model/players": "model/networks",
+    "model.calibration_rows": "model.n_calibration_samples", "model.sampler.near": "model.strength",
+    "model.sampler.guidance": "model.guidance_scale", "model.sampler.": "model.",
+    "model.training.unlabelled": "model.label_dropout", "model.training.": "model.", "model.networks.": "model.",
+    "model.adversarial.": "model.gan_loss.", "model.augmentation.": "model.augment.", "model.optimizer.": "model.",
+    "model.loss.": "model.", "model.first_stage": "first_stage", "model.residual": "model.space.residual", "model.control.": "model.baseline.",
+    "callbacks.reconstructions.rows": "callbacks.reconstructions.samples", "data_path": "data.path",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Declared:
+    """An option of a configuration by its dotted name: what it is there, what it may be, and its one line of meaning."""
+
+    name: str
+    value: Any
+    kind: Any
+    meaning: str = ""
+
+
+def check_own_options(cfg: Any) -> None:
+    """Raise MmganError for options that the command does not have (+fold=3), and for values that its own may not have."""
+    kind = OmegaConf.get_type(cfg)
+    if added := sorted(set(cfg) - set(kind.__dataclass_fields__) - {"experiment"}):
+        raise MmganError(f"there is no option '{added[0]}'{closest(added[0], kind)}; --help lists the options.")
+    for each in own_options(kind, cfg):
+        check_value(each.name, each.value, each.kind)
+    trusted_names(OmegaConf.select(cfg, "trust", default=()))
+
+
+def check_options(cfg: Any) -> None:
+    """Raise MmganError for values that options of data, model, callbacks and the like may not have."""
+    check_own_options(cfg)
+    for part in (path.name for path in (CONF / "model").iterdir() if path.is_dir()):
+        if isinstance(value := OmegaConf.select(cfg, f"model.{part}"), str):
+            raise MmganError(
+                f"model.{part}={value}: this is a part of the configuration; choose one of conf/model/{part}/ with"
+                f" model/{part}=NAME, or give its own keys."
+            )
+    for each in declared_options(cfg):
+        check_value(each.name, each.value, each.kind)
+    data = OmegaConf.select(cfg, "data") or {}
+    for key, value in (data.get("source") or {}).items():
+        if key in data and data[key] != value:
+            raise MmganError(f"data.source.{key}={value}: give data.{key}= instead.")
+
+
+def own_options(kind: type, cfg: Any = None) -> Iterator[Declared]:
+    """Yield the options that a command declares itself, with their values in `cfg` or their defaults."""
+    values = _plain(OmegaConf.structured(kind) if cfg is None else cfg)
+    for each in fields(kind):
+        if cfg is None or not OmegaConf.is_missing(cfg, each.name):
+            yield Declared(each.name, values[each.name], each.metadata["declared"], each.metadata["meaning"])
+
+
+def declared_options(cfg: Any) -> Iterator[Declared]:
+    """Yield the options below data, model, trainer, callbacks and search that something declares: a constructor, or `MORE`."""
+    for name, (kind, meaning) in MORE.items():
+        marker = object()
+        if (value := OmegaConf.select(cfg, name, default=marker)) is not marker:
+            yield Declared(name, _plain(value), kind, meaning)
+    for group in ("data", "model", "callbacks", "trainer", "logger"):
+        node = _plain(OmegaConf.select(cfg, group))
+        if isinstance(node, dict):
+            yield from _declared_below(group, node)
+
+
+def _declared_below(name: str, node: dict[str, Any]) -> Iterator[Declared]:
+    parameters = _parameters(str(node.get("_target_")))
+    # What the datamodule and the source take are options of the data themselves, to which they refer.
+    shown = "data" if name in ("data.datamodule", "data.source") else name
+    for key, value in node.items():
+        if f"{name}.{key}" == "model.space.first_stage":
+            continue  # the option first_stage, in whose place the stage's own configuration comes
+        if key in parameters:
+            yield Declared(f"{shown}.{key}", value, _configured(parameters[key].annotation))
+        elif name == "callbacks":
+            yield Declared(f"callbacks.{key}", value, Part | None)
+        if isinstance(value, dict):
+            yield from _declared_below(f"{name}.{key}", value)
+
+
+def _configured(declared: Any) -> Any:
+    """Return what a configuration gives for an argument: for an object, a part with a target of its own."""
+    kinds = alternatives(declared)
+    plain = [kind for kind in kinds if expected(kind) or kind is Any or get_origin(kind) is Annotated]
+    if len(plain) == len(kinds):
+        return declared
+    return Part | None if plain else Part
+
+
+@functools.cache
+def _parameters(target: str) -> Mapping[str, inspect.Parameter]:
+    """Return the parameters of a class or function, mmgan's or `@checked`."""
+    try:
+        found = pkgutil.resolve_name(target)
+    except (ImportError, AttributeError, ValueError):
+        return {}  # which building it will tell
+    return inspect.signature(found).parameters if target.startswith("mmgan.") or is_checked(found) else {}
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+def refuse_renamed(words: list[str]) -> None:
+    """Raise MmganError for an option that has another name now."""
+    for word in words:
+        name = word.lstrip("+~").partition("=")[0]
+        for old, new in RENAMED.items():
+            if f"{name}." == old:
+                raise MmganError(f"the options below '{name}' are called '{new}...' now; --help lists them.")
+            if name == old or (old.endswith(".") and name.startswith(old)):
+                now = new + name.removeprefix(old)
+                of_gan = re.sub(r"model\.(generator|critic)\.", r"model.\1.network.", now)
+                more = f" (with model=gan {of_gan}=...)" if of_gan != now else ""
+                raise MmganError(f"the option '{name}' is called '{now}' now; give {now}=...{more}")
+
+
+def closest(name: str, options: type) -> str:
+    """Return a suggestion for a misspelt option of the command that has these."""
+    if name == "data.path":
+        return ", except of data=pkl and data=images; give data=pkl data.path=FILE"
+    near = difflib.get_close_matches(name, [each.name for each in fields(options)], n=1)
+    return f"; did you mean '{near[0]}'?" if near else ""
