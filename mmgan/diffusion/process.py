@@ -1,7 +1,6 @@
 """Diffusion processes between samples and noise, and what a network learns of them.
 
-At time t, from 0 (a sample) to 1 (noise), x_t = alpha(t) x + sigma(t) noise. Networks predict a mixture of sample and noise, from which
-both follow.
+At time t, from 0 (a sample) to 1 (noise), x_t = alpha(t) x + sigma(t) noise. Networks predict a(t) noise - b(t) x, from which both follow.
 """
 
 import math
@@ -16,7 +15,7 @@ LAST = 0.999  # there is no sample left to be seen at t = 1, so it is begun a li
 
 
 class Process(ABC):
-    """Base: what follows from alpha and sigma, functions of times (B,)."""
+    """Base: what follows from alpha, sigma, a and b, functions of times (B,) with a alpha + b sigma = 1."""
 
     @abstractmethod
     def alpha(self, t: Tensor) -> Tensor:
@@ -27,12 +26,17 @@ class Process(ABC):
         """Return the share of the noise at times t."""
 
     @abstractmethod
+    def predicted(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a and b at times t."""
+
     def target(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Return what the network learns to predict; x, noise (B, *shape), t (B,)."""
+        a, b = self.predicted(t)
+        return _like(a, x) * noise - _like(b, x) * x
 
-    @abstractmethod
     def clean(self, x_t: Tensor, prediction: Tensor, t: Tensor) -> Tensor:
         """Return the sample (B, *shape) that a prediction at x_t means."""
+        return _like(self.predicted(t)[0], x_t) * x_t - _like(self.sigma(t), x_t) * prediction
 
     def times(self, uniform: Tensor) -> Tensor:
         """Return the times (B,) at which the network is trained, of uniform values (B,)."""
@@ -64,11 +68,8 @@ class FlowMatching(Process):
     def sigma(self, t: Tensor) -> Tensor:
         return t
 
-    def target(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        return noise - x
-
-    def clean(self, x_t: Tensor, prediction: Tensor, t: Tensor) -> Tensor:
-        return x_t - _like(t, x_t) * prediction
+    def predicted(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.ones_like(t), torch.ones_like(t)
 
     def times(self, uniform: Tensor) -> Tensor:
         normal = torch.special.ndtri(uniform.clamp(1e-4, 1 - 1e-4))
@@ -84,11 +85,8 @@ class VPrediction(Process):
     def sigma(self, t: Tensor) -> Tensor:
         return torch.sin(0.5 * math.pi * t)
 
-    def target(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        return _like(self.alpha(t), x) * noise - _like(self.sigma(t), x) * x
-
-    def clean(self, x_t: Tensor, prediction: Tensor, t: Tensor) -> Tensor:
-        return _like(self.alpha(t), x_t) * x_t - _like(self.sigma(t), x_t) * prediction
+    def predicted(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        return self.alpha(t), self.sigma(t)
 
 
 def _like(values: Tensor, x: Tensor) -> Tensor:

@@ -34,9 +34,7 @@ def gaussian_nll(x: dict[str, Tensor], mean: dict[str, Tensor], log_std: dict[st
 class GaussianLikelihood:
     """Arrays lie around their mean as N(mean, exp(log_std)^2), value by value."""
 
-    def nll(self, x: dict[str, Tensor], mean: dict[str, Tensor], log_std: dict[str, Tensor]) -> Tensor:
-        """Return `gaussian_nll`."""
-        return gaussian_nll(x, mean, log_std)
+    nll = staticmethod(gaussian_nll)
 
     def noise(self, white: Tensor) -> Tensor:
         """Return noise of this kind and unit variance, of normal noise `white`, the same shape: itself."""

@@ -1,17 +1,16 @@
 """Classical generators behind the interface of every other: a function of `mmgan.baselines` with its training samples."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mmgan.baselines import Baseline
 from mmgan.models.noise import BLOCK_SIZE, BlockNoise
 from mmgan.schema import Arrays, DataSchema
-
-Baseline = Callable[[Arrays, np.ndarray, np.ndarray, np.random.Generator], dict[str, np.ndarray]]
 
 
 class ClassicalGenerator:
@@ -47,10 +46,9 @@ class ClassicalGenerator:
         """Return the samples as they are."""
         return x
 
-    @contextmanager
-    def evaluating(self) -> Iterator[None]:
+    def evaluating(self) -> AbstractContextManager[None]:
         """Do nothing: there is no other mode."""
-        yield
+        return nullcontext()
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the training samples as tensors, for a checkpoint."""

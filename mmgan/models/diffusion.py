@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mmgan.data.arrays import n_samples_of, take
 from mmgan.diffusion.guidance import guided
 from mmgan.diffusion.process import LAST, Process
 from mmgan.diffusion.solver import solve
@@ -69,7 +70,7 @@ class Diffusion(PhasedModel):
     steps : of the solver.
     eta : noise that each step adds, of what the stochastic equation asks for; 0: the deterministic one.
     guidance_scale : of classifier-free guidance; 1: none.
-    label_dropout : share of the training samples whose class the network is not told.
+    label_dropout : share of the training samples on whose class the network is not conditioned.
     ema_decay : of the moving average of the network, which samples.
     n_calibration_samples : generated samples that the quantile mapping is fitted on after each epoch; 0: no mapping.
     """
@@ -101,8 +102,8 @@ class Diffusion(PhasedModel):
         super().__init__(schema, scaler=scaler, weights=weights, lr=lr, betas=betas, clip=clip)
         if guidance_scale != 1 and not label_dropout:
             raise MmganError(
-                f"model.guidance_scale={guidance_scale} compares with a network that is not told the class; give"
-                " model.label_dropout above 0 too."
+                f"model.guidance_scale={guidance_scale} needs a network that is also trained without conditioning on the class;"
+                " give model.label_dropout above 0 too."
             )
         self.space = space(schema)
         if (self.space.scaler is None) == (scaler is None):
@@ -136,7 +137,7 @@ class Diffusion(PhasedModel):
     def _parts(self, x: Arrays, kept: np.ndarray) -> list[Batch]:
         """Return the samples with indices `kept`, scaled, in parts."""
         parts = np.array_split(kept, -(-len(kept) // ENCODED_SAMPLES))
-        return [self.from_arrays({name: value[part] for name, value in x.items()}) for part in parts]
+        return [self.from_arrays(take(x, part)) for part in parts]
 
     def terms(self, x: Batch, labels: Tensor) -> dict[str, Tensor]:
         """Return the mean squared error of the prediction, `denoising`, at random times; some samples without their class."""
@@ -185,13 +186,13 @@ class Diffusion(PhasedModel):
     def _near(self, z: Batch, label: int, noise: BlockNoise) -> Batch:
         """Return scaled samples near z: noise is added up to the time `strength`, and removed."""
         white = self._noise(noise)
-        t = torch.full((len(next(iter(z.values()))),), self.strength, device=self.device)
+        t = torch.full((n_samples_of(z),), self.strength, device=self.device)
         noisy = {k: self.process.at(z[k], white[k], t) for k in z}
         return self._solved(noisy, self.strength, max(1, round(self.steps * self.strength)), label, noise)
 
     def _solved(self, z: Batch, start: float, steps: int, label: int, noise: BlockNoise) -> Batch:
         """Return the scaled samples that the solver makes of z at time `start`."""
-        labels = torch.full((len(next(iter(z.values()))),), label, dtype=torch.int64, device=self.device)
+        labels = torch.full((n_samples_of(z),), label, dtype=torch.int64, device=self.device)
         predict = guided(self.average, labels, self.schema.n_classes, self.guidance_scale)
         stochastic = {"eta": self.eta, "fresh": lambda: self._noise(noise)}
         return self.space.decode(solve(self.process, predict, z, steps, start, **stochastic), label, noise)

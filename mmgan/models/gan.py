@@ -1,7 +1,7 @@
 """The plain GAN: a generator G against a critic D, nothing beside it.
 
-Whether there is a pair of them for each class (`model=gan`) or one pair that is told the class (`model=cgan`) is for the
-networks that the configuration gives.
+Whether there is a pair of them for each class (`model=gan`) or one pair conditioned on the class (`model=cgan`) is for
+the networks that the configuration gives.
 """
 
 from collections.abc import Callable

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mmgan.data.arrays import n_samples_of, take
 from mmgan.errors import (
     Betas,
     Clip,
@@ -81,7 +82,7 @@ class RobustClassifier(PhasedModel):
         width = self.networks[0].width
         self.contrasts = nn.ModuleList(contrast(len(schema.modalities), width) for _ in range(members))
         self.corruption = corruption
-        self.gamma, self.smoothing, self.balance = float(gamma), float(smoothing), balance
+        self.gamma, self.smoothing, self.balance = gamma, smoothing, balance
         self.mixup, self.kl_warmup, self.fade = float(mixup), kl_warmup, fade
         self.average = moving_average(self.networks, ema_decay)
         self.register_buffer("class_weights", torch.ones(schema.n_classes))
@@ -102,7 +103,9 @@ class RobustClassifier(PhasedModel):
 
     def terms(self, x: Batch, labels: Tensor) -> dict[str, Tensor]:
         """Terms of the one phase, means over the members, each of which sees the samples mixed and corrupted in its own way."""
-        synthetic = self._drawn(len(labels)) if self.weight("classifier", "synthetic") > 0 else None
+        synthetic = None
+        if self.weight("classifier", "synthetic") > 0 and self._synthetic is not None:
+            synthetic = self._drawn(len(labels), *self._synthetic)
         terms: dict[str, list[Tensor]] = {}
         for network, contrast in zip(self.networks, self.contrasts, strict=True):
             for name, term in self._terms(network, contrast, x, labels).items():
@@ -112,7 +115,6 @@ class RobustClassifier(PhasedModel):
         return {name: torch.stack(each).mean() for name, each in terms.items()}
 
     def _terms(self, network: nn.Module, contrast: nn.Module, x: Batch, labels: Tensor) -> dict[str, Tensor]:
-        """How well a member knows classes, each modality from itself, and modalities from one another."""
         clean, present, out, classification = self._classified(network, x, labels)
         rebuilt = [(out.rebuilt[k] - clean[k]).square().flatten(1).mean(1) for k in clean]  # (B,) each
         there = present.to(out.mu.dtype)
@@ -123,14 +125,11 @@ class RobustClassifier(PhasedModel):
             "contrastive": contrast(out.mu, labels, present),
         }
 
-    def _drawn(self, count: int) -> tuple[Batch, Tensor] | None:
-        """Return random synthetic samples, scaled, with labels; None where none were given."""
-        if self._synthetic is None:
-            return None
-        rows, y = self._synthetic
+    def _drawn(self, count: int, x: Batch, y: Tensor) -> tuple[Batch, Tensor]:
         chosen = torch.randint(len(y), (count,))
-        scaled = self.scaler({name: value[chosen].to(self.device) for name, value in rows.items()})
-        return scaled, y[chosen].to(self.device)
+        return self.scaler({name: value[chosen].to(self.device) for name, value in x.items()}), y[chosen].to(
+            self.device
+        )
 
     def _classified(self, network: nn.Module, x: Batch, labels: Tensor) -> tuple[Batch, Tensor, RobustOutput, Tensor]:
         """Mix and corrupt samples; return them mixed, what is present, what a member says, and how wrong it is."""
@@ -143,13 +142,7 @@ class RobustClassifier(PhasedModel):
         return clean, present, out, loss
 
     def _classification(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return focal_cross_entropy(
-            logits,
-            labels,
-            alpha=self.class_weights if self.balance else None,
-            gamma=self.gamma,
-            smoothing=self.smoothing,
-        )
+        return focal_cross_entropy(logits, labels, self.class_weights, gamma=self.gamma, smoothing=self.smoothing)
 
     def weight(self, phase: str, term: str) -> float:
         """The KL weight grows to its value over `kl_warmup` batches; that of synthetic samples falls over `fade` batches."""
@@ -177,12 +170,10 @@ class RobustClassifier(PhasedModel):
         Raises MmganError for samples without any known modality, or of wrong shapes.
         """
         n, given = self._given(x)
-        parts = []
+        parts = np.split(np.arange(n), range(PREDICTED_SAMPLES, n, PREDICTED_SAMPLES))
         with self.evaluating():
-            for start in range(0, n, PREDICTED_SAMPLES):
-                part = {name: value[start : start + PREDICTED_SAMPLES] for name, value in given.items()}
-                parts.append(self.answer(self.from_arrays(part), list(x)).cpu().numpy())
-        return np.concatenate(parts)
+            answers = [self.answer(self.from_arrays(take(given, part)), list(x)).cpu().numpy() for part in parts]
+        return np.concatenate(answers)
 
     def _given(self, x: Mapping[str, np.ndarray]) -> tuple[int, Arrays]:
         """Return the number of samples and all modalities, zeros where one is missing."""
@@ -194,12 +185,9 @@ class RobustClassifier(PhasedModel):
             raise MmganError(
                 f"the samples have {list(x)}; give at least one of {list(self.schema.modalities)}, and no other."
             )
-        n = len(next(iter(known.values())))
-        filled = {
-            name: known.get(name, np.zeros((n, *shape), np.float32)) for name, shape in self.schema.modalities.items()
-        }
-        self.schema.check_samples(filled)
-        return n, filled
+        n = n_samples_of(known)
+        filled = {k: known.get(k, np.zeros((n, *shape), np.float32)) for k, shape in self.schema.modalities.items()}
+        return self.schema.check_samples(filled), filled
 
     def answer(self, x: Batch, names: list[str] | None = None) -> Tensor:
         """Return the averaged members' mean probabilities (B, K) of scaled samples, of which only the modalities `names` are looked at."""

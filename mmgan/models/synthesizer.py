@@ -19,8 +19,6 @@ CALIBRATION_SEED = 2**63 - 1  # of samples that no user asks for
 MAX_CALIBRATION_VALUES = 2**24  # 64 MB of generated samples
 CANDIDATE_BLOCKS = 32  # of 64 latents each, among which a given modality chooses
 
-Draw = Callable[[int, BlockNoise, np.ndarray], Batch]
-
 CANNOT = {  # what a family may have beside `generate`, and what is said where it has not
     "regenerate": "cannot draw samples near given samples; use sample.",
     "reconstruct": "has no encoder, so it cannot rebuild samples.",
@@ -77,17 +75,16 @@ class Synthesizer:
         Raises MmganError for labels that the data do not have, an unknown `sampling`, and samples that are not finite.
         """
         sampling = self.checked_sampling(sampling)
-        return self._drawn(labels, lambda label, noise, _: self.model.generate(label, noise, sampling), seed=seed)
+        return self._drawn(labels, lambda label, noise, _: self.model.generate(label, noise, sampling), seed)
 
     def resample(self, x: Arrays, labels: Iterable[int | str], *, seed: int = 0) -> dict[str, np.ndarray]:
         """Draw one sample near each given one, {name: (n, *shape)}; raises MmganError where the model cannot."""
-        n, regenerate = self.schema.check_samples(x), self._able("regenerate")
-        return self._drawn_for(x, n, labels, seed, regenerate)
+        return self._drawn_for(x, self.schema.check_samples(x), labels, self._able("regenerate"), seed)
 
     def reconstruct(self, x: Arrays, labels: Iterable[int | str]) -> dict[str, np.ndarray]:
         """Rebuild each given sample, {name: (n, *shape)}, from what the latents keep of it; raises MmganError where the model cannot."""
         n, rebuild = self.schema.check_samples(x), self._able("reconstruct")
-        return self._drawn_for(x, n, labels, 0, lambda given, label, noise: rebuild(given, label), mapped=False)
+        return self._drawn_for(x, n, labels, lambda given, label, noise: rebuild(given, label), mapped=False)
 
     def complete(
         self, x: Arrays, labels: Iterable[int | str], *, seed: int = 0, sampling: str | None = None
@@ -98,7 +95,7 @@ class Synthesizer:
         """
         x = {name: np.asarray(value) for name, value in x.items()}
         n, fill, sampling = self.schema.check_partial(x), self._able("complete"), self.checked_sampling(sampling)
-        drawn = self._drawn_for(x, n, labels, seed, lambda given, label, noise: fill(given, label, noise, sampling))
+        drawn = self._drawn_for(x, n, labels, lambda given, label, noise: fill(given, label, noise, sampling), seed)
         return drawn | {name: np.array(value, np.float32) for name, value in x.items()}
 
     def checked_sampling(self, sampling: str | None) -> str:
@@ -115,16 +112,9 @@ class Synthesizer:
         return getattr(self.model, method)
 
     def _drawn_for(
-        self,
-        x: Arrays,
-        n: int,
-        labels: Iterable[int | str],
-        seed: int,
-        draw: Callable[[Batch, int, BlockNoise], Batch],
-        *,
-        mapped: bool = True,
+        self, x: Arrays, n: int, labels: Iterable[int | str], draw: Callable[..., Batch], seed: int = 0, **options: bool
     ) -> dict[str, np.ndarray]:
-        """Draw a sample for each of the n samples `x`, block by block."""
+        """Return what `draw` (64 of the n samples `x` in the model's own representation, label, noise) gives, block by block."""
         labels = list(labels)
         if broken := [name for name, value in x.items() if not np.isfinite(value).all()]:
             raise MmganError(f"the samples given of {broken} hold values that are not finite; leave such samples out.")
@@ -133,15 +123,15 @@ class Synthesizer:
 
         def near(label: int, noise: BlockNoise, positions: np.ndarray) -> Batch:
             padded = np.resize(positions, BLOCK_SIZE)  # samples repeat until the block is full
-            return draw(
-                self.model.from_arrays({name: np.asarray(value)[padded] for name, value in x.items()}), label, noise
-            )
+            given = {name: np.asarray(value)[padded] for name, value in x.items()}
+            return draw(self.model.from_arrays(given), label, noise)
 
-        return self._drawn(labels, near, seed=seed, mapped=mapped)
+        return self._drawn(labels, near, seed, **options)
 
     def _drawn(
-        self, labels: Iterable[int | str], draw: Draw, *, seed: int = 0, mapped: bool = True
+        self, labels: Iterable[int | str], draw: Callable[..., Batch], seed: int, mapped: bool = True
     ) -> dict[str, np.ndarray]:
+        """Return the samples of `draw` (label, noise, positions of at most 64 samples), one for each label."""
         indices = np.asarray(self.schema.encode(labels), dtype=np.int64)
         if not len(indices):
             raise MmganError("no labels were given; ask for at least one sample.")

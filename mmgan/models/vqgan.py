@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmgan.data.arrays import n_samples_of, take
 from mmgan.errors import Betas, Clip, NonNegativeInt, PositiveInt, Rates, Weights, Width, checked
 from mmgan.evaluation.reconstruction import perplexity
 from mmgan.losses.adversarial import GANLoss, of_labels
@@ -157,11 +158,10 @@ class VQGAN(PhasedModel):
 
     def reconstruct(self, x: Arrays) -> tuple[Arrays, np.ndarray]:
         """Return samples {name: (n, *shape)} rebuilt, in physical units, and the codes of each (n, tokens)."""
-        rebuilt, codes = [], []
+        n, rebuilt, codes = n_samples_of(x), [], []
         with self.evaluating():
-            for start in range(0, len(next(iter(x.values()))), REBUILT_SAMPLES):
-                part = self.from_arrays({name: value[start : start + REBUILT_SAMPLES] for name, value in x.items()})
-                quantized = self.quantizers(self._tokens(part))
+            for part in np.split(np.arange(n), range(REBUILT_SAMPLES, n, REBUILT_SAMPLES)):
+                quantized = self.quantizers(self._tokens(self.from_arrays(take(x, part))))
                 rebuilt.append(self.to_arrays(self._samples(quantized)))
                 codes.append(torch.cat([q.codes for q in quantized.values()], dim=1).cpu().numpy())
         return {name: np.concatenate([part[name] for part in rebuilt]) for name in self.names}, np.concatenate(codes)

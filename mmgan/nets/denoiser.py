@@ -38,7 +38,7 @@ class TimeAndClass(nn.Module):
 
 
 class GatedBlock(nn.Module):
-    """h + gate * inner(norm(h)), norm and gate told by the condition; the gate begins at zero (adaLN-Zero, Peebles & Xie 2023, arXiv:2212.09748)."""
+    """h + gate * inner(norm(h)), norm and gate functions of the condition; the gate begins at zero (adaLN-Zero, Peebles & Xie 2023, arXiv:2212.09748)."""
 
     def __init__(self, inner: nn.Module, width: int, condition_dim: int):
         super().__init__()

@@ -42,7 +42,7 @@ class Pyramid(nn.Module):
 class PatchCritic(nn.Module):
     """D: {name: (B, *shape)} -> scores (B, patches), each of a stretch of a modality (Isola et al. 2017, arXiv:1611.07004).
 
-    It is not told the class, and has no normalisation: through one, a gradient penalty is not defined per sample.
+    It is not conditioned on the class, and has no normalisation: through one, a gradient penalty is not defined per sample.
     """
 
     @checked

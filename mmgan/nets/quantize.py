@@ -97,12 +97,12 @@ class TokenQuantizers(nn.Module):
     def forward(self, tokens: dict[str, Tensor], learn: bool = False) -> dict[str, Quantized]:
         """Quantise; codebooks in training mode learn from the tokens if `learn`."""
         if not self.shared:
-            found = [
-                quantizer(tokens[name], learn) for name, quantizer in zip(self.names, self.quantizers, strict=True)
-            ]
-            first = [sum(each.size for each in self.quantizers[:k]) for k in range(len(found))]
-            numbered = [each._replace(codes=each.codes + k) for each, k in zip(found, first, strict=True)]
-            return dict(zip(self.names, numbered, strict=True))
+            found, first = {}, 0
+            for name, quantizer in zip(self.names, self.quantizers, strict=True):
+                own = quantizer(tokens[name], learn)
+                found[name] = own._replace(codes=own.codes + first)
+                first += quantizer.size
+            return found
         lengths = [tokens[name].shape[1] for name in self.names]
         joint = self.quantizers[0](torch.cat([tokens[name] for name in self.names], dim=1), learn)
         parts = zip(self.names, joint.tokens.split(lengths, 1), joint.codes.split(lengths, 1), strict=True)
