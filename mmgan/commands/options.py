@@ -134,6 +134,10 @@ MORE = {
     "data.datamodule": (Part, "what makes batches of them"),
     "data.draw": (Seed, "which samples are drawn; published tables use 0, so choose settings on others"),
     "data.path": (Text, "the user's own file or folder"),
+    "data.ordered": (
+        Annotated[Sequence[str], EachOf(str, empty=True)],
+        "vectors whose values have an order, as signals and images always have: [name, ...]",
+    ),
     "data.synthetic": (Text, "a file of synthesize.py, whose samples a classifier trains on beside the real ones"),
     "model.name": (str, "of folders and studies"),
     "model.task": (Part, "what the model is for: how a finished fold is scored, and what comes next"),

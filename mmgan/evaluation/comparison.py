@@ -84,7 +84,7 @@ class Reference:
     """What is fitted on the training samples of one fold: distances, classifiers, regressions; `view` looks at samples with it.
 
     `space` is fitted on them too, or on the training samples of several folds that are judged together. `ordered` names the
-    modalities that have an axis; by default all but vectors have one.
+    vectors whose values have an order, as signals and images always have.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Reference:
         seed: int = 0,
         source: int = 0,
         n_classes: int | None = None,
-        ordered: Sequence[str] | None = None,
+        ordered: Sequence[str] = (),
     ) -> None:
         x, y = train[0], np.asarray(train[1])
         self.space, self.y, self._source, self._ordered = space, y, source, ordered
@@ -143,9 +143,7 @@ class Reference:
         return axis if self._axis_scaler is None else self._axis_scaler.transform(axis)
 
     def _with_axis(self, name: str, values: np.ndarray) -> np.ndarray:
-        if self._ordered is None:
-            return values
-        return (values[:, None] if values.ndim == 2 else values) if name in self._ordered else values[:, :0]
+        return values[:, None] if values.ndim == 2 and name in self._ordered else values
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ class Evaluator:
         draws: int = 5,
         seed: int = 0,
         quick: bool = False,
-        ordered: Sequence[str] | None = None,
+        ordered: Sequence[str] = (),
     ) -> None:
         for fold in folds:
             fold.check("these samples")

@@ -34,7 +34,7 @@ class SyntheticFile:
     n_fold: int  # training samples of a fold, without a limit
     n_val: int  # samples that it leaves out
     grouped: bool
-    ordered: list[str] | None  # the modalities that have an axis; None: all but vectors
+    ordered: list[str]  # vectors whose values have an order
 
     @property
     def judged_together(self) -> list[list[FoldSamples]]:
@@ -74,7 +74,7 @@ def judged_file(content: Content, dataset: Dataset, options: Mapping[str, Any], 
         n_fold=len(folds[0].train_indices) + len(folds[0].extra_indices),
         n_val=len(folds[0].val_indices),
         grouped=options["split"] == "group",
-        ordered=options.get("ordered"),
+        ordered=list(options.get("ordered") or []),
     )
 
 

@@ -272,7 +272,7 @@ _METRICS = (
     ),
     Metric(
         "class_close", "novelty", "min", "close, by class", _of_class("close"), _ALAA,
-        Limit("new", "near-copies of training samples of a class (share)", high=0.1), by_class=True
+        Limit("new", "near-copies of training samples of a class (share)", high=0.2), by_class=True
     ),
     Metric(
         "copies", "novelty", "min", "share at less than half of the distance that 99 % of held-out samples keep, of any class",
