@@ -145,7 +145,9 @@ class Reference:
     def _with_axis(self, name: str, values: np.ndarray) -> np.ndarray:
         if self._ordered is None:
             return values
-        return (values[:, None] if values.ndim == 2 else values) if name in self._ordered else values[:, :0]
+        if name not in self._ordered:
+            return values.reshape(len(values), -1)  # a vector has none
+        return values[:, None] if values.ndim == 2 else values
 
 
 @dataclass(frozen=True)
