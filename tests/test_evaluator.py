@@ -15,7 +15,6 @@ from mmgan.evaluation.metrics import METRICS, metric_of
 from mmgan.evaluation.score import PARTS, CheapScore
 from mmgan.evaluation.statistics import compare, interval
 
-
 CHEAP = [metric for metric in METRICS.values() if metric.cost == "cheap"]
 
 
