@@ -1,15 +1,19 @@
 """Each metric against an independent derivation, or a case whose answer is known."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from mmgan.data.arrays import flatten, unflatten
 from mmgan.errors import MmganError
 from mmgan.evaluation import classifiers, fidelity, utility
+from mmgan.evaluation.axis import FLOOR, axis_statistics
 from mmgan.evaluation.coherence import Retrieval, retrieval_rank
+from mmgan.evaluation.comparison import Pair, Reference
 from mmgan.evaluation.features import FeatureSpace, nearest
 from mmgan.evaluation.metrics import METRICS, metric_of
-from mmgan.evaluation.novelty import novelty
+from mmgan.evaluation.novelty import TrainingDistance, copies, membership_auc, novelty
 from mmgan.evaluation.signal import SignalComparison, sample_statistics
 
 
@@ -137,27 +141,255 @@ def test_retrieval_tells_coherent_pairs_from_shuffled_ones():
     y = np.arange(400) % 2
     train = {name: values[:200] for name, values in x.items()}
     held = {name: values[200:] for name, values in x.items()}
-    retrieval = Retrieval(FeatureSpace(train), train)
-    found = retrieval(held, y[200:])
-    assert set(found) == {"retrieval", "retrieval/a_to_b", "retrieval/b_to_a"}
-    assert found["retrieval"] < 0.02
+    space = FeatureSpace(train)
+    retrieval = Retrieval(space, train)
+
+    def ranks(x):
+        return {
+            pair: retrieval_rank(found, space.embed(x, pair[1]), y[200:])
+            for pair, found in retrieval.predict(x).items()
+        }
+
+    assert set(ranks(held)) == {("a", "b"), ("b", "a")} and max(ranks(held).values()) < 0.02
     held["b"] = np.random.default_rng(3).permutation(held["b"])
-    assert retrieval(held, y[200:])["retrieval"] == pytest.approx(0.5, abs=0.06)
+    assert list(ranks(held).values()) == pytest.approx([0.5, 0.5], abs=0.06)
     alone = {"a": train["a"]}
-    assert Retrieval(FeatureSpace(alone), alone)(alone, y[:200]) == {}
+    assert Retrieval(FeatureSpace(alone), alone).predict(alone) == {}
 
 
 def test_novelty_by_hand():
     heldout = np.arange(1.0, 101.0)
     found = novelty(heldout, 0.5 * heldout)
     assert [found[f"novelty{p}"] for p in (10, 50, 90)] == pytest.approx([0.5, 0.5, 0.5])
-    assert novelty(heldout, np.zeros(7)) == {"novelty10": 0, "novelty50": 0, "novelty90": 0, "close": 1.0}
+    assert novelty(heldout, np.zeros(7)) == {"novelty10": 0, "novelty50": 0, "novelty90": 0, "close": 1.0, "far": 0.0}
+    assert novelty(heldout, heldout + 50)["far"] == 0.51  # beyond 99.01
     # A tenth of copies: the median is blind to it, the 10th percentile and `close` are not.
     found = novelty(heldout, np.where(np.arange(100) < 11, 0.0, heldout))
     assert found["novelty50"] == pytest.approx(1.0) and found["novelty10"] == 0.0 and found["close"] == 0.11
-    assert np.isnan(
-        novelty(np.zeros(5), np.ones(5))["novelty50"]
-    )  # no ratio to unseen samples that are copies themselves
+    # Unseen samples that are copies themselves allow no ratio.
+    assert (
+        np.isnan(novelty(np.zeros(5), np.ones(5))["novelty50"]) and novelty(np.zeros(5), np.zeros(5))["novelty50"] == 1
+    )
+
+
+def test_distances_to_training_samples_by_brute_force():
+    flat, y = gaussian(90, 5, 0), np.arange(90) % 3
+    flat[y == 2] *= 50  # a class of its own scale
+    queries, labels = gaussian(40, 5, 1), np.arange(40) % 3
+    found = TrainingDistance(flat, y)
+    unit = {}
+    for k in range(3):
+        own = brute_distances(flat[y == k], flat[y == k])
+        unit[k] = np.median(np.sort(own, axis=1)[:, 1])
+    cross = brute_distances(queries, flat)
+    expected = [cross[i][y == k].min() / unit[k] for i, k in enumerate(labels)]
+    assert found.within_class(queries, labels) == pytest.approx(np.array(expected), rel=1e-6)
+    expected = [cross[i].min() / unit[y[cross[i].argmin()]] for i in range(40)]
+    assert found.to_any(queries) == pytest.approx(np.array(expected), rel=1e-6)
+    lone = TrainingDistance(np.append(flat, flat[:1] + 1, axis=0), np.append(y, 3))  # its unit is the other classes'
+    assert lone.within_class(flat[:1], np.array([3])) == pytest.approx([np.sqrt(5) / np.median(list(unit.values()))])
+
+
+def test_copies_are_nearer_than_half_of_what_99_percent_of_real_samples_keep():
+    heldout = np.arange(1.0, 102.0)  # its 1 % quantile is 2
+    assert copies(heldout, np.array([0.0, 0.9, 1.0, 1.1, 50])) == 0.6
+    assert copies(np.zeros(9), np.array([0.0, 1e-9, 1])) == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("k", [3, 5])
+def test_clipped_density_and_coverage_by_brute_force(k):
+    real, synthetic = gaussian(60, 3, 0), np.concatenate([gaussian(30, 3, 1), gaussian(30, 3, 2, 30.0)])
+    among, cross = np.sort(brute_distances(real, real), axis=1), brute_distances(real, synthetic)
+    radius = among[:, k]
+    cut = np.minimum(radius, np.median(radius))
+    own = np.mean(
+        [min(sum(brute_distances(real, real)[i, j] <= cut[i] for i in range(60) if i != j) / k, 1) for j in range(60)]
+    )
+    density = np.mean([min((cross[:, j] <= cut).sum() / k, 1) for j in range(60)])
+    coverage = np.mean([min((cross[i] <= radius[i]).sum() / k, 1) for i in range(60)])
+    # Half of the samples are off: of 30 good ones among 60 real ones this coverage is expected, by drawing the ball's share.
+    share = np.random.default_rng(0).beta(k, 60 - k, 400_000)
+    expected = [np.minimum(np.random.default_rng(1).binomial(good, share) / k, 1).mean() for good in (20, 30, 40)]
+    found = fidelity.clipped(real, synthetic, k)
+    assert found["clipped_density"] == pytest.approx(min(density / own, 1)) and 0.4 < found["clipped_density"] < 0.6
+    assert found["clipped_coverage"] == pytest.approx(
+        np.interp(coverage, expected, np.array([20, 30, 40]) / 60), abs=0.01
+    )
+
+
+def test_clipped_metrics_read_as_the_share_of_good_samples():
+    for good in (0, 30, 90, 150):
+        both = [np.concatenate([gaussian(good, 4, 2 * s), gaussian(150 - good, 4, 2 * s, 40.0)]) for s in range(1, 9)]
+        found = [fidelity.clipped(gaussian(150, 4, 99 + s), rows) for s, rows in enumerate(both)]
+        for key in ("clipped_density", "clipped_coverage"):
+            assert np.mean([each[key] for each in found]) == pytest.approx(good / 150, abs=0.05)
+
+
+def test_membership_is_an_attack_by_distance():
+    train, heldout = gaussian(40, 3, 0), gaussian(60, 3, 1)
+    synthetic = np.concatenate([train[:20] + 0.05, gaussian(20, 3, 2)])
+    rng = np.random.default_rng(4)
+    first, second = train[rng.permutation(40)[:40]], heldout[rng.permutation(60)[:40]]
+    real, score = np.concatenate([first, second]), []
+    for i, sample in enumerate(real):
+        others = np.delete(real, i, axis=0)
+        score.append(brute_distances(sample[None], synthetic).min() / brute_distances(sample[None], others).min())
+    wins = [(a < b) + (a == b) / 2 for a in score[:40] for b in score[40:]]
+    assert membership_auc(train, heldout, synthetic, seed=4) == pytest.approx(np.mean(wins)) and np.mean(wins) > 0.6
+    assert membership_auc(train, heldout, train) == 1.0
+    fresh = [
+        membership_auc(gaussian(60, 3, 3 * s), gaussian(60, 3, 3 * s + 1), gaussian(60, 3, 3 * s + 2)) for s in range(9)
+    ]
+    assert np.mean(fresh) == pytest.approx(0.5, abs=0.05)
+
+
+def test_statistics_along_the_axis_by_brute_force():
+    values = gaussian(4, 2 * 20, 0).reshape(4, 2, 20) + 3
+    for sample, found in zip(values, axis_statistics(values), strict=True):
+        expected, energies = [], []
+        for channel in sample:
+            centred = channel - channel.mean()
+            energies.append(np.mean(centred**2) + FLOOR)
+            first = [b - a for a, b in pairwise(centred)]
+            second = [b - a for a, b in pairwise(first)]
+            lags = [
+                np.mean([centred[t] * centred[t + lag] for t in range(20 - lag)]) / energies[-1] for lag in range(1, 9)
+            ]
+            energy = [np.log(np.mean(np.square(each)) + FLOOR) for each in (centred, first, second)]
+            expected.append([*energy, *lags])
+        centred = sample - sample.mean(axis=1, keepdims=True)
+        correlation = np.mean(centred[0] * centred[1]) / np.sqrt(energies[0] * energies[1])
+        # By statistic, then by channel.
+        assert found == pytest.approx(np.append(np.transpose(expected).ravel(), correlation))
+
+
+@pytest.mark.parametrize(
+    ("shape", "count"),
+    [
+        ((9,), 0),
+        ((3, 7), 0),
+        ((1, 8), 3 + 4),
+        ((7, 48), 7 * 11 + 21),
+        ((5, 32), 5 * 11 + 10),
+        ((2, 8, 16), 2 * (1 + 6 + 10) + 1),
+    ],
+)
+def test_how_many_statistics_an_axis_has(shape, count):
+    found = axis_statistics(gaussian(3, int(np.prod(shape)), 0).reshape(3, *shape))
+    assert found.shape == (3, count) and np.isfinite(axis_statistics(np.zeros((3, *shape)))).all()
+
+
+def samples_of(n: int, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    y = np.arange(n) % 3
+    hidden = gaussian(n, 3, seed) + 2 * np.eye(3)[y]
+    both = {"a": hidden @ gaussian(3, 5, 98), "b": (hidden @ gaussian(3, 16, 99)).reshape(n, 2, 8)}
+    return {name: v + 0.4 * gaussian(n, v[0].size, seed + 1).reshape(v.shape) for name, v in both.items()}, y
+
+
+def pair_of(other: tuple[dict[str, np.ndarray], np.ndarray], others: dict[str, np.ndarray] | None = None) -> Pair:
+    """Return 60 held-out samples beside others, as the evaluator lays them side by side."""
+    train, heldout = samples_of(90, 0), samples_of(60, 10)
+    space = FeatureSpace(train[0])
+    reference = Reference(train, space)
+    view, beside = reference.view(*heldout), reference.view(*other)
+    unseen = (
+        view.flat
+        if others is None
+        else {name: np.concatenate([view.flat[name], v]) for name, v in reference.flat_parts(others).items()}
+    )
+    units = SignalComparison(view.signal, 30)
+    return Pair(view, beside, [reference], unseen, 1.0, 1.0, units)
+
+
+def standardised(x: dict[str, np.ndarray], by: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    flat = {
+        name: (v.reshape(len(v), -1) - by[name].reshape(len(by[name]), -1).mean(0))
+        / by[name].reshape(len(by[name]), -1).std(0)
+        for name, v in x.items()
+    }
+    return {"": np.concatenate(list(flat.values()), axis=1)} | {f"/{name}": v for name, v in flat.items()}
+
+
+def test_copies_and_novelty_of_a_pair_by_brute_force():
+    (train, y_train), (heldout, y_heldout) = samples_of(90, 0), samples_of(60, 10)
+    fresh, y = samples_of(45, 20)
+    some = np.arange(45) < 9
+    x = {name: np.where(some.reshape(-1, *[1] * (v.ndim - 1)), train[name][:45], v) for name, v in fresh.items()}
+    x["b"][20:23] = heldout["b"][20:23]  # one modality of held-out samples
+    x["a"][30], x["b"][30] = x["a"][31], x["b"][31]  # and a sample twice
+    pair = pair_of((x, y))
+    found = {key: value for name in ("novelty50", "close", "copies", "heldout_copies", "repeated", "far", "class_novelty", "class_close")
+             for key, value in METRICS[name].of(pair).items()}  # fmt: skip
+    of_train, of_heldout, ours = (standardised(each, train) for each in (train, heldout, x))
+    for part in ("", "/a", "/b"):
+        unit = {
+            k: np.median(
+                np.sort(brute_distances(of_train[part][y_train == k], of_train[part][y_train == k]), axis=1)[:, 1]
+            )
+            for k in range(3)
+        }
+
+        def within(flat, labels, part=part, unit=unit):
+            cross = brute_distances(flat, of_train[part])
+            return np.array([cross[i][y_train == k].min() / unit[k] for i, k in enumerate(labels)])
+
+        def to_any(flat, part=part, unit=unit):
+            cross = brute_distances(flat, of_train[part])
+            return np.array([row.min() / unit[y_train[row.argmin()]] for row in cross])
+
+        real, own = within(of_heldout[part], y_heldout), within(ours[part], y)
+        assert found[f"novelty50{part}"] == pytest.approx(np.median(own) / np.median(real), rel=1e-3)
+        assert found[f"close{part}"] == np.mean(own < np.percentile(real, 1))
+        assert found[f"copies{part}"] == np.mean(to_any(ours[part]) <= np.percentile(to_any(of_heldout[part]), 1) / 2)
+        among = brute_distances(of_heldout[part], of_heldout[part])
+        usual = np.sort(among, axis=1)[:, 1]
+        nearest_unseen = brute_distances(ours[part], of_heldout[part]).min(1)
+        assert found[f"heldout_copies{part}"] == np.mean(nearest_unseen <= np.percentile(usual, 1) / 2)
+        if not part:
+            assert found["far"] == np.mean(own > np.percentile(real, 99))
+            for k in range(3):
+                own_k, real_k = own[y == k], real[y_heldout == k]
+                assert found[f"class_novelty/{k}"] == pytest.approx(np.median(own_k) / np.median(real_k), rel=1e-3)
+                assert found[f"class_close/{k}"] == np.mean(own_k < np.percentile(real_k, 1))
+            own_among = np.sort(brute_distances(ours[""], ours[""]), axis=1)[:, 1]
+            assert found["repeated"] == np.mean(own_among <= np.percentile(usual, 1) / 2) == 2 / 45
+    assert found["copies"] == 9 / 45 and found["heldout_copies"] == 0 and found["heldout_copies/b"] == 3 / 45
+    # Copies of real samples that neither judge nor are said to have trained are found too.
+    assert METRICS["heldout_copies"].of(pair_of((x, y), others=fresh))["heldout_copies"] == pytest.approx(
+        34 / 45, abs=0.03
+    )
+
+
+def test_far_along_the_axis_by_brute_force():
+    x, y = samples_of(45, 20)
+    x["b"][:9] = x["b"][:9, :, np.random.default_rng(0).permutation(8)]
+    (train, _), (heldout, _) = samples_of(90, 0), samples_of(60, 10)
+    unit = np.sqrt(train["b"].reshape(90, -1).var(0).mean())
+    mean = train["b"].reshape(90, -1).mean(0).mean()
+    along = [axis_statistics((each["b"] - mean) / unit) for each in (train, heldout, x)]
+    scaled = [(each - along[0].mean(0)) / along[0].std(0) for each in along]
+    real, own = (brute_distances(each, scaled[0]).min(1) for each in scaled[1:])
+    found = METRICS["far"].of(pair_of((x, y)))["far/axis"]
+    assert found == np.mean(own > np.percentile(real, 99)) > 0
+
+
+def test_spread_and_labels_of_a_pair_by_brute_force():
+    x, y = samples_of(45, 20)
+    wrong = np.where(np.arange(45) < 9, (y + 1) % 3, y)
+    pair = pair_of((x, wrong))
+    predicted = pair.other.predicted
+    recall = {f"label_recall/{k}": np.mean(predicted[wrong == k] == k) for k in range(3)}
+    assert METRICS["label_recall"].of(pair) == pytest.approx(recall)
+    of_class = []
+    for k in range(3):
+        hit = ((predicted == k) & (wrong == k)).sum()
+        of_class.append(2 * hit / ((predicted == k).sum() + (wrong == k).sum()))
+    assert METRICS["trts"].of(pair)["trts"] == pytest.approx(np.mean(of_class))
+    right = METRICS["trts"].of(pair_of((x, y)))["trts"]
+    assert right - 0.3 < np.mean(of_class) < right - 0.1
+    halved = pair_of(({name: v / 2 for name, v in x.items()}, y))
+    ours = METRICS["class_spread"].of(halved)
+    assert ours == pytest.approx({key: value / 4 for key, value in METRICS["class_spread"].of(pair_of((x, y))).items()})
 
 
 def test_signal_statistics_of_a_sine_and_of_white_noise():
@@ -186,8 +418,7 @@ def test_signal_comparison_is_one_for_real_samples_and_large_for_shuffled_time()
     found = compare({"w": statistics["w"].take(first)}, {"w": sample_statistics(broken.reshape(150, -1), broken)})
     assert found["signal_autocorrelation"] > 5
     statistics = ("mean", "spread", "autocorrelation", "cross")
-    assert set(found) == {f"signal_{s}{m}" for s in statistics for m in ("", "/w", "_null")}
-    assert all(1 < found[f"signal_{s}_null"] < 3 for s in statistics)  # what 99 % of halves of real samples reach
+    assert set(found) == {f"signal_{s}{m}" for s in statistics for m in ("", "/w")}
 
 
 def test_a_flat_modality_has_no_autocorrelation():
@@ -199,10 +430,14 @@ def test_a_flat_modality_has_no_autocorrelation():
 
 def test_utility_by_hand():
     y = np.array([0, 0, 1, 1])
-    predicted = np.array([[0, 0, 1, 1], [0, 0, 0, 0]])
-    assert utility.panel_f1(y, predicted) == pytest.approx((1 + (2 / 3) / 2) / 2)
+    predicted = np.array([0, 0, 0, 1])
+    assert classifiers.macro_f1(y, predicted) == pytest.approx((4 / 5 + 2 / 3) / 2)
     assert utility.class_recall(y, predicted) == {0: 1.0, 1: 0.5}
     assert utility.confusion(y, predicted, 3) == pytest.approx(np.array([[1, 0, 0], [0.5, 0.5, 0], [0, 0, 0]]))
+    found = np.array([[0.8, 0.2], [1, 0], [0.5, 0.5], [1, 0]])
+    assert utility.log_loss(y, found) == pytest.approx(-np.log([0.8, 1, 0.5, utility.LEAST_PROBABILITY]).mean())
+    share = np.array([0, 0, 0, 1])  # always 0: F1 is 2 * 3 / (4 + 3) and 0
+    assert utility.chance_f1(share) == pytest.approx(3 / 7 + 2 * np.sqrt(3 / 7 * 4 / 7 / 4))
     assert classifiers.macro_f1(np.zeros(3, int), np.array([0, 0, 2])) == pytest.approx(0.8)
 
 
@@ -255,7 +490,8 @@ def test_flatten_and_back():
 
 def test_every_metric_declares_itself():
     assert metric_of("c2st/spec") is METRICS["c2st"]
-    assert all(metric.good and metric.paper for metric in METRICS.values())
+    assert all(metric.good and metric.meaning and metric.source for metric in METRICS.values())
+    assert len(METRICS) == len({metric.name for metric in METRICS.values()})
     good = {
         "c2st": "at most .10 above the real row",
         "coverage": "at least .95 of the real row",
@@ -263,7 +499,9 @@ def test_every_metric_declares_itself():
         "spread": "within .10 of the real row",
         "close": "at most .03",
         "novelty10": ".85-1.20",
-        "mmd": "at most mmd_null",
+        "mmd": "at most 1.20",
+        "axis_c2st": "at most .80",
+        "trtr": "the reference",
     }
     assert {name: METRICS[name].good for name in good} == good
     with pytest.raises(MmganError, match="no metric is called 'fid'"):

@@ -82,10 +82,10 @@ def two_sample_classifiers(width: int, seed: int = 0) -> dict[str, ClassifierMix
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence warnings of convergence and of batches cut to few samples: the settings above are a definition, no fault."""
+    """Silence warnings of convergence, and of batches and classes of few samples: the settings above are a definition, no fault."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        warnings.filterwarnings("ignore", message="Got `batch_size`")
+        warnings.filterwarnings("ignore", message="Got `batch_size`|Only one sample available")
         yield
 
 

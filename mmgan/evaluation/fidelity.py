@@ -93,7 +93,7 @@ def _balls_around(centres: np.ndarray, radius: np.ndarray, queries: np.ndarray, 
     counts = []
     for start in range(0, len(queries), block):
         distance = euclidean_distances(queries[start : start + block], centres)  # (block, n)
-        counts.append((distance <= radius).sum(axis=1))
+        counts.append((distance <= radius * (1 + 1e-7)).sum(axis=1))  # the k-th neighbour lies on the ball itself
     return np.concatenate(counts)
 
 
