@@ -50,6 +50,15 @@ def test_quantile_scaling_is_inverted_at_the_knots_between_them_and_in_the_tails
         torch.testing.assert_close(scaler.inverse(scaler(rows)) / spread, rows / spread, atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.parametrize("unit", [1e-13, 1e-6, 1e6])
+def test_the_unit_of_a_modality_does_not_matter(unit):
+    x = np.random.default_rng(0).lognormal(0, 1, 500)
+    usual, other = (fitted(QuantileScaler((1,)), column(x * each)) for each in (1, unit))
+    z = torch.linspace(-4, 4, 50).reshape(-1, 1)
+    torch.testing.assert_close(other(column(x * unit)), usual(column(x)), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(other.inverse(z) / unit, usual.inverse(z), rtol=1e-3, atol=1e-5)
+
+
 def test_values_far_outside_stay_finite_and_bounded():
     scaler = fitted(QuantileScaler((1,)), torch.randn(300, 1))
     z = scaler(column([-1e30, -1e6, 1e6, 1e30]))
