@@ -133,7 +133,14 @@ GOOD |= {
     "class_novelty/1": 1.0,
     "class_close/1": 0.01,
 }
-GOOD |= {"copies": 0.0, "copies/x": 0.0, "heldout_copies": 0.0, "heldout_copies/x": 0.0, "repeated": 0.0}
+GOOD |= {
+    "copies": 0.0,
+    "copies/x": 0.0,
+    "heldout_copies": 0.0,
+    "heldout_copies/x": 0.0,
+    "unlisted_copies": 0.0,
+    "repeated": 0.0,
+}
 GOOD |= {"trtr": 0.9, "tstr": 0.88, "trts": 0.9, "label_recall/1": 0.9}
 
 
@@ -184,6 +191,7 @@ def test_useful(gain, answer, text):
         ({"class_novelty/1": 0.5}, "new", "no", "of class $_$"),
         ({"copies/x": 0.02}, "new", "no", "copies of training samples (share) of x"),
         ({"heldout_copies": 0.02}, "new", "no", "copies of held-out samples"),
+        ({"unlisted_copies": 0.02}, "new", "no", "copies of real samples that train_indices do not list"),
         ({"repeated": 0.02}, "new", "no", "repeat each other"),
         ({"novelty10": 0.8}, "new", "no", "nearest tenth"),
         ({"novelty90": 1.3}, "new", "no", "farthest tenth"),
