@@ -169,7 +169,7 @@ def test_samples_that_stand_in_both_sets_or_twice_do_not_judge():
     doubled = {name: np.concatenate([v, v[:20], TRAIN[0][name][:10]]) for name, v in x.items()}
     labels = np.concatenate([y, y[:20], TRAIN[1][:10]])
     judge = judge_of(heldout=(doubled, labels), synthetic=make_samples(150, 2))
-    assert judge.repeated == (30,) and judge.n == 60
+    assert protocol.distinct(FoldSamples(1, TRAIN, (doubled, labels), TRAIN))[1] == 30 and judge.n == 60
     assert judge(None, CHEAP)["metrics"] == judge_of(synthetic=make_samples(150, 2))(None, CHEAP)["metrics"]
 
 

@@ -20,7 +20,7 @@ from mmgan.data.arrays import take
 from mmgan.data.files import check_writable
 from mmgan.data.trust import build, trusted_names
 from mmgan.errors import MmganError
-from mmgan.evaluation.evaluator import Evaluator, FoldSamples
+from mmgan.evaluation.evaluator import Evaluator, FoldSamples, distinct
 from mmgan.evaluation.files import VAL, SyntheticFile, judged_file
 from mmgan.evaluation.metrics import METRICS
 from mmgan.evaluation.statistics import shared_by_key
@@ -78,8 +78,7 @@ def judge_file(cfg: DictConfig) -> Path:
     file = read_judged(cfg)
     folder = Path(cfg.out_dir) if cfg.out_dir else file.path.with_name(f"{file.path.stem}-report")
     curve = _curve_lines(cfg.curve, file.data_name) if cfg.curve else []
-    for fold in file.folds:
-        fold.check(file.path)
+    file.check()
     check_writable(folder / "report.html")
     judged = Judged(_judge_all(file, cfg), file.name)
     facts = _facts(file, judged, cfg)
@@ -209,6 +208,11 @@ def _notes(file: SyntheticFile) -> list[str]:
     if len(file.judged_together) < len(file.folds):
         notes.append(
             "Each fold has few held-out samples, so all folds are judged together, each fold's samples by its own training samples."
+        )
+    if repeated := sum(distinct(fold)[1] for fold in file.folds):
+        notes.append(
+            f"{repeated} held-out samples equal a training sample or each other. They do not judge, unless more than half of them do so, as "
+            "integers may: no copy can be told there."
         )
     if any(_share_difference(fold) > 0.1 for fold in file.folds):
         notes.append(

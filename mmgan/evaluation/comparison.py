@@ -153,7 +153,8 @@ class Pair:
     heldout: View
     other: View
     references: Sequence[Reference]
-    unseen: Mapping[str, np.ndarray]  # all real samples that the generator should not have seen, by part, standardised
+    unseen: Mapping[str, np.ndarray]  # all held-out samples, by part, standardised
+    others: Mapping[str, np.ndarray]  # real samples that neither judge nor are said to have been seen, by part
     bandwidth: float
     mmd_null: float
     signal_units: SignalComparison
@@ -228,12 +229,12 @@ class Pair:
         }
         return {"": float(np.mean(list(found.values()))), **found} if found else {}
 
-    def heldout_copies(self) -> dict[str, float]:
-        """Return the share of samples that are copies of real samples they should not know, jointly and per modality."""
+    def copies_of(self, real: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Return the share of samples that are copies of these real samples, which they should not know; jointly and per modality."""
         found = {}
-        for name, unseen in self.unseen.items():
+        for name, unknown in real.items():
             usual = nearest_within(self.heldout.flat[name], 1)[:, 0]
-            share = copies(usual, nearest(unseen, self.other.flat[name])[:, 0])
+            share = copies(usual, nearest(unknown, self.other.flat[name])[:, 0])
             found["" if name == JOINT else f"/{name}"] = share
         return found
 

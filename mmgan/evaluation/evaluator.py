@@ -29,7 +29,7 @@ class FoldSamples:
 
     Fold 0 stands for samples that no fold was asked for: the generator saw all training samples. Utility is judged on
     `unseen_groups` where they are given, fidelity and novelty always on `heldout`. `others` are real samples that neither
-    judge nor, as the file says, were seen: copies of them are found too.
+    judge nor are said to have been seen: copies of them show that the generator saw more than `train`.
     """
 
     fold: int
@@ -55,7 +55,7 @@ def n_compared(heldout: int, synthetic: int) -> int:
     if n <= NEIGHBOURS:
         raise MmganError(
             f"only {n} samples of either kind can be compared, and {NEIGHBOURS} neighbours need at least "
-            f"{NEIGHBOURS + 1}; give more synthetic samples, or twice as many held-out ones."
+            f"{NEIGHBOURS + 1}; give more synthetic samples, or twice as many held-out ones, as a file of all folds has."
         )
     return n
 
@@ -84,13 +84,14 @@ class Evaluator:
         space = FeatureSpace(_joined([fold.train[0] for fold in folds]), seed=seed)
         options = {"seed": seed, "n_classes": self.n_classes, "ordered": ordered}
         self._references = [Reference(fold.train, space, source=s, **options) for s, fold in enumerate(folds)]
-        heldout, self.repeated = zip(*(_distinct(fold) for fold in folds), strict=True)
+        heldout, _ = zip(*(distinct(fold) for fold in folds), strict=True)
         self._heldout = self._view(heldout, 2 * MAX_COMPARED)
-        self._others = [
+        others = [
             reference.flat_parts(fold.others[0])
             for reference, fold in zip(self._references, folds, strict=True)
             if fold.others is not None and len(fold.others[1])
         ]
+        self._others = _joined(others) if others else {}
         self._unseen_groups = None
         if all(fold.unseen_groups is not None for fold in folds):
             self._unseen_groups = self._view([fold.unseen_groups for fold in folds])
@@ -190,7 +191,8 @@ class Evaluator:
             heldout,
             other,
             self._references,
-            _joined([unseen.flat, *self._others]),
+            unseen.flat,
+            self._others,
             self._bandwidth,
             self._mmd_null,
             self._signal,
@@ -233,7 +235,7 @@ def _joined(sets: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([x[name] for x in sets]) for name in sets[0]}
 
 
-def _distinct(fold: FoldSamples) -> tuple[LabelledSamples, int]:
+def distinct(fold: FoldSamples) -> tuple[LabelledSamples, int]:
     """Return a fold's held-out samples without those that equal a training sample or an earlier one, and how many those are.
 
     Samples that were recorded twice would pass for copies. Where that leaves less than half, as of integers, all stay.

@@ -13,7 +13,7 @@ from mmgan.data.dataset import Dataset, taken
 from mmgan.data.folds import Fold, configured_folds, select_fold
 from mmgan.data.synthetic_file import Content, entry_samples, entry_train_indices
 from mmgan.errors import MmganError
-from mmgan.evaluation.evaluator import FoldSamples
+from mmgan.evaluation.evaluator import FoldSamples, distinct, n_compared
 from mmgan.evaluation.table import REAL
 
 POOLED = 240  # held-out samples of a fold: with fewer, the folds are judged together
@@ -35,6 +35,17 @@ class SyntheticFile:
     n_val: int  # samples that it leaves out
     grouped: bool
     ordered: list[str]  # vectors whose values have an order
+
+    def check(self) -> None:
+        """Raise MmganError, naming the file, for samples that cannot be judged, or too few."""
+        for fold in self.folds:
+            fold.check(self.path)
+        for folds in self.judged_together:
+            try:
+                n_compared(sum(len(distinct(f)[0][1]) for f in folds), sum(len(f.synthetic[1]) for f in folds))
+            except MmganError as error:
+                where = f", fold {folds[0].fold}" if folds[0].fold and len(folds) == 1 else ""
+                raise MmganError(f"{self.path}{where}: {error}") from None
 
     @property
     def judged_together(self) -> list[list[FoldSamples]]:

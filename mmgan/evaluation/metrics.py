@@ -136,8 +136,13 @@ def _class_spread(pair: Pair) -> dict[str, float]:
 
 
 def _membership(pair: Pair) -> float:
-    train = np.concatenate([reference.flat[JOINT] for reference in pair.references])
-    return membership_auc(train, pair.heldout.flat[JOINT], pair.other.flat[JOINT], pair.draw)
+    """Mean over folds: what judges one trains another."""
+    found = []
+    for s, reference in enumerate(pair.references):
+        heldout, other = (view.flat[JOINT][view.source == s] for view in (pair.heldout, pair.other))
+        if len(heldout) and len(other):
+            found.append(membership_auc(reference.flat[JOINT], heldout, other, pair.draw))
+    return float(np.mean(found)) if found else float("nan")
 
 
 def _gain(pair: Pair) -> dict[str, float]:
@@ -279,8 +284,13 @@ _METRICS = (
         lambda pair: pair.by_part(copies, "any"), _NOVELTY, Limit("new", "copies of training samples (share)", high=0.01),
     ),
     Metric(
-        "heldout_copies", "novelty", "min", "share of copies of the held-out samples that judge", Pair.heldout_copies, _NOVELTY,
-        Limit("new", "copies of held-out samples (share)", high=0.01),
+        "heldout_copies", "novelty", "min", "share of copies of the held-out samples that judge",
+        lambda pair: pair.copies_of(pair.unseen), _NOVELTY, Limit("new", "copies of held-out samples (share)", high=0.01),
+    ),
+    Metric(
+        "unlisted_copies", "novelty", "min", "share of copies of real samples that `train_indices` do not list",
+        lambda pair: pair.copies_of(pair.others), _NOVELTY,
+        Limit("new", "copies of real samples that train_indices do not list (share)", high=0.01),
     ),
     Metric(
         "repeated", "novelty", "min", "share of samples that stand in the set more than once", Pair.repeated, _NOVELTY,

@@ -85,6 +85,7 @@ def membership_auc(train: np.ndarray, heldout: np.ndarray, synthetic: np.ndarray
     """
     rng, n = np.random.default_rng(seed), min(len(train), len(heldout))
     real = np.concatenate([each[rng.permutation(len(each))[:n]] for each in (train, heldout)])
-    others = nearest_within(real, 1)[:, 0]
-    score = nearest(synthetic, real)[:, 0] / np.maximum(others, np.finfo(float).tiny)
+    others, near = nearest_within(real, 1)[:, 0], nearest(synthetic, real)[:, 0]
+    total = near + others
+    score = np.where(total > 0, near / np.where(total > 0, total, 1), 0.5)  # the ratio's order, where others may be 0
     return float(roc_auc_score(np.repeat([1, 0], n), -score))

@@ -194,6 +194,10 @@ def _findings(ours: Metrics, real: Metrics, failed: set[str], missing: Sequence[
         found.append(
             f"Copies of held-out samples: {ours['heldout_copies']:.0%}. The generator saw the samples that judge it, so no figure counts."
         )
+    if "unlisted_copies" in failed:
+        found.append(
+            f"Copies of real samples that the file does not list: {ours['unlisted_copies']:.0%}. Its train_indices are not what the generator saw."
+        )
     if "repeated" in failed:
         found.append(f"Repeated: {ours['repeated']:.0%} of the samples stand in the set more than once.")
     unlike = ours["precision"] < UNLIKE * real["precision"] or ours["coverage"] < UNLIKE * real["coverage"]
