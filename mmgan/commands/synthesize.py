@@ -122,14 +122,15 @@ def fold_of(model: Synthesizer, dataset: Dataset) -> Fold:
 
 
 def _fold_entry(model: Synthesizer, path: Path, dataset: Dataset, cfg: DictConfig) -> dict[str, Any]:
-    fold = fold_of(model, dataset)
+    fold, metrics = fold_of(model, dataset), RunFolder(path.parent).read_metrics()
     labels = wanted_labels(dataset.y_train[fold.train_indices], dataset.schema.n_classes, cfg)
     return synthetic_file.fold_entry(
         fold,
         (_samples(model, fold, dataset, labels, cfg), np.array(dataset.schema.decode(labels))),
         model.recipe,
-        scores=RunFolder(path.parent).read_metrics().get("scores", {}),
+        scores=metrics.get("scores", {}),
         seed=cfg.seed,
+        epochs=metrics.get("epochs"),
         given=None if cfg.given is None else given_names(cfg),
     )
 
