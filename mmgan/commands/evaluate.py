@@ -1,7 +1,7 @@
 """The job of evaluate.py: a file of synthetic samples, judged beside real samples and the baselines, and its report."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,14 @@ from mmgan.data.arrays import take
 from mmgan.data.files import check_writable
 from mmgan.data.trust import build, trusted_names
 from mmgan.errors import MmganError
-from mmgan.evaluation.evaluator import Evaluator, FoldSamples, distinct
-from mmgan.evaluation.files import VAL, SyntheticFile, judged_file
-from mmgan.evaluation.metrics import METRICS
+from mmgan.evaluation.evaluator import Evaluator, FoldSamples
+from mmgan.evaluation.files import SyntheticFile, judged_file
 from mmgan.evaluation.statistics import shared_by_key
-from mmgan.evaluation.table import BASELINE_DRAWS, REAL, baseline_samples, judged_row, mean_over
+from mmgan.evaluation.table import REAL, baseline_samples, judged_row, mean_over
 from mmgan.evaluation.verdict import Verdict, verdict
 from mmgan.report.content import Report, Table
+from mmgan.report.criteria import criteria_tables, glossary, power_table
+from mmgan.report.facts import facts, notes, title
 from mmgan.report.figures import Shown, curve_picture, pictures
 from mmgan.report.page import write_report
 from mmgan.report.quality import curve_of, curve_tables, data_of, read_lines
@@ -34,6 +35,7 @@ from mmgan.report.tables import Correction, comparison_table, metric_tables, sho
 
 QUICK_ROWS = (REAL, "smote")
 MOST_SHOWN = 600  # samples of each set in a picture
+LEADING = ("Samples", "PCA", "Autocorrelation")  # pictures that people look at first
 
 
 @dataclass(frozen=True)
@@ -81,20 +83,26 @@ def judge_file(cfg: DictConfig) -> Path:
     file.check()
     check_writable(folder / "report.html")
     judged = Judged(_judge_all(file, cfg), file.name)
-    facts = _facts(file, judged, cfg)
-    sizes = Correction(file.n_fold, file.n_val)
-    found = judged.verdict(sizes, file.dataset.schema.class_names)
-    tables = _tables(judged, sizes)
+    sizes, class_names = Correction(file.n_fold, file.n_val), file.dataset.schema.class_names
+    found = judged.verdict(sizes, class_names)
+    n = [each["n"] for each in judged.rows[file.name].values()]
+    said = facts(file, n, 1 if cfg.quick else cfg.draws, cfg.seed)
+    main, every = criteria_tables(found.answers)
+    drawn = pictures(_shown(file, cfg), file.name)
     report = Report(
-        title=f"{file.path.name}: {file.name} on {file.data_name}",
+        title=title(file),
         verdict=list(found.answers),
         findings=list(found.findings),
-        facts=facts,
-        tables=[*tables, *curve_tables(curve)],
-        pictures=[*pictures(_shown(file, cfg), file.name), *([curve_picture(curve_of(curve))] if curve else [])],
-        notes=_notes(file),
-        appendix=[_glossary()],
-        data={"verdict": found.as_dict(), "rows": judged.rows, "facts": facts},
+        facts=said,
+        leading=[main, *(picture for picture in drawn if picture.section in LEADING)],
+        tables=[*_tables(judged, sizes, class_names), *curve_tables(curve)],
+        pictures=[
+            *(picture for picture in drawn if picture.section not in LEADING),
+            *([curve_picture(curve_of(curve))] if curve else []),
+        ],
+        notes=notes(file),
+        appendix=[every, *power_table(min(n)), glossary()],
+        data={"verdict": found.as_dict(), "rows": judged.rows, "facts": said},
     )
     write_report(report, folder)
     _print(found, short_table(judged.metrics(), judged.ours), folder)
@@ -138,36 +146,46 @@ def _with_bar(results: Iterator[Any], total: int) -> Iterator[Any]:
             yield result
 
 
-def _tables(judged: Judged, sizes: Correction) -> list[Table]:
+def _tables(judged: Judged, sizes: Correction, class_names: tuple[str, ...]) -> list[Table]:
     metrics = judged.metrics()
     compared = comparison_table(metrics, judged.ours, sizes)
-    first, *others = metric_tables(metrics, sizes, marked=judged.ours)
+    first, *others = metric_tables(metrics, sizes, judged.ours, class_names)
     return [first, *([compared] if compared else []), *others]
 
 
 def _shown(file: SyntheticFile, cfg: DictConfig) -> Shown:
-    """Return what the pictures show: the first fold, equal numbers of held-out and synthetic samples."""
-    fold, rng = file.folds[0], np.random.default_rng(cfg.seed)
-    judge = Evaluator([fold], seed=cfg.seed, quick=True, ordered=file.ordered)
-    most = min(MOST_SHOWN, len(fold.synthetic[1]), len(fold.heldout[1]))
-    sets = {}
-    for kind, (x, y) in (("heldout", fold.heldout), ("synthetic", fold.synthetic)):
-        chosen = np.sort(rng.permutation(len(y))[:most])
-        sets[kind] = take(x, chosen), np.asarray(y)[chosen]
-    distances = {REAL: judge.distances([sets["heldout"]])}
+    """Return what the pictures show: of the folds that are judged together first, equal numbers of held-out and synthetic samples."""
+    folds, rng = file.judged_together[0], np.random.default_rng(cfg.seed)
+    judge = Evaluator(folds, seed=cfg.seed, quick=True, ordered=file.ordered)
+    shown = [_some(fold, MOST_SHOWN // len(folds) + 1, rng) for fold in folds]
+    distances = {REAL: judge.distances([fold.heldout for fold in shown])}
     for name in QUICK_ROWS[1:] if cfg.quick else BASELINES:
-        labels = rng.permutation(fold.train[1])[:most]
-        distances[name] = judge.distances([(baseline_samples(fold.train, name, labels, [cfg.seed, fold.fold]), labels)])
+        labels = [rng.permutation(fold.train[1])[: len(fold.heldout[1])] for fold in shown]
+        drawn = [
+            (baseline_samples(fold.train, name, y, [cfg.seed, fold.fold]), y)
+            for fold, y in zip(folds, labels, strict=True)
+        ]
+        distances[name] = judge.distances(drawn)
     return Shown(
-        train=fold.train,
-        **sets,
+        folds=shown,
         class_names=file.dataset.schema.class_names,
-        distances={**distances, file.name: judge.distances([sets["synthetic"]])},
+        distances={**distances, file.name: judge.distances([fold.synthetic for fold in shown])},
         confusions={
             "trained on real samples": judge.confusion(synthetic=False),
             "trained on synthetic samples": judge.confusion(synthetic=True),
         },
+        ordered=file.ordered,
     )
+
+
+def _some(fold: FoldSamples, most: int, rng: np.random.Generator) -> FoldSamples:
+    """Return a fold with as many held-out as synthetic samples, at most so many."""
+    most, found = min(most, len(fold.heldout[1]), len(fold.synthetic[1])), {}
+    for kind in ("heldout", "synthetic"):
+        x, y = getattr(fold, kind)
+        chosen = np.sort(rng.permutation(len(y))[:most])
+        found[kind] = take(x, chosen), np.asarray(y)[chosen]
+    return replace(fold, **found)
 
 
 def _curve_lines(path: str, data_name: str) -> list[dict[str, Any]]:
@@ -175,74 +193,6 @@ def _curve_lines(path: str, data_name: str) -> list[dict[str, Any]]:
     if not lines:
         raise MmganError(f"{path} has no lines of {data_name}; give a result of the data that the file was made from.")
     return lines
-
-
-def _facts(file: SyntheticFile, judged: Judged, cfg: DictConfig) -> dict[str, str]:
-    sizes = {kind: [len(getattr(fold, kind)[1]) for fold in file.folds] for kind in ("train", "heldout", "synthetic")}
-    listed = {kind: ", ".join(map(str, found)) for kind, found in sizes.items()}
-    compared = ", ".join(str(found["n"]) for found in judged.rows[file.name].values())
-    draws = f"{cfg.draws} random choices of the compared samples, of baselines at most {BASELINE_DRAWS}"
-    return {
-        "file": str(file.path),
-        "data": file.data_name,
-        "folds": ", ".join(str(fold.fold) for fold in file.folds) if file.has_folds else "none: all training samples",
-        "training samples": listed["train"],
-        "held-out samples": f"{file.heldout}, {listed['heldout']}",
-        "synthetic samples": listed["synthetic"],
-        "samples compared": f"{compared} of either kind, in every row of the table",
-        "draws": "1 random choice of the compared samples (quick)" if cfg.quick else draws,
-        "seed": str(cfg.seed),
-        "pictures": f"of fold {file.folds[0].fold}" if file.has_folds else "of all samples",
-    }
-
-
-def _notes(file: SyntheticFile) -> list[str]:
-    notes = [
-        "The row `real` puts real samples that nobody has seen in the place of the synthetic ones: no generator can be asked for more.",
-        "Faithful means that every metric of fidelity, coherence and signal is good, as the table of the metrics says; new, that novelty "
-        "and close are. Where real samples differ by more from one another by chance, that much is allowed. Useful means a gain whose "
-        "95 % interval lies above 0.",
-        "The gain is that of adding as many synthetic samples to the training samples as are compared, not the whole file.",
-        "Near-copies are memorisation; that there are none says nothing of privacy.",
-    ]
-    if len(file.judged_together) < len(file.folds):
-        notes.append(
-            "Each fold has few held-out samples, so all folds are judged together, each fold's samples by its own training samples."
-        )
-    if repeated := sum(distinct(fold)[1] for fold in file.folds):
-        notes.append(
-            f"{repeated} held-out samples equal a training sample or each other. They do not judge, unless more than half of them do so, as "
-            "integers may: no copy can be told there."
-        )
-    if any(_share_difference(fold) > 0.1 for fold in file.folds):
-        notes.append(
-            "The synthetic samples have other class shares than the training samples. That counts against them: to judge the generator, draw "
-            "as many samples of each class as there are training samples (ratio=1)."
-        )
-    if file.grouped and file.heldout == VAL:
-        notes.append(
-            "The folds keep groups apart, and the only unseen samples are of groups that the generator never saw: even a perfect generator "
-            "of the training groups is far from those. Judge fidelity and novelty on a stratified split."
-        )
-    elif file.folds[0].unseen_groups is not None:
-        notes.append(
-            "Utility is judged on samples of groups that the generator never saw, all else on unseen samples of the groups that it was "
-            "trained on."
-        )
-    return notes
-
-
-def _share_difference(fold: FoldSamples) -> float:
-    """Return the total variation between the class shares of training and synthetic samples."""
-    classes = np.unique(fold.train[1])
-    train, synthetic = ([np.mean(np.asarray(y) == k) for k in classes] for y in (fold.train[1], fold.synthetic[1]))
-    return float(np.abs(np.subtract(train, synthetic)).sum() / 2)
-
-
-def _glossary() -> Table:
-    kinds = {"max": "high", "min": "low", "target": "neither"}
-    rows = [[m.name, m.family, m.meaning, kinds[m.direction], m.good, m.source] for m in METRICS.values()]
-    return Table("What the metrics are", ["metric", "family", "what it is", "better", "good is", "source"], rows)
 
 
 def _print(found: Verdict, table: Table, folder: Path) -> None:

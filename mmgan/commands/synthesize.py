@@ -110,13 +110,15 @@ def _common_data(found: Sequence[tuple[Synthesizer, Path]], moved_to: str | None
 
 def _fold_entry(model: Synthesizer, path: Path, dataset: Dataset, cfg: DictConfig) -> dict[str, Any]:
     fold = select_fold(configured_folds(dataset, model.recipe["data"]), model.recipe["fold"])
+    metrics = RunFolder(path.parent).read_metrics()
     labels = wanted_labels(dataset.y_train[fold.train_indices], dataset.schema.n_classes, cfg)
     return synthetic_file.fold_entry(
         fold,
         (_samples(model, fold, dataset, labels, cfg), np.array(dataset.schema.decode(labels))),
         model.recipe,
-        scores=RunFolder(path.parent).read_metrics().get("scores", {}),
+        scores=metrics.get("scores", {}),
         seed=cfg.seed,
+        epochs=metrics.get("epochs"),
         given=None if cfg.given is None else [*map(str, listed(cfg.given))],
     )
 

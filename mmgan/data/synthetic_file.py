@@ -65,11 +65,13 @@ def fold_entry(
     *,
     scores: Mapping[str, float],
     seed: int,
+    epochs: int | None = None,
     given: list[str] | None = None,
 ) -> dict[str, Any]:
     """Return the entry of one generator: its fold, its `samples` with the user's own labels, and how they were made.
 
-    `given` names the modalities whose values are those of training samples.
+    `seed` is that of the samples, `epochs` the length of the training (None: not known). `given` names the modalities whose
+    values are those of training samples.
     """
     entry = {"fold": fold.fold, "train_indices": fold.train_indices, "val_indices": fold.val_indices}
     if len(fold.extra_indices):
@@ -83,6 +85,15 @@ def fold_entry(
         "scores": dict(scores),
         "model": recipe["model"]["name"],
         "seed": seed,
+        "training": {"seed": recipe["seed"]} | ({} if epochs is None else {"epochs": epochs}),
+    }
+
+
+def training_of(entry: Mapping[str, Any]) -> dict[str, int]:
+    """Return `seed` and `epochs` of the training of an entry's generator, those that the entry has."""
+    said = entry.get("training")
+    return {
+        k: v for k, v in (said if isinstance(said, dict) else {}).items() if k in ("seed", "epochs") and type(v) is int
     }
 
 

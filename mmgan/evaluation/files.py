@@ -11,7 +11,7 @@ from mmgan.baselines import BASELINES
 from mmgan.data.arrays import LabelledSamples, take
 from mmgan.data.dataset import Dataset, taken
 from mmgan.data.folds import Fold, configured_folds, select_fold
-from mmgan.data.synthetic_file import Content, entry_samples, entry_train_indices
+from mmgan.data.synthetic_file import Content, entry_samples, entry_train_indices, training_of
 from mmgan.errors import MmganError
 from mmgan.evaluation.evaluator import FoldSamples, distinct, n_compared
 from mmgan.evaluation.table import REAL
@@ -35,6 +35,7 @@ class SyntheticFile:
     n_val: int  # samples that it leaves out
     grouped: bool
     ordered: list[str]  # vectors whose values have an order
+    training: list[Mapping[str, Any]]  # of each fold's generator `epochs` and `seed`, where the file says them
 
     def check(self) -> None:
         """Raise MmganError, naming the file, for samples that cannot be judged, or too few."""
@@ -86,6 +87,7 @@ def judged_file(content: Content, dataset: Dataset, options: Mapping[str, Any], 
         n_val=len(folds[0].val_indices),
         grouped=options["split"] == "group",
         ordered=list(options.get("ordered") or []),
+        training=[training_of(entry) for _, entry in chosen],
     )
 
 

@@ -60,13 +60,13 @@ def sample_statistics(standardised: np.ndarray, raw: np.ndarray) -> SampleStatis
         products = _pairs(standardised[:, some], standardised[:, some])
         return SampleStatistics(standardised, np.zeros((n, 0)), products)
     length = raw.shape[-1]
-    lines = raw.reshape(n, -1, length).astype(np.float64)  # (n, channels [x height], L)
+    lines = raw.reshape(n, -1, length)  # (n, channels [x height], L)
     lines = lines[:, _evenly(lines.shape[1])]
     channels = raw.reshape(n, raw.shape[1], -1).astype(np.float64)  # (n, C, positions)
     channels = _unit(channels[:, _evenly(channels.shape[1])])
     upper = np.triu_indices(channels.shape[1], k=1)
     cross = np.einsum("nip,njp->nij", channels, channels)[:, upper[0], upper[1]]
-    return SampleStatistics(standardised, _autocorrelation(lines), cross)
+    return SampleStatistics(standardised, autocorrelation(lines).reshape(n, -1), cross)
 
 
 def _evenly(count: int) -> np.ndarray:
@@ -86,12 +86,12 @@ def _unit(lines: np.ndarray) -> np.ndarray:
     return centred / np.where(norm > 1e-12, norm, 1.0)
 
 
-def _autocorrelation(lines: np.ndarray) -> np.ndarray:
-    """Return the normalised autocorrelation (n, C * lags) of (n, C, L), lags 1 to at most L / 2."""
-    length = lines.shape[-1]
+def autocorrelation(values: np.ndarray) -> np.ndarray:
+    """Return the autocorrelation (n, [C, H,] lags) of (n, [C, H,] L) along the last axis, lags 1 to at most L / 2."""
+    length = values.shape[-1]
     lags = min(length // 2, MAX_LAGS)
-    power = np.abs(np.fft.rfft(_unit(lines), n=2 * length)) ** 2  # zero-padded: no wrap-around
-    return np.fft.irfft(power)[..., 1 : lags + 1].reshape(len(lines), -1)
+    power = np.abs(np.fft.rfft(_unit(values.astype(np.float64)), n=2 * length)) ** 2  # zero-padded: no wrap-around
+    return np.fft.irfft(power)[..., 1 : lags + 1]
 
 
 SignalSet = Mapping[str, SampleStatistics]

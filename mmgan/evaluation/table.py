@@ -50,8 +50,10 @@ def _of_baseline(fold: FoldSamples, name: str, seed: int) -> LabelledSamples:
 def derived(metrics: Mapping[str, float], real: Mapping[str, float]) -> Metrics:
     """Return a row's metrics with those that set it against the same fold's real row; a ratio without meaning is left out."""
     ratios = {
-        "tstr_ratio": ratio(metrics["tstr"], real["tstr"]) if real["tstr"] > real.get("chance", 0.0) else None,
-        "coverage_ratio": ratio(metrics["coverage"], real["coverage"]),
+        "tstr_ratio": ratio(metrics.get("tstr"), real.get("tstr"))
+        if real.get("tstr", 0) > real.get("chance", 0)
+        else None,
+        "coverage_ratio": ratio(metrics.get("coverage"), real.get("coverage")),
     }
     return {**metrics, **{key: value for key, value in ratios.items() if value is not None}}
 

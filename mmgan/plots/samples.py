@@ -48,8 +48,17 @@ class Line:
 
 
 @rc_context(STYLE)
-def grid(lines: Sequence[Line], columns: int, cell: tuple[float, float], title: str = "") -> Figure:
-    """Show lines of at most `columns` samples, each in a cell of this width and height in inches."""
+def grid(
+    lines: Sequence[Line],
+    columns: int,
+    cell: tuple[float, float],
+    title: str = "",
+    names: tuple[str, str] | None = None,
+) -> Figure:
+    """Show lines of at most `columns` samples, each in a cell of this width and height in inches.
+
+    `names` are those of the axes; without them no axis has a scale.
+    """
     figure = Figure(figsize=(cell[0] * columns + 0.5, cell[1] * len(lines) + 0.45), layout="constrained")
     axes = figure.subplots(len(lines), columns, squeeze=False)
     for line, row in zip(lines, axes, strict=True):
@@ -65,8 +74,25 @@ def grid(lines: Sequence[Line], columns: int, cell: tuple[float, float], title: 
                 axis.text(0.5, 0.5, "no sample", ha="center", va="center", transform=axis.transAxes)
             if column < len(line.titles):
                 axis.set_title(line.titles[column], fontsize=8.5, pad=2)
-    figure.suptitle(title, fontsize=10)
+    if names is not None:
+        _add_scales(lines, axes)
+        figure.supxlabel(names[0], fontsize=9)
+        figure.supylabel(names[1], fontsize=9)
+    figure.suptitle(title, fontsize=10 if names is None else 8.5)
     return figure
+
+
+def _add_scales(lines: Sequence[Line], axes: np.ndarray) -> None:
+    """Number the ends of the lowest line's and the first column's axes, where they have a sample."""
+    for number, (line, row) in enumerate(zip(lines, axes, strict=True), start=1):
+        for column, sample in enumerate(line.samples[: len(row)]):
+            *_, height, width = (1, *sample.shape)
+            if number == len(lines):
+                row[column].set_xticks(sorted({0, width - 1}))
+            if column == 0:
+                bounds = np.linspace(*row[0].get_ylim(), 5)[[1, 3]] if is_curve(sample.shape) else [0, height - 1]
+                row[0].set_yticks(sorted(set(bounds)), [f"{bound:.3g}" for bound in sorted(set(bounds))])
+            row[column].tick_params(length=2, pad=1.5, labelsize=7)
 
 
 def _limits(lines: Sequence[Line], scale: tuple[float, float]) -> tuple[float, float]:
@@ -106,7 +132,11 @@ def beside_nearest(
         Line("synthetic", synthetic, scale, SYNTHETIC),
         Line("nearest", nearest, scale, titles=titles),
     ]
-    return grid(lines, columns, ((WIDTH - 0.5) / columns, height))
+    names = {1: ("position", "value"), 2: ("position", "channel"), 3: ("column", "row")}[
+        1 if is_curve(shape) else len(shape)
+    ]
+    title = "" if is_curve(shape) else f"dark to bright: {scale[0]:.3g} to {scale[1]:.3g}"
+    return grid(lines, columns, ((WIDTH - 0.5) / columns, height), title, names)
 
 
 def overview(
@@ -144,27 +174,35 @@ def traversal(
 
 
 @rc_context(STYLE)
-def mean_and_spread(real: Arrays, synthetic: Arrays, class_name: object = None) -> Figure:
+def mean_and_spread(
+    real: Arrays,
+    synthetic: Arrays,
+    class_name: object = None,
+    names: tuple[str, str] = ("position", "value"),
+    first: int = 0,
+) -> Figure:
     """Show mean +- one standard deviation of real and synthetic samples {name: (n, *shape)} along every channel's axis.
 
     A vector is one channel; an image's channels are averaged over its columns. Three channels stand in a line, at most eight
-    of a modality are shown. Samples may be absent on either side.
+    of a modality are shown. Samples may be absent on either side. `names` are those of the axes, `first` is the first position.
     """
     groups = [_panels(name, real[name], synthetic[name]) for name in real]
     lines = sum(-(-len(panels) // 3) for panels in groups)
-    figure = Figure(figsize=(WIDTH, 0.92 * lines + 0.3), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 0.92 * lines + 0.5), layout="constrained")
     cells, line = figure.add_gridspec(lines, 3), 0
     for panels in groups:
         for number, (title, *pair) in enumerate(panels):
             axis = figure.add_subplot(cells[line, :] if len(panels) == 1 else cells[line + number // 3, number % 3])
             for label, x, colour in zip(("real", "synthetic"), pair, (REAL, SYNTHETIC), strict=True):
-                _draw_band(axis, x, label, colour)
+                _draw_band(axis, x, label, colour, first)
             axis.set_title(title, loc="left", fontsize=8.5, pad=2)
             axis.locator_params(nbins=2)
             axis.margins(x=0.02)
             axis.tick_params(length=2, pad=1.5)
         line += -(-len(panels) // 3)
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
+    figure.supxlabel(names[0], fontsize=9)
+    figure.supylabel(names[1], fontsize=9)
     if class_name is not None:
         figure.suptitle(f"class {class_name}", fontsize=10, x=0.02, ha="left")
     return figure
@@ -187,9 +225,9 @@ def _channels(values: np.ndarray) -> np.ndarray:
     return values.mean(axis=-1) if values.ndim == 4 else values
 
 
-def _draw_band(axis: Axes, x: np.ndarray, label: str, colour: str) -> None:
+def _draw_band(axis: Axes, x: np.ndarray, label: str, colour: str, first: int) -> None:
     mean, spread = (x.mean(0), x.std(0)) if len(x) else (np.full(x.shape[1], np.nan),) * 2
-    places, alone = np.arange(len(mean)), len(mean) == 1  # a single value is no line
+    places, alone = first + np.arange(len(mean)), len(mean) == 1  # a single value is no line
     axis.plot(places, mean, lw=1.1, color=colour, label=label, marker="o" if alone else None)
     if alone:
         axis.errorbar(places, mean, spread, color=colour)
@@ -197,8 +235,15 @@ def _draw_band(axis: Axes, x: np.ndarray, label: str, colour: str) -> None:
 
 
 @rc_context(STYLE)
-def scatter(real: np.ndarray, synthetic: np.ndarray, title: str = "first two principal components") -> Figure:
-    """Show real (n, 2) and synthetic (m, 2) points around the real ones, and say how many lie outside of the picture."""
+def scatter(
+    real: np.ndarray,
+    synthetic: np.ndarray,
+    names: tuple[str, str] = ("1st principal component", "2nd principal component"),
+) -> Figure:
+    """Show real (n, 2) and synthetic (m, 2) points around the real ones, and say how many lie outside of the picture.
+
+    `names` are those of the axes.
+    """
     figure = Figure(figsize=(WIDTH, 3.9), layout="constrained")
     axis = figure.subplots()
     low, high = real.min(0), real.max(0)
@@ -211,7 +256,7 @@ def scatter(real: np.ndarray, synthetic: np.ndarray, title: str = "first two pri
         axis.scatter(*synthetic[inside][part::8].T, color=SYNTHETIC, label=labels[1], marker="D", **known)
     if not inside.all():
         axis.set_title(f"{(~inside).sum()} of {len(inside)} synthetic samples lie outside", loc="left")
-    axis.set_xlabel(title)
+    axis.set(xlabel=names[0], ylabel=names[1])
     axis.locator_params(nbins=5)
     figure.legend(loc="outside upper right", ncols=2, markerscale=1.8)
     return figure

@@ -68,14 +68,19 @@ def write_report(report: Report, folder: Path, name: str = "report") -> None:
 
 def _files(report: Report, name: str) -> dict[str, str]:
     """Return the text of every file by its path in the report's folder."""
-    files, sections = {}, {}
-    for number, picture in enumerate(report.pictures, start=1):
-        label, drawn = f"{picture.section}: {picture.caption}", _svg(picture.figure)
+    files, sections, number = {}, [], 0
+    for block in report.body:
+        if isinstance(block, Table):
+            sections.append({"title": block.title, "table": block})
+            continue
+        number += 1
+        label, drawn = f"{block.section}: {block.caption}", _svg(block.figure)
         path = f"figures/{number:02d}-{_slug(label)}.svg"
         files[path] = drawn
-        section = sections.setdefault(picture.section, {"about": picture.about, "shown": []})
+        if not sections or sections[-1]["title"] != block.section:
+            sections.append({"title": block.section, "table": None, "about": block.about, "shown": []})
         address = f"data:image/svg+xml;base64,{base64.b64encode(drawn.encode()).decode()}"
-        section["shown"].append({"caption": picture.caption, "path": path, "address": address})
+        sections[-1]["shown"].append({"caption": block.caption, "path": path, "address": address})
     files[f"{name}.json"] = json.dumps(_plain(report.data), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     for template, suffix in (("report.md.jinja", "md"), ("report.html.jinja", "html")):
         text = JINJA.get_template(template).render(report=report, sections=sections)

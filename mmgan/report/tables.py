@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmgan.evaluation.metrics import metric_of, number
+from mmgan.evaluation.metrics import METRICS, metric_of, number
 from mmgan.evaluation.statistics import Interval, compare, interval
 from mmgan.evaluation.table import REAL, derived, mean_over
 from mmgan.report.content import Table
@@ -13,47 +13,61 @@ from mmgan.report.content import Table
 Metrics = Mapping[str, float]
 Folds = Mapping[int, Metrics]  # fold -> metrics
 
-MAIN = {
-    "TSTR": "tstr",
-    "TSTR / TRTR": "tstr_ratio",
-    "gain, points": "gain",
-    "coverage": "coverage",
-    "coverage / real": "coverage_ratio",
-    "C2ST": "c2st",
-    "novelty 10 %": "novelty10",
-    "50 %": "novelty50",
-    "90 %": "novelty90",
-    "close": "close",
-}
-MORE = {
-    "precision": "precision",
-    "recall": "recall",
-    "density": "density",
-    "spread": "spread",
-    "MMD / null": "mmd_ratio",
-    "retrieval": "retrieval",
-    "TRTR": "trtr",
-    "TRTS": "trts",
-    "mean": "signal_mean",
-    "std": "signal_spread",
-    "autocorr.": "signal_autocorrelation",
-    "cross": "signal_cross",
-}
-SHORT = {
-    "TSTR/TRTR": "tstr_ratio",
-    "gain": "gain",
-    "cover/real": "coverage_ratio",
-    "C2ST": "c2st",
-    "novelty50": "novelty50",
-    "close": "close",
-}
-OF_CLASS = {"class_recall": "recall", "class_spread": "spread"}
-OF_CLASS_NOTE = (
-    "By the place of the class among the class names: the share of its real samples that classifiers trained on these samples"
-    " find, and the variance within the class (trace of the covariance of principal components) over that of the real samples."
+HEADINGS = {
+    "c2st": "C2ST",
+    "axis_c2st": "axis C2ST",
+    "mmd": "MMD / null",
+    "trtr": "TRTR",
+    "tstr": "TSTR",
+    "trts": "TRTS",
+    "trtr_log_loss": "log loss, TRTR",
+    "tstr_log_loss": "log loss, TSTR",
+    "gain": "gain, points",
+    "novelty10": "novelty 10 %",
+    "novelty50": "novelty 50 %",
+    "novelty90": "novelty 90 %",
+    "heldout_copies": "held-out copies",
+    "signal_mean": "mean",
+    "signal_spread": "std",
+    "signal_autocorrelation": "autocorr.",
+    "signal_cross": "cross-corr.",
+    "tstr_ratio": "TSTR / real",
+    "coverage_ratio": "coverage / real",
+}  # of other metrics the name, as words
+RATIOS = {
+    "tstr_ratio": "TSTR over that of as many real samples",
+    "coverage_ratio": "coverage over that of real samples",
+}  # to the real row, which are no metrics of their own
+
+
+def heading(key: str, class_names: Sequence[str] = ()) -> str:
+    """Return the heading of a result's key: `C2ST env` of c2st/env."""
+    name, _, part = key.partition("/")
+    if part.isdecimal() and int(part) < len(class_names):
+        part = class_names[int(part)]
+    return f"{HEADINGS.get(name, name.replace('_', ' '))} {part}".strip()
+
+
+def columns_of(*keys: str) -> dict[str, str]:
+    """Return {heading: key}."""
+    return {heading(key): key for key in keys}
+
+
+MAIN = columns_of(
+    *("tstr", "tstr_ratio", "gain", "coverage", "coverage_ratio", "c2st", "axis_c2st", "trts"),
+    *("novelty10", "novelty50", "novelty90", "close"),
 )
+SHORT = columns_of("tstr_ratio", "gain", "coverage_ratio", "c2st", "axis_c2st", "novelty50", "close")
+COMPARED = columns_of("tstr", "gain", "coverage", "c2st", "axis_c2st")
 MAX_CLASSES = 12  # more make no table that anyone reads
-COMPARED = {"TSTR": "tstr", "coverage": "coverage", "C2ST": "c2st", "gain, points": "gain"}
+
+
+def meaning(key: str) -> str:
+    """Say what a result's key is, and which values are good."""
+    if key in RATIOS:
+        return RATIOS[key]
+    metric = metric_of(key)
+    return f"{metric.meaning}; good: {metric.good}"
 
 
 @dataclass(frozen=True)
@@ -76,53 +90,63 @@ def with_derived(rows: Mapping[str, Folds]) -> dict[str, dict[int, dict[str, flo
     }
 
 
-def metric_tables(rows: Mapping[str, Folds], correction: Correction, marked: str | None = None) -> list[Table]:
-    """Return the tables of a set of rows, {name: {fold: metrics}}: the main columns, the others, single modalities."""
+def metric_tables(
+    rows: Mapping[str, Folds], correction: Correction, marked: str | None = None, class_names: Sequence[str] = ()
+) -> list[Table]:
+    """Return the tables of a set of rows, {name: {fold: metrics}}: the main columns, the others by family, single classes."""
     rows = with_derived(rows)
-    note = "Mean over folds +- half of its 95 % interval, corrected for the overlap of the folds' training samples (Nadeau & Bengio 2003)."
+    note = "Mean over folds ± half of its 95 % interval, corrected for the overlap of the folds' training samples (Nadeau & Bengio 2003)."
     if all(len(folds) == 1 for folds in rows.values()):
         note = "One fold: no interval."
-    keys = dict.fromkeys(key for folds in rows.values() for found in folds.values() for key in found)
-    single = [key for key in keys if "/" in key and ":" not in key and metric_of(key).name not in OF_CLASS]
-    parts = {key: key for key in single if metric_of(key).family in ("fidelity", "coherence", "novelty")}
-    classes = {f"{OF_CLASS[name]} {label}": f"{name}/{label}" for name in OF_CLASS for label in range(MAX_CLASSES)}
-    tables = [
-        _table("Quality", rows, MAIN, correction, note, marked),
-        _table("Further metrics", rows, MORE, correction, "", marked),
-        _table("Single modalities", rows, parts, correction, "", marked),
-        _table("Single classes", rows, classes, correction, OF_CLASS_NOTE, marked),
+    present = dict.fromkeys(key for folds in rows.values() for found in folds.values() for key in found)
+    groups: dict[str, list[str]] = {}
+    for metric in METRICS.values():
+        own = [key for key in present if ":" not in key and key.partition("/")[0] == metric.name]
+        if metric.by_class:
+            own.sort(key=lambda key: int(key.partition("/")[2]))
+            groups[f"Single classes: {heading(metric.name)}"] = own[:MAX_CLASSES]
+        else:
+            known = {*MAIN.values(), *(key for key in own if key.startswith("gain/"))}
+            groups.setdefault(metric.family.capitalize(), []).extend(key for key in own if key not in known)
+    main = [key for key in MAIN.values() if key in present]
+    tables = [_table("Quality", rows, main, correction, note, marked)]
+    return tables + [
+        _table(title, rows, keys, correction, "", marked, class_names) for title, keys in groups.items() if keys
     ]
-    return [table for table in tables if len(table.columns) > 1]
 
 
 def _table(
     title: str,
     rows: Mapping[str, Folds],
-    columns: Mapping[str, str],
+    keys: Sequence[str],
     correction: Correction,
     note: str,
     marked: str | None,
+    class_names: Sequence[str] = (),
 ) -> Table:
-    present = {
-        heading: key
-        for heading, key in columns.items()
-        if any(key in found for folds in rows.values() for found in folds.values())
-    }
-    cells = [[name, *[_cell(folds, key, correction) for key in present.values()]] for name, folds in rows.items()]
-    return Table(title, ["", *present], cells, note, marked)
+    headings = [heading(key, class_names) for key in keys]
+    cells = [[name, *[_cell(folds, key, correction) for key in keys]] for name, folds in rows.items()]
+    return Table(title, ["", *headings], cells, note, marked, dict(zip(headings, map(meaning, keys), strict=True)))
 
 
 def _cell(folds: Folds, key: str, correction: Correction) -> str:
-    values = [found[key] for found in folds.values() if key in found and np.isfinite(found[key])]
+    # Folds that are judged together have a gain each: {"gain": mean, "gain/0": that of the first, ...}.
+    values = [
+        value
+        for found in folds.values()
+        for name, value in found.items()
+        if np.isfinite(value) and (name.startswith("gain/") if key == "gain" and "gain/0" in found else name == key)
+    ]
     if not values:
-        return ""
+        return "none"
     return (points if key == "gain" else plus_minus)(correction.interval(values))
 
 
 def short_table(rows: Mapping[str, Folds], marked: str) -> Table:
     """Return the means of few columns, for a terminal's line."""
     rows = {name: {0: mean_over(folds.values())} for name, folds in with_derived(rows).items()}
-    return _table("means over folds", rows, SHORT, Correction(1, 1), "", marked)
+    known = [key for key in SHORT.values() if any(key in folds[0] for folds in rows.values())]
+    return _table("means over folds", rows, known, Correction(1, 1), "", marked)
 
 
 def plus_minus(found: Interval) -> str:
@@ -152,7 +176,9 @@ def comparison_table(rows: Mapping[str, Folds], ours: str, correction: Correctio
     folds = sorted(rows[ours])
     if len(folds) < 2 or not others:
         return None
-    columns = {heading: key for heading, key in COMPARED.items() if key in rows[ours][folds[0]]}
+    columns = {
+        title: key for title, key in COMPARED.items() if all(np.isfinite(rows[ours][k].get(key, np.nan)) for k in folds)
+    }
     lines = []
     for name in others:
         if set(folds) != set(rows[name]):
@@ -163,7 +189,8 @@ def comparison_table(rows: Mapping[str, Folds], ours: str, correction: Correctio
         ]
         lines.append([name, *outcomes])
     note = f"{ours} minus the other, paired over {len(folds)} folds; corrected resampled t-test at the 5 % level."
-    return Table(f"{ours} against", ["", *columns], lines, note) if lines else None
+    meanings = {title: meaning(key) for title, key in columns.items()}
+    return Table(f"{ours} against", ["", *columns], lines, note, meanings=meanings) if lines else None
 
 
 def _outcome(key: str, ours: Sequence[float], theirs: Sequence[float], correction: Correction) -> str:

@@ -45,7 +45,7 @@ class DrawSamples(L.Callback):
                 yield f"samples/{name}/{class_name}", plots.real_and_synthetic(of_class, drawn, name, class_name)
             yield f"mean_and_spread/{class_name}", plots.mean_and_spread(of_class, drawn, class_name)
         if (plane := Plane(x)).exists:
-            yield "plane", plots.scatter(plane(x), plane(synthetic), plane.title)
+            yield "plane", plots.scatter(plane(x), plane(synthetic), *plane.names)
 
 
 class Plane:
@@ -58,6 +58,7 @@ class Plane:
         self.exists = min(flat.shape) >= 2
         self.is_plain = flat.shape[1] == 2
         self.title = "the two values of a sample" if self.is_plain else "first two principal components"
+        self.names = [("1st value", "2nd value")] if self.is_plain else []  # of the axes, where they are no components
         if self.exists and not self.is_plain:
             self._pca = PCA(2, random_state=0).fit(flat)
 
