@@ -63,9 +63,8 @@ def find_checkpoints(where: Any) -> list[Path]:
         raise MmganError(
             f"ckpt={path}: there is no such file or folder; give a best.ckpt, or a folder of trained folds."
         )
-    if (path / "best.ckpt").exists():
-        return [path / "best.ckpt"]
-    found = [folder / "best.ckpt" for folder in fold_folders(path) if (folder / "best.ckpt").exists()]
+    folders = [path] if (path / "best.ckpt").exists() else fold_folders(path)
+    found = [folder / "best.ckpt" for folder in folders if (folder / "best.ckpt").exists()]
     if not found:
         raise MmganError(
             f"ckpt={path}: no best.ckpt there, nor in a fold<k>/ under it; train first ({command_line('train')})."
