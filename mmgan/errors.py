@@ -38,18 +38,8 @@ class Range:
         return " and ".join(filter(None, (low, high)))
 
 
-@dataclass(frozen=True)
-class With:
-    """The mappings that have a key."""
-
-    key: str
-
-    def holds(self, value: Mapping[str, Any]) -> bool:
-        """Say whether the key is there."""
-        return self.key in value
-
-    def __str__(self) -> str:
-        return f"with {self.key}"
+class Part:
+    """Stands for an object as a configuration gives it: a mapping with a `_target_`."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +73,6 @@ CalibrationSamples = Annotated[int, Range(100, 10**6)] | Literal[0]
 ShareBelowOne = Annotated[float, Range(0, 1, open="high")]
 Betas = Annotated[Sequence[float], EachOf(ShareBelowOne)]
 Clip = Positive | None
-Part = Annotated[Mapping, With("_target_")]  # an object, as a configuration gives it
 
 
 def check_value(name: str, value: Any, declared: Any) -> None:
@@ -167,7 +156,7 @@ def expected(declared: Any) -> str:
 
 WORDS = {
     int: "an integer", float: "a number", bool: "true or false", str: "a text", list: "a list", Path: "a path", Mapping: "its own keys",
-    type(None): "null",
+    Part: "its own keys with _target_", type(None): "null",
 }  # fmt: skip
 
 
@@ -186,18 +175,20 @@ def _fits(value: Any, declared: Any) -> bool:
         return kind is bool  # to Python, it is an integer
     if get_origin(kind) is Literal:
         return isinstance(value, str | int) and value in get_args(kind)
+    if kind is Part:
+        return isinstance(value, Mapping) and "_target_" in value
     if kind in (int, float):
         limits = limits or (Range(-MOST, MOST) if kind is int else Range())
         kind = int if kind is int else int | float
     return isinstance(value, kind) and (not limits or limits.holds(value))
 
 
-def _parts(declared: Any) -> tuple[Any, Range | With | None]:
+def _parts(declared: Any) -> tuple[Any, Range | None]:
     """Return the type of an annotation, and its limits if it has any."""
     if get_origin(declared) is not Annotated:
         return declared, None
     kind, *more = get_args(declared)
-    return kind, next((each for each in more if isinstance(each, Range | With)), None)
+    return kind, next((each for each in more if isinstance(each, Range)), None)
 
 
 def shown_value(value: Any) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 
 PACKAGE = Path(__file__).resolve().parents[1]
 CONF = next(
@@ -94,3 +95,13 @@ def listed(value: Any) -> list[Any]:
 def tell(*lines: str) -> None:
     """Print lines as they are: names of files may look like markup."""
     Console().print(*lines, sep="\n", highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def print_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """Print a table of numbers, none of them broken into lines."""
+    table = Table(title=title)
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)

@@ -103,11 +103,9 @@ def task_of(cfg: DictConfig) -> Task:
     return task
 
 
-def train_fold(
-    cfg: DictConfig, dataset: Dataset, fold: int, path: Path, *, best_params: Mapping[str, Any] | None = None
-) -> FitResult:
-    """Train one fold into its folder; `best_params`, of a sweep, go into the checkpoint's recipe."""
-    run = fold_run(cfg, dataset, fold, best_params)
+def train_fold(cfg: DictConfig, dataset: Dataset, fold: int, path: Path) -> FitResult:
+    """Train one fold into its folder."""
+    run = fold_run(cfg, dataset, fold)
     check_run(cfg, run)
     return run.run(path)
 

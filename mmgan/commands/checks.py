@@ -37,19 +37,14 @@ class Declared:
     meaning: str = ""
 
 
-def check_own_options(cfg: Any) -> None:
-    """Raise MmganError for options that the command does not have (+fold=3), and for values that its own may not have."""
+def check_options(cfg: Any) -> None:
+    """Raise MmganError for options that the command does not have (+fold=3), and for values that an option may not have."""
     kind = OmegaConf.get_type(cfg)
     if added := sorted(set(cfg) - set(kind.__dataclass_fields__) - {"experiment"}):
         raise MmganError(f"there is no option '{added[0]}'{closest(added[0], kind)}; --help lists the options.")
     for each in own_options(kind, cfg):
         check_value(each.name, each.value, each.kind)
     trusted_names(OmegaConf.select(cfg, "trust", default=()))
-
-
-def check_options(cfg: Any) -> None:
-    """Raise MmganError for values that options of data, model, callbacks and the like may not have."""
-    check_own_options(cfg)
     for part in (path.name for path in (CONF / "model").iterdir() if path.is_dir()):
         if isinstance(value := OmegaConf.select(cfg, f"model.{part}"), str):
             raise MmganError(

@@ -6,13 +6,13 @@ are not computed again, so that the same command goes on where it was interrupte
 
 import json
 import os
+import pkgutil
 import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -51,9 +51,8 @@ def compare(cfg: DictConfig) -> Path:
 
 def chosen_measure(cfg: DictConfig) -> Measure:
     """Return the measure that `cfg.measure` names, one of `MEASURES` or the dotted path of a class."""
-    module, _, name = cfg.measure.rpartition(".")
     try:
-        kind, why = MEASURES.get(cfg.measure) or getattr(import_module(module or "mmgan"), name), "it is no Measure"
+        kind, why = MEASURES.get(cfg.measure) or pkgutil.resolve_name(cfg.measure), "it is no Measure"
     except Exception as error:  # whatever importing it raises
         kind, why = None, " ".join(str(error).split())
     if not (isinstance(kind, type) and issubclass(kind, Measure)):
@@ -66,12 +65,12 @@ def asked_cells(cfg: DictConfig, measure: Measure) -> list[Cell]:
     rows = [*map(str, listed(cfg.rows or FULL))]
     if wrong := [each for each in rows if each != FULL and not each.removeprefix("imbalance").isdecimal()]:
         raise MmganError(f"rows={wrong[0]}: give full, a number of samples of each class, or imbalance and a ratio.")
-    data, cells = data_words(cfg.data), []
+    shared = (*data_words(cfg.data), f"threads={cfg.threads}", *shlex.split(cfg.overrides))
+    cells = []
     for model in map(str, listed(cfg.models or measure.models)):
         variants = read_variants(cfg.variants) if is_trained(model) else {"": ""}
         for name, overrides in variants.items():
-            all_words = (*data, f"threads={cfg.threads}", *shlex.split(cfg.overrides))
-            more = {"words": (*all_words, *shlex.split(overrides)), "shared_words": all_words, "runs": cfg.runs}
+            more = {"words": (*shared, *shlex.split(overrides)), "shared_words": shared, "runs": cfg.runs}
             cells += [
                 Cell(cfg.data.name, cfg.data.get("draw"), each, model, name, fold, seed, **more)
                 for each in rows
@@ -139,11 +138,9 @@ def _computed(cells: list[Cell], measure: Measure, cfg: DictConfig, log: Path) -
     columns = (TextColumn("cells"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"))
     pool = ProcessPoolExecutor(cfg.workers, get_context("spawn"), initializer=_quiet_worker, initargs=(str(log),))
     with Progress(*columns, TimeRemainingColumn(), speed_estimate_period=1e9) as progress:
-        task = progress.add_task("cells", total=len(cells))
         try:
             jobs = {pool.submit(measured, cell, measure): cell for cell in cells}
-            for job in as_completed(jobs):
-                progress.advance(task)
+            for job in progress.track(as_completed(jobs), len(cells)):
                 yield jobs[job], job.result()
         except (KeyboardInterrupt, BrokenProcessPool):  # the latter: a process was killed, for want of memory say
             pool.shutdown(wait=False, cancel_futures=True)

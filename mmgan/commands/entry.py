@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mmgan.commands.arguments import CONF, as_hydra_reads
-from mmgan.commands.checks import check_options, check_own_options, closest, refuse_renamed
+from mmgan.commands.checks import check_options, closest, refuse_renamed
 from mmgan.commands.help import help_text
 from mmgan.commands.options import COMMANDS, TrainOptions, register_options
 from mmgan.errors import MmganError
@@ -73,8 +73,7 @@ def script(job: Callable[[Any], None]) -> Callable[[Any], None]:
     def wrapped(cfg: Any) -> None:
         # Inside the job: what leaves it, but for SystemExit, Hydra announces in words of its own.
         try:
-            check_own_options(cfg)
-            # Before the job imports torch and numpy, whose pools of threads are sized once.
+            # Before anything imports torch and numpy, whose pools of threads are sized once.
             for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
                 os.environ.setdefault(pool, str(cfg.threads))
             check_options(cfg)

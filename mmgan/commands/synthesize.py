@@ -7,10 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
-from rich.table import Table
 
-from mmgan.commands.arguments import command_line, listed, tell
+from mmgan.commands.arguments import command_line, listed, print_table, tell
 from mmgan.data import synthetic_file
 from mmgan.data.dataset import Dataset
 from mmgan.data.files import check_writable
@@ -46,7 +44,11 @@ def synthesize(cfg: DictConfig) -> Path:
     dataset = _common_data(found, cfg.data.path, trust)
     entries = [_fold_entry(model, path, dataset, cfg) for model, path in found]
     synthetic_file.write(out, synthetic_file.file_content(dataset, entries, found[0][0].recipe))
-    _report(out, entries)
+    rows = [
+        [entry["fold"], entry["model"], len(entry["y_synth"]), len(np.unique(entry["y_synth"]))] for entry in entries
+    ]
+    print_table("synthetic samples", ["fold", "model", "samples", "classes"], [map(str, row) for row in rows])
+    tell(f"file:   {out}", f"next:   mmgan.load_augmented({str(out)!r}, fold={folds[0]}) in Python")
     return out
 
 
@@ -61,9 +63,8 @@ def find_checkpoints(where: Any) -> list[Path]:
         raise MmganError(
             f"ckpt={path}: there is no such file or folder; give a best.ckpt, or a folder of trained folds."
         )
-    if (path / "best.ckpt").exists():
-        return [path / "best.ckpt"]
-    found = [folder / "best.ckpt" for folder in fold_folders(path) if (folder / "best.ckpt").exists()]
+    folders = [path] if (path / "best.ckpt").exists() else fold_folders(path)
+    found = [folder / "best.ckpt" for folder in folders if (folder / "best.ckpt").exists()]
     if not found:
         raise MmganError(
             f"ckpt={path}: no best.ckpt there, nor in a fold<k>/ under it; train first ({command_line('train')})."
@@ -135,14 +136,3 @@ def _samples(model: Synthesizer, fold: Fold, dataset: Dataset, labels: np.ndarra
     turns = [np.resize(fold.train_indices[y == k], n) for k, n in enumerate(np.bincount(labels))]  # labels are sorted
     given = {name: dataset.x_train[name][np.concatenate(turns)] for name in names}
     return model.complete(given, wanted, seed=cfg.seed, sampling=cfg.sampling)
-
-
-def _report(out: Path, entries: list[dict[str, Any]]) -> None:
-    table = Table(title="synthetic samples")
-    for column in ("fold", "model", "samples", "classes"):
-        table.add_column(column, justify="right")
-    for entry in entries:
-        labels = entry["y_synth"]
-        table.add_row(str(entry["fold"]), entry["model"], str(len(labels)), str(len(np.unique(labels))))
-    Console().print(table)
-    tell(f"file:   {out}", f"next:   mmgan.load_augmented({str(out)!r}, fold={entries[0]['fold']}) in Python")

@@ -6,10 +6,8 @@ from pathlib import Path
 import pandas
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
-from rich.console import Console
-from rich.table import Table
 
-from mmgan.commands.arguments import command_line, shell_line, tell, trust_option
+from mmgan.commands.arguments import command_line, print_table, shell_line, tell, trust_option
 from mmgan.commands.build import check_run, chosen_folds, fold_path, fold_run, load_data, task_of, trusted
 from mmgan.training.fit import FitResult
 from mmgan.training.quiet import quiet_lightning
@@ -50,19 +48,12 @@ def next_command(cfg: DictConfig, folder: Path) -> str:
 def print_results(results: Mapping[int, FitResult], title: str) -> None:
     """Print a row per fold, and mean and spread over several."""
     # A fold with too few val_indices has no scores of its own.
-    parts = list(dict.fromkeys(part for result in results.values() for part in result.metrics["scores"]))
-    table = Table(title=title)
-    for column in ("fold", "epochs", "inner score", *parts):
-        table.add_column(HEADINGS.get(column, column), justify="right", no_wrap=True)
-    scores = pandas.DataFrame(
-        [[r.score, *map(r.metrics["scores"].get, parts)] for r in results.values()], index=results, dtype=float
-    )
-    for fold, result in results.items():
-        table.add_row(str(fold), str(result.epochs), *map(_shown, scores.loc[fold]))
+    found = [{"inner score": result.score} | result.metrics["scores"] for result in results.values()]
+    scores = pandas.DataFrame(found, list(results), dtype=float)
+    rows = [[str(fold), str(result.epochs), *map(_shown, scores.loc[fold])] for fold, result in results.items()]
     if len(results) > 1:
-        table.add_row("mean", "", *map(_shown, scores.mean()))
-        table.add_row("spread", "", *map(_shown, scores.std()))
-    Console().print(table)
+        rows += [["mean", "", *map(_shown, scores.mean())], ["spread", "", *map(_shown, scores.std())]]
+    print_table(title, ["fold", "epochs", *(HEADINGS.get(column, column) for column in scores)], rows)
 
 
 def print_lines(lines: Mapping[str, str | Path]) -> None:

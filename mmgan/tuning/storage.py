@@ -208,11 +208,8 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 def _is_away(error: BaseException) -> bool:
     """Say whether a database did not answer, rather than refuse."""
-    return any(
-        isinstance(cause, OperationalError | PendingRollbackError)
-        or (isinstance(cause, DBAPIError) and cause.connection_invalidated)
-        for cause in _causes(error)
-    )
+    kinds = (OperationalError, PendingRollbackError)
+    return any(isinstance(each, kinds) or getattr(each, "connection_invalidated", False) for each in _causes(error))
 
 
 def _answers(connection: Connection) -> bool:

@@ -48,22 +48,20 @@ class Sweep:
             for fold in folds:
                 study = studies[fold]
                 if study.run_next():
-                    progress()
                     break  # and look at the first fold again
-                if study.waits():
-                    continue
                 try:
-                    if not self._refit(study):
+                    if study.waits() or not self._refit(study):
                         continue
                 except StorageError:
                     raise
                 except MmganError as error:
                     failed.append(error)
-                progress()
                 folds.remove(fold)
                 break
             else:
                 time.sleep(PAUSE)  # the rest is with others, one of which may die
+                continue
+            progress()
         if failed:
             raise failed[0]
 
