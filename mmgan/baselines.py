@@ -10,12 +10,13 @@ from typing import Annotated, Literal
 
 import numpy as np
 from imblearn.over_sampling import SMOTE
+from scipy.special import ndtri
 from sklearn.covariance import ledoit_wolf_shrinkage
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
-from mmgan.data.arrays import flatten, take, unflatten
+from mmgan.data.arrays import flatten, n_samples_of, take, unflatten
 from mmgan.errors import MmganError, NonNegative, Range, Share, Width, checked
 from mmgan.schema import Arrays
 
@@ -128,10 +129,11 @@ def neighbour_bootstrap(
         search = NearestNeighbors(n_neighbors=min(neighbours, len(members))).fit(reduced[members])
         near = search.kneighbors(reduced[chosen[wanted]], return_distance=False)  # (n, k), places among the members
         noise = _differences(near.shape, differences, rng) if form == "differences" else _combinations(near.shape, rng)
-        # Each sample is a weighted sum of the class's: one product, so that (n, k, F) neighbours never exist.
+        # Each sample is a weighted sum of the class's: one product, so that (n, k, F) neighbours never exist. Bounded, since
+        # what is an extreme value in one sample would be a spike in another.
         weights = np.zeros((len(wanted), len(members)))
         np.put_along_axis(weights, near, (1 - keep) / near.shape[1] + h * noise, axis=1)
-        out[wanted] = keep * out[wanted] + weights @ normal[members]
+        out[wanted] = keep * out[wanted] + weights @ space.bounded(normal[members])
     return space.backward(out, x)
 
 
@@ -157,6 +159,7 @@ class NormalSpace:
 
     def __init__(self, x: Arrays, rng: np.random.Generator) -> None:
         self._transforms = {}
+        self._most = -ndtri(0.5 / n_samples_of(x))
         for name in x:
             flat = flatten(x, (name,)).astype(np.float64)
             transform = StandardScaler()
@@ -169,6 +172,10 @@ class NormalSpace:
         """Return (n, F) in normal space."""
         parts = [each.transform(flatten(x, (name,)).astype(np.float64)) for name, each in self._transforms.items()]
         return np.concatenate(parts, axis=1)
+
+    def bounded(self, normal: np.ndarray) -> np.ndarray:
+        """Return (n, F) with a feature's extremes, which `forward` puts at +-5.2, at the normal quantiles of their ranks."""
+        return normal.clip(-self._most, self._most)
 
     def backward(self, normal: np.ndarray, like: Arrays) -> dict[str, np.ndarray]:
         """Return samples {name: (n, *shape)} of physical units from (n, F)."""

@@ -115,7 +115,7 @@ class RawSpace:
     """Stands in for `NormalSpace`, so that a bootstrap's samples are the formula's to the last digit."""
 
     def __init__(self, x, rng):
-        self.forward, self.backward = flatten, unflatten
+        self.forward, self.bounded, self.backward = flatten, np.copy, unflatten
 
 
 @pytest.fixture
@@ -167,6 +167,15 @@ def test_neighbours_are_as_many_as_the_class_has(two_clusters):
     lone = np.array([0, 1, 2, 0, 0, 0, 0, 0, 0])
     rows = flatten(baselines.neighbour_bootstrap(x, lone, np.full(50, 2), np.random.default_rng(0)))
     assert len(np.unique(rows, axis=0)) == 50  # not copies
+
+
+def test_extreme_values_are_no_spikes_in_other_samples():
+    x, y = {"a": np.random.default_rng(0).normal(size=(41, 300))}, np.zeros(41, int)
+    space = baselines.NormalSpace(x, np.random.default_rng(0))
+    assert space.forward(x).max() > 5
+    assert space.bounded(space.forward(x)).max() == pytest.approx(stats.norm.ppf(1 - 0.5 / 41))
+    rows = baselines.neighbour_bootstrap(x, y, y, np.random.default_rng(0))["a"]
+    assert ((rows > x["a"].min(axis=0)) & (rows < x["a"].max(axis=0))).all()
 
 
 @pytest.mark.parametrize("form", ["differences", "combinations"])

@@ -56,10 +56,9 @@ class LatentSpace(nn.Module):
 
     def fit(self, parts: Callable[[np.ndarray], Sequence[Batch]], labels: np.ndarray) -> None:
         """Measure the latents of the scaled training samples, `parts` (indices), and what the first stage drops of them."""
-        everything = torch.arange(len(labels)).split(ENCODED_SAMPLES)
-        encoded = [self.first_stage.to_latents(x)["latent"] for part in everything for x in parts(part.numpy())]
-        latents = torch.cat(encoded)
-        flat = latents.transpose(0, 1).flatten(1)  # (channels, values)
+        everything = np.split(np.arange(len(labels)), range(ENCODED_SAMPLES, len(labels), ENCODED_SAMPLES))
+        encoded = [self.first_stage.to_latents(x)["latent"] for part in everything for x in parts(part)]
+        flat = torch.cat(encoded).transpose(0, 1).flatten(1)  # (channels, values)
         self.shift.copy_(flat.mean(1))
         self.spread.copy_(flat.std(1, correction=0).clamp_min(1e-6))
         if self.residual:

@@ -106,13 +106,13 @@ class RobustClassifier(PhasedModel):
         synthetic = None
         if self.weight("classifier", "synthetic") > 0 and self._synthetic is not None:
             synthetic = self._drawn(len(labels), *self._synthetic)
-        terms: dict[str, list[Tensor]] = {}
+        of_members = []
         for network, contrast in zip(self.networks, self.contrasts, strict=True):
-            for name, term in self._terms(network, contrast, x, labels).items():
-                terms.setdefault(name, []).append(term)
+            own = self._terms(network, contrast, x, labels)
             if synthetic is not None:
-                terms.setdefault("synthetic", []).append(self._classified(network, *synthetic)[-1])
-        return {name: torch.stack(each).mean() for name, each in terms.items()}
+                own["synthetic"] = self._classified(network, *synthetic)[-1]
+            of_members.append(own)
+        return {name: torch.stack([own[name] for own in of_members]).mean() for name in of_members[0]}
 
     def _terms(self, network: nn.Module, contrast: nn.Module, x: Batch, labels: Tensor) -> dict[str, Tensor]:
         clean, present, out, classification = self._classified(network, x, labels)

@@ -88,8 +88,7 @@ class VAE(LatentGenerator, PhasedModel):
     def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
         """Log the terms of held-out samples."""
         x, labels = self.scaled(batch)
-        terms = self.terms(x, labels)
-        held_out = {f"vae/{name}_held_out": term for name, term in terms.items()}
+        held_out = {f"vae/{name}_held_out": term for name, term in self.terms(x, labels).items()}
         self.log_dict(held_out, batch_size=len(labels), sync_dist=True)
 
     def shaped(self, white: Tensor) -> Tensor:

@@ -89,13 +89,7 @@ class ModalityDecoder(nn.Module):
 
     @checked
     def __init__(
-        self,
-        shape: tuple[int, ...],
-        width: int,
-        *,
-        channels: Width = 32,
-        stages: Depth = 2,
-        dims: Literal[1, 2] = 1,
+        self, shape: tuple[int, ...], width: int, *, channels: Width = 32, stages: Depth = 2, dims: Literal[1, 2] = 1
     ):
         super().__init__()
         dims = 2 if kind_of(shape) == "image" else dims

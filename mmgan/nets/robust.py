@@ -38,8 +38,7 @@ class VariationalEncoders(nn.Module):
 
     def forward(self, x: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         found = [encoder(x[name]) for name, encoder in zip(self.names, self.encoders, strict=True)]
-        mu, logvar = (torch.stack(parts, dim=1) for parts in zip(*found, strict=True))
-        return mu, logvar
+        return tuple(torch.stack(parts, dim=1) for parts in zip(*found, strict=True))
 
 
 class _GaussianEncoder(nn.Module):

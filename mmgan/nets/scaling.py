@@ -136,10 +136,9 @@ class QuantileScaler(Scaler):
         self.values.copy_(ordered[:, below] * (1 - weight) + ordered[:, above] * weight)
         # Tails go on with the mean slope of the outer tenth; slopes of the last two knots alone would be noise.
         outer = max(1, self.n_knots // 10)
-        self.slope[:, 0] = (self.values[:, outer] - self.values[:, 0]) / (self.normal[outer] - self.normal[0])
-        self.slope[:, 1] = (self.values[:, -1] - self.values[:, -1 - outer]) / (
-            self.normal[-1] - self.normal[-1 - outer]
-        )
+        for side, (low, high) in enumerate([(0, outer), (-1 - outer, -1)]):
+            rise = self.values[:, high] - self.values[:, low]
+            self.slope[:, side] = rise / (self.normal[high] - self.normal[low])
 
     def _scale(self, columns: Tensor) -> Tensor:
         columns = columns.contiguous()
@@ -159,11 +158,7 @@ class QuantileScaler(Scaler):
     def _spread_ties(self, columns: Tensor, left: Tensor, z: Tensor) -> Tensor:
         """Return z with the values that meet several equal knots, from knot `left` on, spread over those."""
         right = torch.searchsorted(self.values, columns, right=True)  # first knot > x
-        u = (
-            torch.rand(columns.shape, device=columns.device, dtype=columns.dtype)
-            if self.training
-            else torch.full_like(columns, 0.5)
-        )
+        u = torch.rand_like(columns) if self.training else 0.5
         # From the first tied knot to the last: all that lies between them goes back to the tied value.
         spread = torch.special.ndtri((left + 0.5 + u * (right - left - 1)) / self.n_knots)
         return torch.where(right - left > 1, spread, z)
@@ -194,12 +189,9 @@ class ModalityScaler(nn.Module):
         super().__init__()
         self.names = tuple(modalities)  # a ModuleDict would refuse names such as "type"
         self.scalers = nn.ModuleList(
-            StandardScaler(shape) if self._too_wide(shape) else scaler(shape) for shape in modalities.values()
+            StandardScaler(shape) if len(shape) < 3 and math.prod(shape) > MAX_TABLE_FEATURES else scaler(shape)
+            for shape in modalities.values()
         )
-
-    @staticmethod
-    def _too_wide(shape: tuple[int, ...]) -> bool:
-        return len(shape) < 3 and math.prod(shape) > MAX_TABLE_FEATURES
 
     def fit(self, x: dict[str, Tensor]) -> None:
         """Fit every modality on training samples."""
