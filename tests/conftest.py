@@ -46,9 +46,25 @@ TWO = {"spec": (3, 10), "env": (2, 8)}
 THREE = {"features": (7,), "spec": (3, 9), "image": (2, 4, 5)}
 
 
+# Those that take longest; at the end one of them would keep a lone process busy.
+FIRST = (
+    "test_every_command_runs",
+    "test_a_short_training_makes_good_samples",
+    "test_the_benchmark_of_sweeps_runs",
+    "test_processes_on_one_database",
+    "test_workers_share_one_study",
+    "test_the_commands_run_without_it",
+    "test_an_interrupted_comparison_goes_on",
+    "test_a_launcher_trains_folds_as_jobs",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the pages of the docs, each of which takes minutes: at the end one would keep a lone process busy."""
-    items.sort(key=lambda item: "test_every_command_runs" not in item.nodeid)
+    """Begin with the longest tests, in turn for the two processes, each of which is given a half of the list."""
+    long = [item for name in FIRST for item in items if f"::{name}" in item.nodeid]
+    others = [item for item in items if item not in long]
+    middle = len(others) // 2
+    items[:] = [*long[::2], *others[:middle], *long[1::2], *others[middle:]]
 
 
 def pytest_configure() -> None:

@@ -1,13 +1,11 @@
 """`compare`: its cells, its lines, its measures' arithmetic, its tables, and what it refuses."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import python
 
 from benchmarks import measures as of_docs
 from mmgan.commands.build import compose
@@ -38,6 +36,8 @@ SMALL = [
     "data.steps_per_epoch=2",
     "overrides='trainer.max_epochs=1'",
 ]
+QUICK = "model.n_calibration_samples=200"
+NARROW = f"trainer.max_epochs=1 model.generator.width=16 {QUICK}"  # drawn from often
 IMAGES = ["data=micro_doppler", "data.n_train=120", "data.n_test=60", "data.image_size=16", "data.steps_per_epoch=2"]
 
 
@@ -310,10 +310,7 @@ RUN = "import sys; from mmgan.commands.build import compose; from mmgan.commands
 
 def run(where: Path, *words: str) -> str:
     (where / "run.py").write_text(RUN)
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "run.py", *words, f"out={where}/out.jsonl"]
-    ended = subprocess.run(command, cwd=where, capture_output=True, text=True, env=environment)
-    assert ended.returncode == 0, ended.stderr[-2000:]
+    python([str(where / "run.py"), *words, f"out={where}/out.jsonl"], where)
     return (where / "out.md").read_text()
 
 
@@ -321,7 +318,7 @@ def run(where: Path, *words: str) -> str:
 def test_an_interrupted_comparison_goes_on(tmp_path):
     out, words = (
         tmp_path / "out.jsonl",
-        [*SMALL[:4], "draws=1", "overrides='trainer.max_epochs=1 model.n_calibration_samples=200'"],
+        [*SMALL[:4], "draws=1", f"overrides='trainer.max_epochs=1 {QUICK}'"],
     )
     page = run(tmp_path, *words, "models=[real,smote,vae]", "folds=[1,2]", "workers=2")
     assert "| vae |" in page and "vae against" in page
@@ -339,14 +336,14 @@ def test_an_interrupted_comparison_goes_on(tmp_path):
 @pytest.mark.parametrize(
     ("name", "words", "variants", "shown"),
     [
-        ("quality", ["models=[real,vacwgan]", "draws=1"], {"short": "trainer.max_epochs=1"}, ["real", "short"]),
-        ("quality", ["models=[real,vae]", "draws=1"], {"tuned": "n_trials=1 search.epochs=1"}, ["real", "tuned"]),
-        ("quality", ["models=[real,smote,mixup]", "rows=[3,full]", "draws=1"], {}, ["real", "smote", "mixup"]),
+        ("quality", ["models=[real,vacwgan]"], {"short": f"trainer.max_epochs=1 {QUICK}"}, ["real", "short"]),
+        ("quality", ["models=[real,vae]"], {"tuned": f"n_trials=1 search.epochs=1 {QUICK}"}, ["real", "tuned"]),
+        ("quality", ["models=[real,smote,mixup]", "rows=[3,full]"], {}, ["real", "smote", "mixup"]),
         ("ensemble", ["folds=[1,2]"], {"one": "model.members=1"}, ["one", "svc"]),
-        ("Sampling", ["models=[diffusion]"], {"2": "model.n_calibration_samples=200"}, ["2"]),
+        ("Sampling", ["models=[diffusion]", "overrides='trainer.max_epochs=1 model.steps=4'"], {"2": QUICK}, ["2"]),
         ("Lengths", [], {"1": "final=false"}, ["1"]),
         ("ClassifierGain", ["rows=[10,full]", "models=[real,smote]"], {}, ["real", "smote"]),
-        ("Completion", ["models=[vae]"], {}, ["spec", "env"]),
+        ("Completion", ["models=[vae]", f"overrides='{NARROW}'"], {}, ["spec", "env"]),
         ("Reconstruction", [], {}, ["vae"]),
         ("Limit", [], {}, ["vqgan"]),
         ("Rebuilt", IMAGES, {"b": "model.weights.autoencoder.perceptual=0"}, ["b"]),
@@ -362,7 +359,7 @@ def test_a_measure_is_taken(name, words, variants, shown, tmp_path, monkeypatch)
         words = [*words, f"variants={tmp_path}/v.yaml"]
     base = SMALL if not any(word.startswith("data=") for word in words) else SMALL[-1:]
     name = name if name in MEASURES else f"benchmarks.measures.{name}"
-    cfg = compose("compare", [*base, "folds=[1]", f"measure={name}", *words])
+    cfg = compose("compare", [*base, "folds=[1]", "draws=1", f"measure={name}", *words])
     measure = chosen_measure(cfg)
     cells = asked_cells(cfg, measure)
     measure.check(cells)

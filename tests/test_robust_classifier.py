@@ -227,13 +227,12 @@ def test_a_file_that_lacks_a_fold_is_refused_before_any_is_trained(data_file, sy
     assert not (tmp_path / "run").exists()
 
 
-def test_a_generator_does_not_train_on_synthetic_samples_and_a_classifier_makes_none(
-    data_file, synthetic, trained, tmp_path
-):
+def test_a_generator_does_not_train_on_synthetic_samples_and_a_classifier_makes_none(data_file, synthetic, tmp_path):
     with pytest.raises(MmganError, match="only a classifier trains on them"):
         train_folds(compose("train", f"data.synthetic={synthetic}", f"out_dir={tmp_path / 'run'}", path=data_file))
+    (classifier,) = train_folds(config(data_file, "trainer.max_epochs=1", f"out_dir={tmp_path / 'classifier'}"))
     with pytest.raises(MmganError, match="makes no samples"):
-        synthesize(compose("synthesize", f"ckpt={trained[0][0].folder}"))
+        synthesize(compose("synthesize", f"ckpt={classifier.folder}"))
 
 
 # -- how good answers are -----------------------------------------------------------------------------------------------
