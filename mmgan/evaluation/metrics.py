@@ -65,8 +65,9 @@ class Metric:
     """A column of the tables; the direction `target` means as the real row has it. `note` stands where there is no limit.
 
     `compute(pair)` returns a value, or {"": value, "/part": value}. `cost` is `cheap` where it fits no classifier (its
-    deviation is then measured), `costly` where the quick report leaves it out. `alone` says that it looks at the other samples
-    only, not at the held-out ones, `by_class` that its parts are classes.
+    deviation is then measured), `costly` where the quick report leaves it out. `by_class` says that its parts are classes,
+    `uneven` that fresh samples differ more than halves of the same samples do, since those are never both low or both high: of
+    metrics that look at the other samples alone, and of squared differences of means.
     """
 
     name: str
@@ -78,7 +79,7 @@ class Metric:
     limit: Limit | None = None
     note: str = "for information"
     cost: Literal["cheap", "usual", "costly"] = "cheap"
-    alone: bool = False
+    uneven: bool = False
     by_class: bool = False
 
     @property
@@ -168,7 +169,7 @@ def _signal(name: str, fault: str, meaning: str) -> Metric:
         return {key.removeprefix(name): value for key, value in found.items() if key.split("/")[0] == name}
 
     meaning = f"RMSE of the {meaning}, over that between halves of held-out samples"
-    return Metric(name, "signal", "min", meaning, compute, _SIGNAL, Limit("faithful", fault, high=1.5))
+    return Metric(name, "signal", "min", meaning, compute, _SIGNAL, Limit("faithful", fault, high=1.5), uneven=True)
 
 
 _METRICS = (
@@ -208,7 +209,7 @@ _METRICS = (
     ),
     Metric(
         "mmd", "fidelity", "min", "maximum mean discrepancy, over the 95th percentile of real versus real",
-        Pair.mmd, _GRETTON, Limit("faithful", "distributions differ (MMD over its null)", high=1.2),
+        Pair.mmd, _GRETTON, Limit("faithful", "distributions differ (MMD over its null)", high=2), uneven=True,
     ),
     Metric(
         "spread", "fidelity", "target", "median squared distance from the class mean, over held-out samples'", _spread, _ALAA,
@@ -216,24 +217,24 @@ _METRICS = (
     ),
     Metric("class_spread", "fidelity", "target", "variance within a class, over held-out samples'", _class_spread, _ALAA, by_class=True),
     Metric(
-        "far", "fidelity", "min", "share farther from training samples than 99 % of held-out samples, by values and along the axis",
+        "far", "fidelity", "min", "share much farther from training samples than 99 % of held-out samples, by values and along the axis",
         Pair.far, _NOVELTY, Limit("faithful", "samples lie far outside the data (share)", high=0.03),
     ),
     Metric(
         "trts", "labels", "target", "macro-F1 on the samples of classifiers trained on real ones",
         lambda pair: macro_f1(pair.other.y, pair.other.predicted), _ESTEBAN,
-        Limit("faithful", "labels do not fit the samples as real labels do (TRTS)", margin=0.03), alone=True,
+        Limit("faithful", "labels do not fit the samples as real labels do (TRTS)", margin=0.03), uneven=True,
     ),
     Metric(
         "label_recall", "labels", "target", "the same by class: share that is found",
         lambda pair: _by_class(utility.class_recall(pair.other.y, pair.other.predicted)), _ESTEBAN,
-        Limit("faithful", "labels of a class do not fit its samples (recall)", margin=0.1), alone=True, by_class=True
+        Limit("faithful", "labels of a class do not fit its samples (recall)", margin=0.1), uneven=True, by_class=True
     ),
     Metric(
         "retrieval", "coherence", "target",
         "rank of the true partner among those of its class, by a regression from another modality (0 best, .5 chance)",
         Pair.retrieval, _COHERENCE,
-        Limit("faithful", "modalities do not fit each other as they should (retrieval rank)", margin=0.05), alone=True,
+        Limit("faithful", "modalities do not fit each other as they should (retrieval rank)", margin=0.05), uneven=True,
     ),
     Metric(
         "trtr", "utility", "max", "macro-F1 of classifiers trained on the training samples, on held-out samples",
