@@ -5,5 +5,5 @@ from setuptools import find_packages, setup
 setup(
     packages=[*find_packages(include=["mmgan*"]), "mmgan.conf"],
     package_dir={"mmgan.conf": "conf"},
-    package_data={"mmgan": ["py.typed", "report/*.jinja"], "mmgan.conf": ["**/*.yaml"]},
+    package_data={"mmgan": ["py.typed", "report/*.jinja", "evaluation/power.json"], "mmgan.conf": ["**/*.yaml"]},
 )
