@@ -13,6 +13,7 @@ import pandas
 from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf
 
+from mmgan import evaluation
 from mmgan.baselines import BASELINES
 from mmgan.commands.build import compose, load_data, plain, settings_of, train_fold, trusted
 from mmgan.data.arrays import LabelledSamples
@@ -97,7 +98,7 @@ class Cell:
         return replace(self, model="vqgan", variant="", words=self.data_words)
 
     def settings(self, **measure: Any) -> str:
-        """Return a digest of all that decides its result, so that a line of other settings is not taken for it."""
+        """Return a digest of all that decides its result, the judge's code included, so that no other line is taken for it."""
         cfg = plain(self.config())
         data = {key: value for key, value in cfg["data"].items() if key not in ("source", "datamodule")}
         known = {"fingerprint": _fingerprint(json.dumps(cfg["data"]))} | measure
@@ -140,6 +141,12 @@ def train(cfg: DictConfig, dataset: Dataset, fold: int, path: Path) -> None:
     cfg.resume = not folder.holds_other_than(settings_of(cfg, dataset, fold)) and (done is None or done <= length)
     if not cfg.resume or done != length:
         train_fold(cfg, dataset, fold, path)
+
+
+@functools.cache
+def _judge_digest() -> str:
+    sources = sorted(Path(evaluation.__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
 
 
 @functools.cache
