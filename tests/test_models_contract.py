@@ -42,7 +42,7 @@ def built(cfg, dataset, fold=1, *, final=True):
 def first_stage(dataset, folder, split="stratified"):
     """Return the checkpoint, in `folder`, of a small first stage for all training samples of fold 1, which has learnt nothing: no codes."""
     model, _ = built(compose("train", "model=vqgan", "model/quantizer=none", f"data.split={split}"), dataset)
-    write_checkpoint(folder / "stage.pth", model)
+    write_checkpoint(folder / "stage.pth", model.recipe, model.state_dict())
     return folder / "stage.pth"
 
 

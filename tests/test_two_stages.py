@@ -298,7 +298,7 @@ def test_the_first_stage_s_file_may_go(tmp_path, quick):
 def stage_for(folder, dataset, *overrides, final=True, fold=1):
     cfg = compose("train", "model=vqgan", *overrides)
     model, _ = built(cfg, dataset, fold, final=final)
-    write_checkpoint(folder / "stage.pth", model)
+    write_checkpoint(folder / "stage.pth", model.recipe, model.state_dict())
     return folder / "stage.pth"
 
 
@@ -323,7 +323,7 @@ def test_a_first_stage_that_saw_other_samples_is_refused(case, tmp_path):
     if made.get("model"):
         model, _ = built(compose("train", "model=vae"), dataset)
         path = tmp_path / "stage.pth"
-        write_checkpoint(path, model)
+        write_checkpoint(path, model.recipe, model.state_dict())
     else:
         theirs = dataset_of(rows=made.get("rows", 100))
         path = stage_for(

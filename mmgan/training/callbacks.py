@@ -1,14 +1,12 @@
 """While a model trains: score its samples on the inner validation samples, and keep its best moment."""
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import lightning as L
 import numpy as np
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import WandbLogger
 
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.errors import PositiveInt, checked
@@ -76,13 +74,3 @@ class FolderCheckpoint(ModelCheckpoint):
         moved = {key: value.replace(old, new, 1) for key, value in state_dict.items() if isinstance(value, str)}
         scores = {path.replace(old, new, 1): score for path, score in state_dict["best_k_models"].items()}
         super().load_state_dict(state_dict | moved | {"best_k_models": scores})
-
-
-@contextmanager
-def logged(trainer: L.Trainer) -> Iterator[None]:
-    """End the logger's run with the block, also where a trial is pruned: wandb would go on with it in the next one."""
-    try:
-        yield
-    finally:
-        if isinstance(trainer.logger, WandbLogger):
-            trainer.logger.experiment.finish()

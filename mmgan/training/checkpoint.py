@@ -65,20 +65,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def write_light_checkpoint(source: str | Path, target: str | Path) -> None:
-    """Write `target`, recipe and state dict alone, from the full checkpoint `source`."""
-    content = read_checkpoint(source)
-    _save({"recipe": content["recipe"], "state_dict": content["state_dict"]}, target)
-
-
-def write_checkpoint(target: str | Path, model: Any) -> None:
-    """Write the recipe and tensors of a model that no trainer has written."""
-    _save({"recipe": model.recipe, "state_dict": model.state_dict()}, target)
-
-
-def _save(content: dict[str, Any], target: str | Path) -> None:
+def write_checkpoint(target: str | Path, recipe: Mapping[str, Any], state_dict: Mapping[str, Any]) -> None:
+    """Write a checkpoint of these alone, without what only a training to be resumed needs."""
     temporary, buffer = Path(f"{target}.part"), BytesIO()
-    torch.save(content, buffer)  # into a file it tells of a full disk by an error that could be anything
+    # Into a file torch tells of a full disk by an error that could be anything.
+    torch.save({"recipe": recipe, "state_dict": state_dict}, buffer)
     temporary.write_bytes(buffer.getbuffer())
     os.replace(temporary, target)
 

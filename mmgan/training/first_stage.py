@@ -33,25 +33,23 @@ def read_first_stage(
     Raises MmganError if it is none, or was trained on other data, another fold, or samples that this run keeps back.
     """
     path = first_stage_file(path, fold)
-    content = read_checkpoint(path)
+    content, where = read_checkpoint(path), f"first_stage={path}"
     recipe = content["recipe"]
-    admit(recipe["model"], f"first_stage={path}", trust=trust)
+    admit(recipe["model"], where, trust=trust)
     try:
         task = build(recipe["model"].get("task"))
     except TypeError as error:
-        raise MmganError(f"first_stage={path}: its task takes other options; it was changed.") from error
+        raise MmganError(f"{where}: its task takes other options; it was changed.") from error
     if "reconstructions" not in getattr(task, "offers", ()):
-        raise MmganError(
-            f"first_stage={path}: this is a model={recipe['model'].get('name')}; give a run of model=vqgan."
-        )
+        raise MmganError(f"{where}: this is a model={recipe['model'].get('name')}; give a run of model=vqgan.")
     if recipe["fingerprint"] != dataset.fingerprint():
         raise MmganError(
-            f"first_stage={path}: it was trained on other data than {dataset.source}; train one on these, with model=vqgan"
+            f"{where}: it was trained on other data than {dataset.source}; train one on these, with model=vqgan"
             " and the same data= options."
         )
     if recipe["fold"] != fold:
         raise MmganError(
-            f"first_stage={path}: it was trained on fold {recipe['fold']}, this is fold {fold}; give the one of this fold, or"
+            f"{where}: it was trained on fold {recipe['fold']}, this is fold {fold}; give the one of this fold, or"
             " the folder that holds the folds'."
         )
     # A final run keeps nothing back. Others keep samples of the inner split back, which the first stage must have kept back too.
@@ -60,10 +58,10 @@ def read_first_stage(
     if not final:
         theirs |= {"final": recipe["final"], "seed": recipe["seed"]}
         ours |= {"final": False, "seed": options["seed"]}
-    if differing := [key for key in ours if ours[key] != theirs[key]]:
-        key = differing[0]
-        raise MmganError(
-            f"first_stage={path}: it was trained with {key}={theirs[key]}, on samples that this run, with {key}={ours[key]}, keeps"
-            " back; give the same to both."
-        )
+    for key in ours:
+        if ours[key] != theirs[key]:
+            raise MmganError(
+                f"{where}: it was trained with {key}={theirs[key]}, on samples that this run, with {key}={ours[key]}, keeps"
+                " back; give the same to both."
+            )
     return content

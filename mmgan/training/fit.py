@@ -8,11 +8,12 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.loggers import WandbLogger
 
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.errors import MmganError
-from mmgan.training.callbacks import FolderCheckpoint, logged
-from mmgan.training.checkpoint import read_checkpoint, write_checkpoint, write_light_checkpoint
+from mmgan.training.callbacks import FolderCheckpoint
+from mmgan.training.checkpoint import read_checkpoint, write_checkpoint
 from mmgan.training.folder import RunFolder
 from mmgan.training.tasks import Task
 
@@ -55,31 +56,24 @@ def fit(
         raise MmganError(
             f"{folder.path}: {done} epochs are done there; give trainer.max_epochs={done} or more to resume."
         )
-    with logged(run):
-        run.fit(model, datamodule=datamodule, ckpt_path=resume_from, weights_only=True)
+    _fit(run, model, datamodule, ckpt_path=resume_from, weights_only=True)
     # Of several processes that trained, this one knows only what they left.
     state = read_checkpoint(folder.best if scored else folder.last)
     score = state["callbacks"][best.state_key]["best_model_score"] if scored else None
     return state["epoch"] + 1, None if score is None else float(score)
 
 
-def fit_trial(
-    model: Any,
-    datamodule: FoldDataModule,
-    trainer: MakeTrainer,
-    folder: RunFolder,
-    callbacks: Iterable[L.Callback] = (),
-) -> float:
-    """Train once as a sweep's trial, without checkpoints, and return the last value of what the model is chosen by."""
-    run = _trainer(trainer, folder, list(callbacks), enable_checkpointing=False)
-    with logged(run):
-        run.fit(model, datamodule=datamodule)
-    return float(run.callback_metrics[model.monitor])
-
-
 def _trainer(trainer: MakeTrainer, folder: RunFolder, callbacks: list[L.Callback], **options: Any) -> L.Trainer:
     bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
     return trainer(folder.path, callbacks=callbacks, enable_progress_bar=bar, **options)
+
+
+def _fit(run: L.Trainer, model: Any, datamodule: FoldDataModule, **options: Any) -> None:
+    try:
+        run.fit(model, datamodule=datamodule, **options)
+    finally:  # also where a trial is pruned: wandb would go on with its run in the next one
+        if isinstance(run.logger, WandbLogger):
+            run.logger.experiment.finish()
 
 
 @dataclass(frozen=True)
@@ -110,13 +104,11 @@ class FoldRun:
         """
         started, folder = time.monotonic(), RunFolder(path)
         with folder.opened(self.settings, resume=self.resume):
-            epochs, score = self.max_epochs, None
-            if self.select_length:
-                epochs, score = self._selected_length(RunFolder(path / "selection"))
-            length = epochs
+            length, score = self._selected_length(path / "selection") if self.select_length else (self.max_epochs, None)
             epochs, found = self.train(folder, length)
             score = score if self.final else found
-            write_light_checkpoint(folder.best, folder.light)
+            best = read_checkpoint(folder.best)
+            write_checkpoint(folder.light, best["recipe"], best["state_dict"])
             metrics = {"epochs": epochs, "max_epochs": self.max_epochs, "inner_score": score}
             metrics["scores"] = self.task.score(self.load(folder.best), self.data(True), folder.path)
             folder.write_json("metrics.json", metrics | {"seconds": round(time.monotonic() - started, 1)})
@@ -126,27 +118,33 @@ class FoldRun:
         """Train once for `max_epochs`; return the length in epochs and the score of the best."""
         model, datamodule = self.build(self.final)
         if not model.needs_training:
-            write_checkpoint(folder.best, model)
+            write_checkpoint(folder.best, model.recipe, model.state_dict())
             return 0, self.task.inner_score(self.task.finished(model), datamodule)
-        callbacks = self.chosen_callbacks(scored=len(datamodule.inner_val_indices) > 0, model=model)
-        return fit(model, datamodule, self.trainer(max_epochs), folder, callbacks, resume=self.resume)
+        callbacks = self.fitting_callbacks(model)
+        if not len(datamodule.inner_val_indices):
+            callbacks.pop("score", None)
+        return fit(model, datamodule, self.trainer(max_epochs), folder, callbacks.values(), resume=self.resume)
 
     def train_trial(self, folder: RunFolder, max_epochs: int, pruning: Callable[[str], L.Callback]) -> float:
-        """Train once as a sweep's trial, with neither checkpoints nor pictures nor bar; `pruning` makes the callback that may end it."""
+        """Train once as a sweep's trial, with neither checkpoints nor pictures nor bar; return the last value of what the model is chosen by.
+
+        `pruning` makes, for the name of that value, the callback that may end the trial.
+        """
         model, datamodule = self.build(False)
-        scoring = [c for name, c in self.callbacks().items() if name == "score" and self._is_fit(c, model)]
-        return fit_trial(model, datamodule, self.trainer(max_epochs), folder, [*scoring, pruning(model.monitor)])
+        scoring = [callback for name, callback in self.fitting_callbacks(model).items() if name == "score"]
+        callbacks = [*scoring, pruning(model.monitor)]
+        run = _trainer(self.trainer(max_epochs), folder, callbacks, enable_checkpointing=False)
+        _fit(run, model, datamodule)
+        return float(run.callback_metrics[model.monitor])
 
-    def chosen_callbacks(self, *, scored: bool, model: Any) -> list[L.Callback]:
-        """Return fresh callbacks: those whose needs the task offers, and without an inner split not the score."""
-        return [c for name, c in self.callbacks().items() if (scored or name != "score") and self._is_fit(c, model)]
+    def fitting_callbacks(self, model: Any) -> dict[str, L.Callback]:
+        """Return fresh callbacks by name: those whose needs the task and the model offer."""
+        offers = self.task.offers - (set() if hasattr(model, "latents") else {"latents"})
+        return {name: c for name, c in self.callbacks().items() if getattr(c, "needs", None) in (None, *offers)}
 
-    def _is_fit(self, callback: L.Callback, model: Any) -> bool:
-        needs = getattr(callback, "needs", None)
-        return needs is None or (needs in self.task.offers and (needs != "latents" or hasattr(model, "latents")))
-
-    def _selected_length(self, selection: RunFolder) -> tuple[int, float | None]:
+    def _selected_length(self, path: Path) -> tuple[int, float | None]:
         """Return the best length and its score, from a training with the inner split; from its folder where that has ended."""
+        selection = RunFolder(path)
         known = selection.read_metrics()
         if known.get("max_epochs") != self.max_epochs:
             selection.make()

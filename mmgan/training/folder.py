@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +65,12 @@ class RunFolder:
         Raises MmganError if the run to resume had other settings, another run works there, or nothing can be written.
         """
         with self.locked():
-            if resume:
-                self._refuse_other(params)
-            elif self.params.exists():
+            if resume and (differing := self.holds_other_than(params)):
+                raise MmganError(
+                    f"{self.path}: the run there has other settings ({', '.join(differing)});"
+                    " give the same ones to resume it, or leave resume=true out to start anew."
+                )
+            if not resume and self.params.exists():
                 self._move_aside()
             self.write_yaml(self.params.name, params)
             yield
@@ -140,20 +144,10 @@ class RunFolder:
             if path.exists():
                 path.rename(aside / path.name)
 
-    def _refuse_other(self, params: Mapping[str, Any]) -> None:
-        if differing := self.holds_other_than(params):
-            raise MmganError(
-                f"{self.path}: the run there has other settings ({', '.join(differing)});"
-                " give the same ones to resume it, or leave resume=true out to start anew."
-            )
-
 
 def _free(path: Path) -> Path:
     """Return `<path>.1`, or the first `<path>.2`, ... that does not exist."""
-    number = 1
-    while (candidate := path.with_name(f"{path.name}.{number}")).exists():
-        number += 1
-    return candidate
+    return next(p for n in count(1) if not (p := path.with_name(f"{path.name}.{n}")).exists())
 
 
 def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -1,5 +1,6 @@
 """Pictures of a training, handed to the logger: samples, traversals of the latent space, samples rebuilt, a film."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,14 +13,33 @@ from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.decomposition import PCA
 
+from mmgan.data.arrays import flatten, take
+from mmgan.data.datamodule import FoldDataModule
 from mmgan.errors import MmganError, NonNegativeInt, PositiveInt, Range, checked
 from mmgan.models.synthesizer import Synthesizer
 from mmgan.plots import samples as plots
 from mmgan.training.callbacks import draw_like
 
 
-class DrawSamples(L.Callback):
-    """Hand pictures of real and synthetic samples to the logger every `every_n_epochs` epochs, and after the last."""
+class Pictures(L.Callback):
+    """Hands pictures to the logger every `every_n_epochs` epochs, and after the last."""
+
+    every_n_epochs: int
+
+    def figures(self, data: FoldDataModule, model: Any) -> Iterator[tuple[str, Figure]]:
+        """Yield pictures with their names."""
+        raise NotImplementedError
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        epoch = trainer.current_epoch + 1
+        due = epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs
+        if due and isinstance(trainer.logger, TensorBoardLogger | WandbLogger):
+            for name, figure in self.figures(trainer.datamodule, pl_module):
+                _hand_over(trainer.logger, name, _image(figure), trainer.global_step)
+
+
+class DrawSamples(Pictures):
+    """Pictures of real and synthetic samples."""
 
     needs = "samples"
 
@@ -28,22 +48,15 @@ class DrawSamples(L.Callback):
         self.every_n_epochs = every_n_epochs
         self.classes = classes
 
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not _is_due(trainer, self.every_n_epochs):
-            return
-        x, y = trainer.datamodule.samples(trainer.datamodule.training_indices, most=2000)  # enough for any picture
-        synthetic = draw_like(Synthesizer(pl_module), y)
-        for tag, figure in self._figures(pl_module, x, y, synthetic):
-            _hand_over(trainer.logger, tag, figure, trainer.global_step)
-
-    def _figures(self, model: L.LightningModule, x: dict, y: np.ndarray, synthetic: dict):
+    def figures(self, data: FoldDataModule, model: Any) -> Iterator[tuple[str, Figure]]:
+        x, y = data.samples(data.training_indices, most=2000)  # enough for any picture
+        synthetic = draw_like(Synthesizer(model), y)
         for k in np.unique(y)[: self.classes]:
-            of_class = {name: value[y == k] for name, value in x.items()}
-            drawn = {name: value[y == k] for name, value in synthetic.items()}
+            real, drawn = (take(values, y == k) for values in (x, synthetic))
             class_name = model.schema.class_names[k]
             for name in x:
-                yield f"samples/{name}/{class_name}", plots.real_and_synthetic(of_class, drawn, name, class_name)
-            yield f"mean_and_spread/{class_name}", plots.mean_and_spread(of_class, drawn, class_name)
+                yield f"samples/{name}/{class_name}", plots.real_and_synthetic(real, drawn, name, class_name)
+            yield f"mean_and_spread/{class_name}", plots.mean_and_spread(real, drawn, class_name)
         if (plane := Plane(x)).exists:
             yield "plane", plots.scatter(plane(x), plane(synthetic), *plane.names)
 
@@ -54,7 +67,7 @@ class Plane:
     """
 
     def __init__(self, x: dict[str, np.ndarray]):
-        flat = _flat(x)
+        flat = flatten(x)
         self.exists = min(flat.shape) >= 2
         self.is_plain = flat.shape[1] == 2
         self.title = "the two values of a sample" if self.is_plain else "first two principal components"
@@ -63,14 +76,11 @@ class Plane:
             self._pca = PCA(2, random_state=0).fit(flat)
 
     def __call__(self, x: dict[str, np.ndarray]) -> np.ndarray:
-        return _flat(x) if self.is_plain else self._pca.transform(_flat(x))
+        return flatten(x) if self.is_plain else self._pca.transform(flatten(x))
 
 
-class DrawTraversals(L.Callback):
-    """Every `every_n_epochs` epochs, and after the last: what the `dimensions` latent dimensions that vary most do to a sample.
-
-    One picture for each modality of each of the first `classes` classes.
-    """
+class DrawTraversals(Pictures):
+    """What the `dimensions` latent dimensions that vary most do to a sample: one picture for each modality of the first `classes` classes."""
 
     needs = "latents"
     values = np.linspace(-2, 2, 7)
@@ -83,21 +93,16 @@ class DrawTraversals(L.Callback):
         self.classes = classes
         self.dimensions = dimensions
 
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not _is_due(trainer, self.every_n_epochs):
-            return
-        for label, class_name in enumerate(pl_module.schema.class_names[: self.classes]):
-            chosen, drawn = traversed(pl_module, label, self.values, self.dimensions)
-            for name in pl_module.schema.modalities if chosen else ():
-                figure = plots.traversal([rows[name] for rows in drawn], chosen, self.values, name, class_name)
-                _hand_over(trainer.logger, f"traversal/{name}/{class_name}", figure, trainer.global_step)
+    def figures(self, data: FoldDataModule, model: Any) -> Iterator[tuple[str, Figure]]:
+        for label, class_name in enumerate(model.schema.class_names[: self.classes]):
+            chosen, drawn = traversed(model, label, self.values, self.dimensions)
+            for name in model.schema.modalities if chosen else ():
+                figure = plots.traversal([x[name] for x in drawn], chosen, self.values, name, class_name)
+                yield f"traversal/{name}/{class_name}", figure
 
 
-class DrawReconstructions(L.Callback):
-    """Every `every_n_epochs` epochs, and after the last: held-out samples above what a first stage rebuilds of them, `samples` of each class.
-
-    Without an inner split training samples take their place.
-    """
+class DrawReconstructions(Pictures):
+    """Held-out samples, or without an inner split training samples, above what a first stage rebuilds of them: `samples` of each class."""
 
     needs = "reconstructions"
 
@@ -109,20 +114,17 @@ class DrawReconstructions(L.Callback):
         self.classes = classes
         self.samples = samples
 
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not _is_due(trainer, self.every_n_epochs):
-            return
-        data = trainer.datamodule
+    def figures(self, data: FoldDataModule, model: Any) -> Iterator[tuple[str, Figure]]:
         held_out = len(data.inner_val_indices) > 0
         x, y = data.samples(data.inner_val_indices if held_out else data.training_indices, most=2000)
         kinds = ("held out" if held_out else "training", "rebuilt")
         for k in np.unique(y)[: self.classes]:
-            of_class = {name: value[y == k][: self.samples] for name, value in x.items()}
-            rebuilt, _ = pl_module.reconstruct(of_class)
-            class_name = pl_module.schema.class_names[k]
+            real = take(x, np.flatnonzero(y == k)[: self.samples])
+            rebuilt, _ = model.reconstruct(real)
+            class_name = model.schema.class_names[k]
             for name in x:
-                figure = plots.real_and_synthetic(of_class, rebuilt, name, class_name, self.samples, kinds)
-                _hand_over(trainer.logger, f"rebuilt/{name}/{class_name}", figure, trainer.global_step)
+                figure = plots.real_and_synthetic(real, rebuilt, name, class_name, self.samples, kinds)
+                yield f"rebuilt/{name}/{class_name}", figure
 
 
 class FilmSamples(L.Callback):
@@ -170,10 +172,8 @@ class FilmSamples(L.Callback):
         _hand_over(trainer.logger, "film", self._frame(len(self.drawn)), trainer.global_step)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        frames = [
-            self._frame(epoch) for epoch in range(1, len(self.drawn) + 1)
-        ]  # also those before the run was resumed
-        if frames:
+        # Also those before the run was resumed.
+        if frames := [self._frame(epoch) for epoch in range(1, len(self.drawn) + 1)]:
             path = Path(trainer.default_root_dir) / "film.gif"
             frames[0].save(path, save_all=True, append_images=frames[1:], duration=self.milliseconds, loop=0)
 
@@ -209,28 +209,15 @@ def traversed(
     return chosen, drawn
 
 
-def _is_due(trainer: L.Trainer, every_n_epochs: int) -> bool:
-    """Say whether this epoch, which ends, is one of every so many, or the last."""
-    epoch = trainer.current_epoch + 1
-    return epoch % every_n_epochs == 0 or epoch == trainer.max_epochs
-
-
-def _flat(x: dict[str, np.ndarray]) -> np.ndarray:
-    return np.hstack([value.reshape(len(value), -1) for value in x.values()])
-
-
 def _image(figure: Figure) -> Image.Image:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
-def _hand_over(logger: Logger | None, tag: str, picture: Figure | Image.Image, step: int) -> None:
+def _hand_over(logger: Logger | None, name: str, image: Image.Image, step: int) -> None:
     """Give a picture to a logger that takes pictures; the others have no place for it."""
-    if not isinstance(logger, TensorBoardLogger | WandbLogger):
-        return
-    image = _image(picture) if isinstance(picture, Figure) else picture
     if isinstance(logger, TensorBoardLogger):
-        logger.experiment.add_image(tag, np.asarray(image), step, dataformats="HWC")
-    else:
-        logger.log_image(tag, [image], step)
+        logger.experiment.add_image(name, np.asarray(image), step, dataformats="HWC")
+    elif isinstance(logger, WandbLogger):
+        logger.log_image(name, [image], step)

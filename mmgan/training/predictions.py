@@ -14,24 +14,11 @@ def write_predictions(path: Path, schema: DataSchema, answers: np.ndarray) -> No
     `label` is the data's own; `confidence` its mean probability over the models, and `spread` that probability's standard
     deviation, which is empty for a single model.
     """
-    mean = answers.mean(0)
+    mean, samples = answers.mean(0), np.arange(answers.shape[1])
     best = mean.argmax(1)
-    rows = np.arange(len(best))
-    spread = answers[:, rows, best].std(0, ddof=1) if len(answers) > 1 else None
+    spread = answers[:, samples, best].std(0, ddof=1) if len(answers) > 1 else np.full(len(samples), np.nan)
     names = schema.class_names if len(set(schema.class_names)) == schema.n_classes else schema.labels
     columns = ["index", "label", "confidence", "spread", *[f"p_{name}" for name in names]]
-    lines = [
-        [
-            i,
-            schema.labels[best[i]],
-            _six(mean[i, best[i]]),
-            "" if spread is None else _six(spread[i]),
-            *map(_six, mean[i]),
-        ]
-        for i in rows
-    ]
-    write_csv(path, [columns, *lines])
-
-
-def _six(value: float) -> str:
-    return f"{value:.6f}"
+    numbers = np.column_stack([mean[samples, best], spread, mean])
+    shown = [["" if np.isnan(value) else f"{value:.6f}" for value in row] for row in numbers]
+    write_csv(path, [columns, *([i, schema.labels[best[i]], *row] for i, row in enumerate(shown))])

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.data.dataset import Dataset
@@ -21,6 +20,7 @@ from mmgan.training.callbacks import draw_like, fold_judge
 from mmgan.training.predictions import write_predictions
 
 Scores = dict[str, float]
+DPI = 110  # of pictures beside a checkpoint
 
 
 class Task:
@@ -73,7 +73,7 @@ class Generation(Task):
         x, y = data.samples(data.training_indices, most=1000)  # enough for a picture
         classes = np.unique(y)
         picture = plots.overview(x, y, draw_like(model, classes), classes, model.schema.class_names)
-        _save(picture, folder / "samples.png")
+        picture.savefig(folder / "samples.png", dpi=DPI)
         enough = min(len(data.training_indices), len(data.fold.val_indices)) >= MIN_SAMPLES
         return _rounded(fold_judge(data, data.fold.val_indices, seed=0)(model)) if enough else {}
 
@@ -92,7 +92,7 @@ class Classification(Task):
             return {}
         answers = model.predict_probabilities(x)
         matrix = utility.confusion(y, answers.argmax(1), model.schema.n_classes)
-        _save(drawings.confusion(matrix, model.schema.class_names), folder / "confusion.png")
+        drawings.confusion(matrix, model.schema.class_names).savefig(folder / "confusion.png", dpi=DPI)
         return _rounded(prediction.scores(y, answers))
 
     def after_folds(self, models: Iterable[Any], dataset: Dataset, folder: Path) -> Mapping[str, Path]:
@@ -115,8 +115,8 @@ class FirstStage(Task):
         if not len(y):
             return {}
         rebuilt, codes = model.reconstruct(x)
-        kinds = ("held out", "rebuilt")
-        _save(plots.overview(x, y, rebuilt, y, model.schema.class_names, kinds=kinds), folder / "rebuilt.png")
+        picture = plots.overview(x, y, rebuilt, y, model.schema.class_names, kinds=("held out", "rebuilt"))
+        picture.savefig(folder / "rebuilt.png", dpi=DPI)
         return _rounded(reconstruction.scores(x, rebuilt, codes, model.quantizers.size))
 
     def next_command(self, folder: Path) -> Sequence[str]:
@@ -125,7 +125,3 @@ class FirstStage(Task):
 
 def _rounded(scores: Mapping[str, float]) -> Scores:
     return {name: round(float(value), 4) for name, value in scores.items()}
-
-
-def _save(picture: Figure, path: Path) -> None:
-    picture.savefig(path, dpi=110)
