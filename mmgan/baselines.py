@@ -6,6 +6,7 @@ without training samples.
 """
 
 from collections.abc import Callable
+from typing import Any
 from typing import Annotated, Literal
 
 import numpy as np
@@ -244,7 +245,7 @@ def mixup(
 Baseline = Callable[..., dict[str, np.ndarray]]
 
 # The rows of every table, beside the real one: name -> (function, options).
-BASELINES: dict[str, tuple[Baseline, dict[str, float]]] = {
+BASELINES: dict[str, tuple[Baseline, dict[str, Any]]] = {
     "duplicate": (duplicate, {}),
     "jitter": (jitter, {"scale": 0.3}),
     "smote": (smote, {}),
@@ -252,4 +253,5 @@ BASELINES: dict[str, tuple[Baseline, dict[str, float]]] = {
     "smoothed_bootstrap_5": (smoothed_bootstrap, {"h": 0.5}),
     "smoothed_bootstrap_8": (smoothed_bootstrap, {"h": 0.8}),
     "neighbour_bootstrap": (neighbour_bootstrap, {}),
+    "neighbour_combinations": (neighbour_bootstrap, {"form": "combinations", "neighbours": 20, "h": 0.8}),
 }
