@@ -6,8 +6,7 @@ without training samples.
 """
 
 from collections.abc import Callable
-from typing import Any
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from imblearn.over_sampling import SMOTE
