@@ -215,16 +215,40 @@ class Evaluator:
             first, second = self._halves(-1 - split)
             values.append(self._judge(self._pair(first, self._heldout.take(second), 0), cheap))
         found = {key: each for key, each in by_key(values).items() if np.isfinite(each).sum() > 1}
-        deviation = {key: float(np.nanstd(each, ddof=1)) * _honest_factor(key) for key, each in found.items()}
+        mean = {key: float(np.nanmean(each)) for key, each in found.items()}
+        deviation = {
+            key: max(
+                float(np.nanstd(each, ddof=1)) * _honest_factor(key, self.n),
+                _least_deviation(key, mean[key], self._n_behind(key)),
+            )
+            for key, each in found.items()
+        }
         # Of an AUC by its null (Mann & Whitney 1947), since classifiers are too dear to fit again and again.
         null = float(np.sqrt((2 * self.n + 1) / (12 * self.n * self.n)))
         auc = dict.fromkeys(["c2st", "axis_c2st", *(f"c2st/{name}" for name in self._folds[0].train[0])], null)
-        return {key: float(np.nanmean(each)) for key, each in found.items()}, auc | deviation
+        return mean, auc | deviation
+
+    def _n_behind(self, key: str) -> int:
+        """Return how many of the compared samples a figure is of: all, or those of a class."""
+        if not metric_of(key).by_class:
+            return self.n
+        return max(1, round(self.n * float(np.mean(self._heldout.y == int(key.rpartition("/")[2])))))
 
 
-def _honest_factor(key: str) -> float:
-    """Return by how much figures of fresh samples differ more than those of halves do: measured on 40 partitions of `watch`."""
-    return 1.75 if metric_of(key).uneven else 1.25
+def _honest_factor(key: str, n: int) -> float:
+    """Return by how much figures of fresh samples differ more than those of halves do: measured on 40 partitions of `watch`.
+
+    Of few samples the deviation itself is not known well.
+    """
+    return (1.75 if metric_of(key).uneven else 1.25) * (1 + 30 / n)
+
+
+def _least_deviation(key: str, mean: float, n: int) -> float:
+    """Return the standard deviation of a share of n samples whose mean is known from about as many (Laplace's rule)."""
+    if not metric_of(key).share:
+        return 0.0
+    share = (mean * n + 1) / (n + 2)
+    return float(np.sqrt(share * (1 - share) / n))
 
 
 def _joined(sets: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:

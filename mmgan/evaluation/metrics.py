@@ -65,7 +65,8 @@ class Metric:
     """A column of the tables; the direction `target` means as the real row has it. `note` stands where there is no limit.
 
     `compute(pair)` returns a value, or {"": value, "/part": value}. `cost` is `cheap` where it fits no classifier (its
-    deviation is then measured), `costly` where the quick report leaves it out. `by_class` says that its parts are classes,
+    deviation is then measured), `costly` where the quick report leaves it out. `by_class` says that its parts are classes, `share` that it is
+    a share of samples,
     `uneven` that fresh samples differ more than halves of the same samples do, since those are never both low or both high: of
     metrics that look at the other samples alone, and of squared differences of means.
     """
@@ -80,6 +81,7 @@ class Metric:
     note: str = "for information"
     cost: Literal["cheap", "usual", "costly"] = "cheap"
     uneven: bool = False
+    share: bool = False
     by_class: bool = False
 
     @property
@@ -218,7 +220,7 @@ _METRICS = (
     Metric("class_spread", "fidelity", "target", "variance within a class, over held-out samples'", _class_spread, _ALAA, by_class=True),
     Metric(
         "far", "fidelity", "min", "share much farther from training samples than 99 % of held-out samples, by values and along the axis",
-        Pair.far, _NOVELTY, Limit("faithful", "samples lie far outside the data (share)", high=0.03),
+        Pair.far, _NOVELTY, Limit("faithful", "samples lie far outside the data (share)", high=0.03), share=True,
     ),
     Metric(
         "trts", "labels", "target", "macro-F1 on the samples of classifiers trained on real ones",
@@ -228,7 +230,7 @@ _METRICS = (
     Metric(
         "label_recall", "labels", "target", "the same by class: share that is found",
         lambda pair: _by_class(utility.class_recall(pair.other.y, pair.other.predicted)), _ESTEBAN,
-        Limit("faithful", "labels of a class do not fit its samples (recall)", margin=0.1), uneven=True, by_class=True
+        Limit("faithful", "labels of a class do not fit its samples (recall)", margin=0.1), uneven=True, by_class=True, share=True
     ),
     Metric(
         "retrieval", "coherence", "target",
@@ -278,7 +280,7 @@ _METRICS = (
     ),
     Metric(
         "class_close", "novelty", "min", "close, by class", _of_class("close"), _ALAA,
-        Limit("new", "near-copies of training samples of a class (share)", high=0.2), by_class=True
+        Limit("new", "near-copies of training samples of a class (share)", high=0.2), by_class=True, share=True
     ),
     Metric(
         "copies", "novelty", "min", "share at less than half of the distance that 99 % of held-out samples keep, of any class",
