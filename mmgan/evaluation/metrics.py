@@ -65,10 +65,9 @@ class Metric:
     """A column of the tables; the direction `target` means as the real row has it. `note` stands where there is no limit.
 
     `compute(pair)` returns a value, or {"": value, "/part": value}. `cost` is `cheap` where it fits no classifier (its
-    deviation is then measured), `costly` where the quick report leaves it out. `by_class` says that its parts are classes, `share` that it is
-    a share of samples,
-    `uneven` that fresh samples differ more than halves of the same samples do, since those are never both low or both high: of
-    metrics that look at the other samples alone, and of squared differences of means.
+    deviation is then measured), `costly` where the quick report leaves it out. `by_class` says that its parts are classes,
+    `share` that it is a share of samples, `uneven` that fresh samples differ more than halves of the same samples do, since
+    those are never both low or both high: of metrics that look at the other samples alone, and of squared differences of means.
     """
 
     name: str
