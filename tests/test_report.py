@@ -11,15 +11,21 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from conftest import THREE, rows_of
+from conftest import CONF, THREE, compose, content, rows_of
 
+from mmgan.commands.evaluate import judge_file
+from mmgan.data.files import write_pickle
 from mmgan.errors import MmganError
+from mmgan.evaluation.evaluator import FoldSamples
+from mmgan.evaluation.metrics import METRICS
 from mmgan.evaluation.statistics import Interval
-from mmgan.evaluation.verdict import Criterion
+from mmgan.evaluation.verdict import Answer, Criterion
 from mmgan.plots.samples import scatter
 from mmgan.report.content import Picture, Report, Table
+from mmgan.report.criteria import criteria_tables, glossary, power_table
 from mmgan.report.figures import Shown, curve_picture, pictures
-from mmgan.report.page import write_report
+from mmgan.report.page import table_text, write_report
+from mmgan.report.tables import Correction, heading, metric_tables
 
 NASTY = '<b>&"x" | $y$ url(#1) `z` \x07'
 VOID = {"meta", "link", "br", "img", "hr", "input"}
@@ -58,12 +64,11 @@ def shown(shapes: dict, classes: int = 2, absent: int | None = None, names: tupl
     y = np.arange(12) % classes
     train, heldout = (rows_of(shapes, y, seed) for seed in (0, 1))
     y_synthetic = y[y != absent]
-    distance = {name: np.linspace(0.5, 2, 12) for name in ("joint", *shapes)}
+    distance = {name: np.linspace(0.5, 2, 12) for name in ("joint", *(shapes if len(shapes) > 1 else ()))}
     copies = {name: np.zeros(12) for name in distance}
+    synthetic = rows_of(shapes, y_synthetic, 2), y_synthetic
     return Shown(
-        train=(train, y),
-        heldout=(heldout, y),
-        synthetic=(rows_of(shapes, y_synthetic, 2), y_synthetic),
+        folds=[FoldSamples(1, (train, y), (heldout, y), synthetic)],
         class_names=names or tuple(f"class {k}" for k in range(classes)),
         distances={"real": distance, "smote": copies, "file.npz": distance},
         confusions={
@@ -76,10 +81,10 @@ def shown(shapes: dict, classes: int = 2, absent: int | None = None, names: tupl
 def report_of(figures: list[Picture]) -> Report:
     return Report(
         title=f"About {NASTY}",
-        verdict=[Criterion("faithful", "no", "AUC 0.93 < 0.95"), Criterion("new", "unknown", NASTY)],
+        verdict=[Answer("faithful", "no", "AUC 0.93 < 0.95"), Answer("new", "too few samples to tell", NASTY)],
         findings=["one", NASTY],
         facts={"file": "a|b.npz", NASTY: NASTY},
-        tables=[Table("Scores", ["set", "a|b"], [["real", "0.5"], [NASTY, "nan"]], "a note", NASTY)],
+        tables=[Table("Scores", ["set", "a|b"], [["real", "0.5"], [NASTY, "nan"]], "a note", NASTY, {"a|b": NASTY})],
         pictures=figures,
         notes=["a note"],
         data={"nan": float("nan"), "array": np.array([1.0, np.inf]), "n": np.int64(3), 4: {"x": (np.float32(0.5),)}},
@@ -121,7 +126,7 @@ def test_all_files_are_there_and_no_others(report, folder):
 
 def test_sections_come_in_their_order(report):
     sections = list(dict.fromkeys(picture.section for picture in report.pictures))
-    assert sections == ["Samples", "Spectra", "Embedding", "Distances", "Confusion", "Curve"]
+    assert sections == ["Samples", "PCA", "Autocorrelation", "Spectra", "Distances", "Confusion", "Curve"]
     assert Counter(picture.section for picture in report.pictures)["Samples"] == 2 * len(THREE)
 
 
@@ -149,6 +154,18 @@ def test_ids_are_unique_and_every_reference_has_its_id(page):
     assert max(page.ids.values()) == 1
     used = {value[1:] for key, value in page.attributes if key == "href"}
     assert used and used <= set(page.ids)
+
+
+def test_headings_are_explained_and_answers_have_a_tone(page):
+    assert page.tags["abbr"] == 1 and ("title", NASTY) in [(k, v.replace("\ufffd", "\x07")) for k, v in page.attributes]
+    assert {value for key, value in page.attributes if key == "data-answer"} == {"no", "too few samples to tell"}
+
+
+def test_pictures_name_their_axes(report):
+    for picture in report.pictures:
+        names = [(axis.get_xlabel(), axis.get_ylabel()) for axis in picture.figure.axes]
+        shared = picture.figure.get_supxlabel(), picture.figure.get_supylabel()
+        assert all(shared) or all(map(all, names)), picture.section
 
 
 def test_names_of_the_user_are_text(folder, page):
@@ -227,7 +244,7 @@ def test_odd_sets_are_drawn(shapes, classes, absent, tmp_path):
     assert Counter(picture.section for picture in found) == {
         "Samples": classes,
         "Spectra": classes,
-        "Embedding": 1,
+        "PCA": 1,
         "Distances": 1,
         "Confusion": 2,
     }
@@ -244,14 +261,127 @@ def test_many_classes_are_cut_and_that_is_said(monkeypatch):
 
 def test_a_copy_stands_above_its_training_row_at_distance_0():
     sets = shown({"v": (4,), "w": (2, 3)}, classes=1)
-    figure = pictures(replace(sets, synthetic=sets.train), "file.npz")[0].figure
+    fold = replace(sets.folds[0], synthetic=sets.folds[0].train)
+    figure = pictures(replace(sets, folds=[fold]), "file.npz")[0].figure
     titles = [axis.get_title() for axis in figure.axes[6:]]
     assert titles == ["0 \N{MULTIPLICATION SIGN}"] * 3
     for copy, nearest in zip(figure.axes[3:6], figure.axes[6:], strict=True):
         np.testing.assert_array_equal(copy.lines[0].get_ydata(), nearest.lines[0].get_ydata())
 
 
+def test_the_autocorrelation_is_that_of_each_channel():
+    wave = np.sin(np.arange(40) * np.pi / 4)  # of period 8
+    x, y = {"wave": np.tile(wave, (6, 2, 1)) * np.array([[[1e-9], [2e-9]]])}, np.zeros(6, int)
+    sets = shown({"wave": (2, 40)}, classes=1)
+    fold = FoldSamples(1, (x, y), (x, y), ({"wave": x["wave"][:, ::-1]}, y))
+    found = pictures(replace(sets, folds=[fold]), "file.npz")
+    (picture,) = [picture for picture in found if picture.section == "Autocorrelation"]
+    for axis in picture.figure.axes:
+        for line in axis.lines:
+            lags, values = line.get_data()
+            assert (lags[0], len(lags)) == (1, 20)
+            np.testing.assert_allclose(values[[3, 7]], [-0.9, 0.8], atol=0.01)  # 36 and 32 of 40 products are left
+    unordered = pictures(replace(sets, folds=[fold], ordered=[]), "file.npz")
+    assert not any(picture.section == "Autocorrelation" for picture in unordered)
+
+
 def test_what_lies_outside_of_the_plane_is_counted():
     real = np.array([[0.0, 0.0], [1.0, 1.0]])
     figure = scatter(real, np.array([[0.5, 0.5], [9.0, 0.5], [0.5, -1e9]]))
     assert figure.axes[0].get_title(loc="left") == "2 of 3 synthetic samples lie outside"
+
+
+# -- tables -------------------------------------------------------------------------------------------------------------
+def criterion(key: str, value: float, part: str = "", low: float = -np.inf, high: float = 0.6) -> Criterion:
+    return Criterion(key, value, 0.5, low, high, METRICS[key.split("/")[0]].limit, part)
+
+
+def test_a_metric_s_criteria_are_one_line_and_all_stand_in_a_table_of_their_own():
+    faithful = [criterion("c2st", 0.55), *(criterion(f"c2st/m{k}", 0.7 + k / 100, f"m{k}") for k in range(6))]
+    faithful += [criterion(f"label_recall/{k}", 0.3 + k / 10, f"class {k}", 0.45, 0.9) for k in range(3)]
+    new = [criterion("copies", 0.0, high=0.01)]
+    verdict = [Answer("faithful", "no", "", tuple(faithful)), Answer("new", "yes", "", tuple(new))]
+    folded, every = criteria_tables([*verdict, Answer("useful", "yes", "")])
+    assert folded.rows == [
+        ["C2ST", "no", ".55", ".50", "at most .60", "faithful", "m5 .75, m4 .74, m3 .73, and 3 more"],
+        ["label recall (class 0)", "no", ".30", ".50", ".45 to .90", "faithful", "class 1 .40"],
+        ["copies", "yes", ".00", ".50", "at most .01", "new", ""],
+    ]
+    assert len(every.rows) == 11 and every.rows[1][:3] == ["C2ST m5", "no", ".75"]
+    assert folded.meanings["C2ST"].startswith(METRICS["c2st"].meaning)
+
+
+def fold_metrics(**changes: float) -> dict[str, float]:
+    parts = {metric.name: 0.5 for metric in METRICS.values() if not metric.by_class}
+    return (
+        parts
+        | {"gain/0": 0.01, "gain/1": 0.03, "c2st/env": 0.6, "class_recall/10": 0.1, "class_recall/2": 0.2}
+        | changes
+    )
+
+
+def test_every_metric_has_a_column_and_what_is_not_defined_is_none():
+    rows = {"real": {0: fold_metrics(chance=0.1)}, "x": {0: fold_metrics(axis_c2st=np.nan, tstr=0.25)}}
+    quality, *others = metric_tables(rows, Correction(80, 20), "x")
+    column = dict(zip(quality.columns, quality.rows[1], strict=True))
+    assert (column["axis C2ST"], column["TSTR / real"], column["coverage / real"]) == ("none", ".500", "1.000")
+    assert re.fullmatch(r"\+2\.0 ± \d+\.\d", column["gain, points"]) and "over folds" in quality.note
+    shown = {key for table in (quality, *others) for key in table.columns}
+    assert {heading(metric.name) for metric in METRICS.values() if not metric.by_class} <= shown
+    assert others[0].title == "Fidelity" and "C2ST env" in others[0].columns
+    assert others[-1].columns == ["", "class 2", "class 10"] and others[-1].title == "Class recall"
+    assert all(set(table.columns[1:]) == set(table.meanings) for table in (quality, *others))
+    rows["real"][0]["tstr"] = 0.05  # below chance: no ratio has a meaning
+    quality = metric_tables(rows, Correction(80, 20))[0]
+    assert quality.rows[1][quality.columns.index("TSTR / real")] == "none"
+
+
+def test_classes_are_named_where_no_two_are_alike():
+    rows = {"real": {1: fold_metrics()}}
+    names = [f"c{k}" for k in range(11)]
+    for given, columns in ((names, ["c2", "c10"]), (["c"] * 11, ["class 2", "class 10"])):
+        assert metric_tables(rows, Correction(80, 20), class_names=given)[-1].columns == ["", *columns]
+
+
+def test_the_power_is_said_where_it_was_measured(monkeypatch):
+    assert not power_table(10**6) or power_table(10**6)[0].rows
+    monkeypatch.setattr(
+        "mmgan.report.criteria.power", lambda question, n: {"copies": 0.95} if question == "new" else {}
+    )
+    (table,) = power_table(60)
+    assert table.columns == ["fault", "faithful", "new"] and table.rows == [["copies", "", "95%"]]
+
+
+# -- what the docs say --------------------------------------------------------------------------------------------------
+DOCS = (CONF.parent / "docs" / "evaluation.md").read_text()
+
+
+def test_the_docs_have_the_table_of_metrics():
+    table = table_text(glossary()).split("\n\n", 1)[1]
+    assert table in DOCS, f"docs/evaluation.md, section 'The metrics', should hold:\n{table}"
+
+
+def paths(value, trail="") -> set[str]:
+    """The paths of a tree's leaves; a list's items are []."""
+    if isinstance(value, dict):
+        return set().union(*(paths(item, f"{trail}.{key}" if trail else str(key)) for key, item in value.items()))
+    return (
+        set().union({f"{trail}[]"}, *(paths(item, f"{trail}[]") for item in value))
+        if isinstance(value, list)
+        else {trail}
+    )
+
+
+def test_the_docs_describe_report_json(tiny, tmp_path, monkeypatch):
+    """Each path of the file is in the docs' list, where * is any name, and each of the list is in the file."""
+    monkeypatch.setattr("mmgan.commands.evaluate.pictures", lambda *shown: [])
+    user = content(seed=1)
+    synthetic = {"folds": [{"fold": k, "x_synth": user["x_train"], "y_synth": user["y_train"]} for k in (1, 2)]}
+    write_pickle(tmp_path / "rows.pkl", synthetic)
+    words = [f"synthetic={tmp_path / 'rows.pkl'}", "quick=true", "workers=1"]
+    folder = judge_file(compose("evaluate", *words, path=tiny))
+    found = paths(json.loads((folder / "report.json").read_text()))
+    listed = re.findall(r"^\| `([^`]+)` \|", DOCS.split("## report.json")[1], flags=re.M)
+    patterns = [re.compile(re.escape(path).replace(r"\*", r"[^\[]+")) for path in listed]
+    assert not [path for path in found if not any(pattern.fullmatch(path) for pattern in patterns)]
+    assert not [pattern.pattern for pattern in patterns if not any(map(pattern.fullmatch, found))]

@@ -27,18 +27,18 @@ def criteria_tables(answers: Sequence[Answer]) -> tuple[Table, Table]:
         for name, group in groupby(answer.criteria, key=lambda criterion: metric_of(criterion.key).name):
             ordered = sorted(group, key=lambda criterion: (bool(criterion.part), -criterion.excess))
             first, failed = ordered[0], [criterion for criterion in ordered if not criterion.met]
-            parts = [f"{each.part} {number(each.value)}" for each in failed if each.part]
+            parts = [f"{each.part} {number(each.value)}" for each in failed if each.part and each is not first]
             more = [f"and {len(parts) - 3} more"] if len(parts) > 4 else parts[3:]
             met = "no" if failed else "yes"
             label = heading(name) + (f" ({first.part})" if first.part else "")
-            folded.append([label, answer.question, *_figures(first), met, ", ".join(parts[:3] + more)])
+            folded.append([label, met, *_figures(first), answer.question, ", ".join(parts[:3] + more)])
             meanings[label] = meaning(name)
             for each in ordered:
                 label = f"{heading(name)} {each.part}".strip()
-                all_of_them.append([label, answer.question, *_figures(each), "yes" if each.met else "no"])
-    columns = ["criterion", "of", "figure", "real samples", "limit", "met"]
+                all_of_them.append([label, "yes" if each.met else "no", *_figures(each), answer.question])
+    columns = ["criterion", "met", "figure", "real samples", "limit", "question"]
     return (
-        Table("Criteria", [*columns, "what fails"], folded, CRITERIA_NOTE, meanings=meanings),
+        Table("Criteria", [*columns, "parts that fail"], folded, CRITERIA_NOTE, meanings=meanings),
         Table("All criteria", columns, all_of_them),
     )
 

@@ -1,7 +1,7 @@
 """Metrics over folds as tables: a mean and its interval in every cell."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,10 +27,10 @@ HEADINGS = {
     "novelty50": "novelty 50 %",
     "novelty90": "novelty 90 %",
     "heldout_copies": "held-out copies",
-    "signal_mean": "mean",
-    "signal_spread": "std",
-    "signal_autocorrelation": "autocorr.",
-    "signal_cross": "cross-corr.",
+    "signal_mean": "signal mean",
+    "signal_spread": "signal std",
+    "signal_autocorrelation": "autocorrelation",
+    "signal_cross": "cross-correlation",
     "tstr_ratio": "TSTR / real",
     "coverage_ratio": "coverage / real",
 }  # of other metrics the name, as words
@@ -40,11 +40,9 @@ RATIOS = {
 }  # to the real row, which are no metrics of their own
 
 
-def heading(key: str, class_names: Sequence[str] = ()) -> str:
+def heading(key: str) -> str:
     """Return the heading of a result's key: `C2ST env` of c2st/env."""
     name, _, part = key.partition("/")
-    if part.isdecimal() and int(part) < len(class_names):
-        part = class_names[int(part)]
     return f"{HEADINGS.get(name, name.replace('_', ' '))} {part}".strip()
 
 
@@ -95,38 +93,40 @@ def metric_tables(
 ) -> list[Table]:
     """Return the tables of a set of rows, {name: {fold: metrics}}: the main columns, the others by family, single classes."""
     rows = with_derived(rows)
+    present = dict.fromkeys(key for folds in rows.values() for found in folds.values() for key in found)
     note = "Mean over folds ± half of its 95 % interval, corrected for the overlap of the folds' training samples (Nadeau & Bengio 2003)."
     if all(len(folds) == 1 for folds in rows.values()):
-        note = "One fold: no interval."
-    present = dict.fromkeys(key for folds in rows.values() for found in folds.values() for key in found)
-    groups: dict[str, list[str]] = {}
+        note = f"One judgement: no interval{', but of the gain over folds' if 'gain/1' in present else ''}."
+    families: dict[str, list[str]] = {"Quality": [key for key in MAIN.values() if key in present]}
+    by_class: list[Table] = []
     for metric in METRICS.values():
         own = [key for key in present if ":" not in key and key.partition("/")[0] == metric.name]
         if metric.by_class:
-            own.sort(key=lambda key: int(key.partition("/")[2]))
-            groups[f"Single classes: {heading(metric.name)}"] = own[:MAX_CLASSES]
+            columns, title = _of_classes(own, class_names), heading(metric.name).capitalize()
+            by_class.append(_table(title, rows, columns, correction, f"{meaning(metric.name)}.", marked))
         else:
-            known = {*MAIN.values(), *(key for key in own if key.startswith("gain/"))}
-            groups.setdefault(metric.family.capitalize(), []).extend(key for key in own if key not in known)
-    main = [key for key in MAIN.values() if key in present]
-    tables = [_table("Quality", rows, main, correction, note, marked)]
-    return tables + [
-        _table(title, rows, keys, correction, "", marked, class_names) for title, keys in groups.items() if keys
-    ]
+            own = [key for key in own if key not in MAIN.values() and not key.startswith("gain/")]
+            families.setdefault(metric.family.capitalize(), []).extend(own)
+    tables = [_table(title, rows, columns_of(*keys), correction, "", marked) for title, keys in families.items()]
+    return [replace(tables[0], note=note), *(table for table in tables[1:] + by_class if len(table.columns) > 1)]
+
+
+def _of_classes(keys: Sequence[str], class_names: Sequence[str]) -> dict[str, str]:
+    of_class = sorted((int(key.partition("/")[2]), key) for key in keys)[:MAX_CLASSES]
+    named = len(set(class_names)) == len(class_names) > max((k for k, _ in of_class), default=0)  # no two alike
+    return {class_names[k] if named else f"class {k}": key for k, key in of_class}
 
 
 def _table(
     title: str,
     rows: Mapping[str, Folds],
-    keys: Sequence[str],
+    columns: Mapping[str, str],
     correction: Correction,
     note: str,
     marked: str | None,
-    class_names: Sequence[str] = (),
 ) -> Table:
-    headings = [heading(key, class_names) for key in keys]
-    cells = [[name, *[_cell(folds, key, correction) for key in keys]] for name, folds in rows.items()]
-    return Table(title, ["", *headings], cells, note, marked, dict(zip(headings, map(meaning, keys), strict=True)))
+    cells = [[name, *[_cell(folds, key, correction) for key in columns.values()]] for name, folds in rows.items()]
+    return Table(title, ["", *columns], cells, note, marked, {name: meaning(key) for name, key in columns.items()})
 
 
 def _cell(folds: Folds, key: str, correction: Correction) -> str:
@@ -145,7 +145,7 @@ def _cell(folds: Folds, key: str, correction: Correction) -> str:
 def short_table(rows: Mapping[str, Folds], marked: str) -> Table:
     """Return the means of few columns, for a terminal's line."""
     rows = {name: {0: mean_over(folds.values())} for name, folds in with_derived(rows).items()}
-    known = [key for key in SHORT.values() if any(key in folds[0] for folds in rows.values())]
+    known = {name: key for name, key in SHORT.items() if any(key in folds[0] for folds in rows.values())}
     return _table("means over folds", rows, known, Correction(1, 1), "", marked)
 
 
