@@ -1,10 +1,8 @@
-"""The page on the judge shows what the code declares: every metric, and how often each kind of cheat is told."""
+"""The page on the judge states how often each kind of cheat is told, as the verdict does."""
 
 from pathlib import Path
 
 from mmgan.evaluation.power import table
-from mmgan.report.criteria import glossary
-from mmgan.report.page import table_text
 
 PAGE = (Path(__file__).parent.parent / "docs" / "evaluation.md").read_text(encoding="utf-8")
 
@@ -19,11 +17,6 @@ def power_rows() -> list[str]:
             lines.append(f"| not {question}: {kind} | {shares} |")
     passed = " | ".join(f"{table()[n]['honest']:.0%}" for n in sizes)
     return [*lines, f"| honest samples that pass | {passed} |"]
-
-
-def test_the_page_lists_every_metric_as_it_is_declared():
-    lines = [line for line in table_text(glossary()).splitlines() if line.startswith("|")]
-    assert len(lines) > 30 and "\n".join(lines) in PAGE
 
 
 def test_the_page_states_the_power_that_the_verdict_uses():
