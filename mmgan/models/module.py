@@ -14,6 +14,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchmetrics import MeanMetric
 
 from mmgan.errors import Betas, Clip, MmganError, Rates, Weights
+from mmgan.models.memory import memory_indices
+from mmgan.nets.axis import AxisStatistics
 from mmgan.nets.quantile_mapping import QuantileMapping
 from mmgan.nets.scaling import ModalityScaler
 from mmgan.schema import Arrays, Batch, DataSchema
@@ -93,6 +95,10 @@ class PhasedModel(L.LightningModule):
         if missing := [phase.name for phase in self.phases if phase.name not in self.lr]:
             raise MmganError(f"model.lr.{missing[0]}: give this phase a learning rate.")
         self.fit_scaler({name: torch.from_numpy(value) for name, value in x.items()})
+        for module in self.modules():
+            if isinstance(module, AxisStatistics):
+                some = memory_indices(y)
+                module.fit(self.from_arrays({name: value[some] for name, value in x.items()}))
         self.class_counts = np.bincount(y, minlength=self.schema.n_classes)
         if self.mapping is not None:
             self.mapping.real.fit({name: torch.from_numpy(value) for name, value in x.items()})
@@ -139,6 +145,7 @@ class PhasedModel(L.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
         x, labels = self.scaled(batch)
+        self.before_batch(x, labels)
         optimizers = self.optimizers()
         optimizers = (
             optimizers if isinstance(optimizers, list) else [optimizers]
@@ -186,6 +193,9 @@ class PhasedModel(L.LightningModule):
     def progress(self, batches: int) -> float:
         """Return how much of the first `batches` batches is done, from 0 to 1."""
         return min(1.0, self.global_step / max(batches, 1))
+
+    def before_batch(self, x: Batch, labels: Tensor) -> None:
+        """Draw what several phases of a batch share."""
 
     def after_batch(self, x: Batch, labels: Tensor) -> None:
         """Update moving averages once the phases of a batch are done."""
