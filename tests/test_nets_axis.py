@@ -54,21 +54,31 @@ def expected(x, lags):
 def test_statistics_are_those_of_numpy(name, lags):
     shapes = {name: SHAPES[name]}
     x = samples(shapes)
-    found = AxisStatistics(schema_of(shapes), lags=lags)(x).numpy()
+    found = AxisStatistics(schema_of(shapes), lags=lags, shrinkage=None)(x).numpy()
     for row, sample in zip(found, x[name].numpy(), strict=True):
         np.testing.assert_allclose(np.sort(row), expected(sample, lags), rtol=1e-4, atol=1e-5)
 
 
 def test_statistics_of_the_training_samples_are_standardised():
-    axis, x = AxisStatistics(schema_of(SHAPES)), samples()
+    axis, x = AxisStatistics(schema_of(SHAPES), shrinkage=None), samples()
     axis.fit(x)
     found = axis(x)
     torch.testing.assert_close(found.mean(0), torch.zeros(axis.n_statistics), atol=1e-4, rtol=0)
     torch.testing.assert_close(found.std(0, correction=0), torch.ones(axis.n_statistics), atol=0.05, rtol=0)
 
 
+def test_statistics_are_decorrelated_the_less_the_less_they_vary():
+    x = samples(n=400)
+    plain, axis = (AxisStatistics(schema_of(SHAPES), shrinkage=shrinkage) for shrinkage in (None, 0.3))
+    plain.fit(x)
+    axis.fit(x)
+    variance = np.linalg.eigvalsh(np.cov(plain(x).numpy().T, bias=True))
+    found = np.linalg.eigvalsh(np.cov(axis(x).numpy().T, bias=True))
+    np.testing.assert_allclose(found, np.sort(variance / (variance + 0.3)), atol=1e-3)
+
+
 def test_what_has_no_order_has_no_statistics_and_what_is_missing_has_those_of_the_mean():
-    axis, x = AxisStatistics(schema_of(SHAPES)), samples()
+    axis, x = AxisStatistics(schema_of(SHAPES), shrinkage=None), samples()
     axis.fit(x)
     assert axis.n_statistics == axis.widths["signal"] + axis.widths["image"]
     without = axis({"vector": x["vector"], "image": x["image"]})

@@ -1,5 +1,6 @@
 """What everything that is trained shares: scaling, the phases of a batch, logs per epoch."""
 
+import functools
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -38,7 +39,7 @@ class Phase:
     repeats: int = 1
     active: Callable[[], bool] = lambda: True
 
-    @property
+    @functools.cached_property  # a walk through the networks takes as long as a small layer
     def parameters(self) -> list[nn.Parameter]:
         """The parameters that move."""
         return [parameter for module in self.modules for parameter in module.parameters()]
@@ -140,6 +141,7 @@ class PhasedModel(L.LightningModule):
         # One seed per epoch and process: a run that resumes at an epoch's beginning goes on exactly as if it had not stopped.
         entropy = [self.seed, self.current_epoch, self.global_rank]
         torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
+        self.requires_grad_(False)  # each phase switches on what it moves
         self._sums.clear()
         self._counts.clear()
 
@@ -163,8 +165,9 @@ class PhasedModel(L.LightningModule):
     def update(self, phase: Phase, optimizer: Any, x: Batch, labels: Tensor) -> None:
         """Make one step of `phase` on scaled samples; raises DivergedError that names the term which is not finite."""
         moving = phase.parameters
-        for parameter in self.parameters():
-            parameter.requires_grad_(False)
+        for other in self.phases:
+            for parameter in other.parameters if other is not phase else ():
+                parameter.requires_grad_(False)
         for parameter in moving:
             parameter.requires_grad_(True)
         terms = phase.terms(x, labels)

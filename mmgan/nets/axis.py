@@ -8,40 +8,48 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from mmgan.errors import Width, checked
+from mmgan.errors import Positive, Width, checked
 from mmgan.schema import DataSchema, kind_of
 
 STATISTICS = "axis statistics"  # the entry of a critic's input that holds them
 MIN_LENGTH = 8  # points of an axis that has statistics
 MAX_CORRELATED = 32  # channels of a modality whose correlations are among them
+MAX_DECORRELATED = 1024
 LEAST_ENERGY = 1e-3  # of values of about unit variance
 LEAST_DEVIATION = 1e-3
 BLOCK_SIZE = 1024  # samples that are measured together
 
 
 class AxisStatistics(nn.Module):
-    """{name: (B, *shape)} -> (B, n_statistics), standardised by those of the training samples.
+    """{name: (B, *shape)} -> (B, n_statistics), standardised by those of the training samples, and decorrelated.
 
     For each channel, along each axis of at least 8 points: the log energies of first and second differences, and the autocorrelation
     at lags 1 to `lags`; the log energy of the channel; the correlations between channels. A channel's mean is removed first.
     Vectors have no order and give none; those of a modality that is missing are 0, which is the training samples' mean.
+
+    Statistics go together (a rough channel is so at every lag), and what tells generated samples is how they do not. So they are
+    multiplied by (R + `shrinkage` I)^(-1/2), R being the training samples' correlations; not where there are more than 1024, nor
+    with None.
     """
 
     @checked
-    def __init__(self, schema: DataSchema, *, lags: Width = 8):
+    def __init__(self, schema: DataSchema, *, lags: Width = 8, shrinkage: Positive | None = 0.1):
         super().__init__()
-        self.lags = lags
+        self.lags, self.shrinkage = lags, shrinkage
         self.shapes = {name: shape for name, shape in schema.modalities.items() if any(axes_of(shape))}
         self.widths = {name: self._measured(torch.zeros(1, *shape)).shape[1] for name, shape in self.shapes.items()}
         self.n_statistics = sum(self.widths.values())
         self.register_buffer("mean", torch.zeros(self.n_statistics))
         self.register_buffer("deviation", torch.ones(self.n_statistics))
+        decorrelated = shrinkage is not None and self.n_statistics <= MAX_DECORRELATED
+        self.register_buffer("decorrelation", torch.eye(self.n_statistics if decorrelated else 0))
 
     def forward(self, x: dict[str, Tensor]) -> Tensor:
         n = len(next(iter(x.values())))
         parts = zip(self.widths.items(), self.mean.split(list(self.widths.values())), strict=True)
         found = [self._measured(x[k].float()) if k in x else mean.expand(n, -1) for (k, _), mean in parts]
-        return (torch.cat(found, 1) - self.mean) / self.deviation
+        standardised = (torch.cat(found, 1) - self.mean) / self.deviation
+        return standardised @ self.decorrelation if len(self.decorrelation) else standardised
 
     @torch.no_grad()
     def fit(self, x: dict[str, Tensor]) -> None:
@@ -53,6 +61,11 @@ class AxisStatistics(nn.Module):
         measured = torch.cat([torch.cat(block, 1) for block in blocks])
         self.mean.copy_(measured.mean(0))
         self.deviation.copy_(measured.std(0, correction=0) + LEAST_DEVIATION)
+        if len(self.decorrelation):
+            standardised = ((measured - self.mean) / self.deviation).double()
+            variance, directions = torch.linalg.eigh(standardised.T @ standardised / len(standardised))
+            scale = (variance.clamp_min(0) + self.shrinkage).rsqrt()
+            self.decorrelation.copy_(directions * scale @ directions.T)
 
     def _measured(self, x: Tensor) -> Tensor:
         """Return the statistics (B, n) of one modality, before they are standardised."""
