@@ -8,6 +8,7 @@ from mmgan.losses.adversarial import input_gradient_norm, mix, of_labels
 from mmgan.nets.augmentation import CriticAugmentation
 from mmgan.nets.axis import STATISTICS, AxisStatistics
 from mmgan.nets.networks import Critic
+from mmgan.nets.scaling import ModalityScaler, QuantileScaler, StandardScaler
 from mmgan.schema import DataSchema
 
 SHAPES = {"signal": (3, 20), "vector": (6,), "short": (2, 5), "image": (2, 9, 12)}
@@ -23,6 +24,13 @@ def samples(shapes=None, n=40, seed=0):
         name: torch.from_numpy(rng.normal(size=(n, *shape)).astype(np.float32).cumsum(-1))
         for name, shape in (shapes or SHAPES).items()
     }
+
+
+def scaled(x, scaler=QuantileScaler):
+    """Return training samples as scaled, and the scaler."""
+    fitted = ModalityScaler({name: tuple(value.shape[1:]) for name, value in x.items()}, scaler)
+    fitted.fit(x)
+    return fitted.eval()(x), fitted
 
 
 def along(lines, lags):
@@ -59,27 +67,40 @@ def test_statistics_are_those_of_numpy(name, lags):
         np.testing.assert_allclose(np.sort(row), expected(sample, lags), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("scaler", [QuantileScaler, StandardScaler])
+@pytest.mark.parametrize("unit", [1e-13, 1.0, 1e12])
+def test_statistics_are_those_of_physical_values_in_any_unit(scaler, unit):
+    x = samples(n=300)
+    x["signal"] = (x["signal"] / 4).exp()
+    axis = AxisStatistics(schema_of(SHAPES), shrinkage=None)
+    axis.fit(*scaled({name: unit * value for name, value in x.items()}, scaler))
+    values = axis.units[0](scaled(x, scaler)[0]["signal"]).flatten(1).numpy()
+    physical = x["signal"].flatten(1).numpy().astype(np.float64)
+    wanted = (physical - physical.mean(0)) / physical.std(0)
+    assert np.quantile(np.abs(values - wanted), 0.99) < 0.1  # the knots of the largest values are far apart
+
+
 def test_statistics_of_the_training_samples_are_standardised():
-    axis, x = AxisStatistics(schema_of(SHAPES), shrinkage=None), samples()
-    axis.fit(x)
+    axis, (x, scaler) = AxisStatistics(schema_of(SHAPES), shrinkage=None), scaled(samples())
+    axis.fit(x, scaler)
     found = axis(x)
     torch.testing.assert_close(found.mean(0), torch.zeros(axis.n_statistics), atol=1e-4, rtol=0)
     torch.testing.assert_close(found.std(0, correction=0), torch.ones(axis.n_statistics), atol=0.05, rtol=0)
 
 
 def test_statistics_are_decorrelated_the_less_the_less_they_vary():
-    x = samples(n=400)
+    x, scaler = scaled(samples(n=400))
     plain, axis = (AxisStatistics(schema_of(SHAPES), shrinkage=shrinkage) for shrinkage in (None, 0.3))
-    plain.fit(x)
-    axis.fit(x)
+    plain.fit(x, scaler)
+    axis.fit(x, scaler)
     variance = np.linalg.eigvalsh(np.cov(plain(x).numpy().T, bias=True))
     found = np.linalg.eigvalsh(np.cov(axis(x).numpy().T, bias=True))
     np.testing.assert_allclose(found, np.sort(variance / (variance + 0.3)), atol=1e-3)
 
 
 def test_what_has_no_order_has_no_statistics_and_what_is_missing_has_those_of_the_mean():
-    axis, x = AxisStatistics(schema_of(SHAPES), shrinkage=None), samples()
-    axis.fit(x)
+    axis, (x, scaler) = AxisStatistics(schema_of(SHAPES), shrinkage=None), scaled(samples())
+    axis.fit(x, scaler)
     assert axis.n_statistics == axis.widths["signal"] + axis.widths["image"]
     without = axis({"vector": x["vector"], "image": x["image"]})
     assert (without[:, : axis.widths["signal"]] == 0).all()
@@ -102,7 +123,7 @@ def test_constant_samples_have_finite_statistics_and_slopes(value):
 def critic_and_pairs():
     torch.manual_seed(0)
     critic, labels = Critic(schema_of(SHAPES), width=8, depth=1, axis=AxisStatistics), torch.tensor([0, 1]).repeat(4)
-    critic.axis.fit(samples())
+    critic.axis.fit(*scaled(samples()))
     return critic, labels, [critic.described(samples(n=8, seed=seed)) for seed in (1, 2)]
 
 
@@ -121,7 +142,9 @@ def test_one_epsilon_mixes_samples_and_statistics():
     epsilon = torch.rand(8, generator=torch.Generator().manual_seed(0))
     mixed = mix(real, generated, epsilon)
     for name in ("vector", STATISTICS):
-        torch.testing.assert_close(mixed[name], epsilon[:, None] * real[name] + (1 - epsilon[:, None]) * generated[name])
+        torch.testing.assert_close(
+            mixed[name], epsilon[:, None] * real[name] + (1 - epsilon[:, None]) * generated[name]
+        )
 
 
 def test_the_penalty_takes_one_norm_over_samples_and_statistics():

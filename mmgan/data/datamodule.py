@@ -1,5 +1,6 @@
 """One fold of a data set, served to Lightning in batches of (modality, ..., label)."""
 
+import math
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
@@ -10,7 +11,10 @@ from torch import Tensor
 
 from mmgan.data.dataset import Dataset
 from mmgan.data.folds import Fold, inner_split, make_folds, select_fold
-from mmgan.errors import MmganError, PositiveInt, Range, ShareBelowOne, checked
+from mmgan.errors import MmganError, Positive, PositiveInt, Range, ShareBelowOne, checked
+
+FEWEST_IN_BATCH = 16
+BATCHES_PER_VIEW = 8  # of few samples, at least
 
 
 class EndlessBatches:
@@ -103,7 +107,9 @@ class FoldDataModule(L.LightningDataModule):
     imbalance_ratio : of a fold's most to its least frequent class; None: as they are.
     inner_val : share of a fold's training samples that stands in for val_indices while training and tuning.
     batch_size : samples of a batch.
-    steps_per_epoch : batches of an epoch, whatever the number of samples.
+    steps_per_epoch : batches of an epoch, at most.
+    views_per_epoch : how often an epoch shows each sample, at most: few samples have fewer and smaller batches, so that no network
+        learns them by heart; None: an epoch of few samples is as long as one of many.
     final : whether all the training samples train, and none stands in.
     """
 
@@ -120,6 +126,7 @@ class FoldDataModule(L.LightningDataModule):
         inner_val: ShareBelowOne = 0.2,
         batch_size: Annotated[int, Range(1, 65_536)] = 128,
         steps_per_epoch: PositiveInt = 200,
+        views_per_epoch: Positive | None = None,
         final: bool = False,
         seed: int = 0,
     ):
@@ -128,6 +135,7 @@ class FoldDataModule(L.LightningDataModule):
         self.schema = dataset.schema
         self.batch_size = batch_size
         self.steps_per_epoch = steps_per_epoch
+        self.views_per_epoch = views_per_epoch
         self.seed = seed
         self._wanted = {
             "fold": fold,
@@ -160,9 +168,16 @@ class FoldDataModule(L.LightningDataModule):
         self.training_indices, self.inner_val_indices = inner_split(
             self.dataset.y_train, self.fold.train_indices, inner_val, self.seed, groups
         )
-        self._batches = EndlessBatches(self.training_indices, self.batch_size, self.steps_per_epoch, self.seed)
+        self._batches = EndlessBatches(self.training_indices, *self._sizes(len(self.training_indices)), self.seed)
         columns = [self.dataset.x_train[name] for name in self.schema.modalities] + [self.dataset.y_train]
         self._tensors = tuple(torch.from_numpy(column) for column in columns)
+
+    def _sizes(self, n: int) -> tuple[int, int]:
+        """Return the size and number of an epoch's batches, of n training samples."""
+        if self.views_per_epoch is None:
+            return self.batch_size, self.steps_per_epoch
+        size = min(self.batch_size, max(FEWEST_IN_BATCH, n // BATCHES_PER_VIEW))
+        return size, min(self.steps_per_epoch, math.ceil(self.views_per_epoch * n / size))
 
     def samples(self, indices: np.ndarray, most: int | None = None) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Return copies of these samples, ({name: (n, *shape)}, (n,)); of more than `most`, a fixed random choice."""

@@ -99,7 +99,7 @@ class PhasedModel(L.LightningModule):
         for module in self.modules():
             if isinstance(module, AxisStatistics):
                 some = memory_indices(y)
-                module.fit(self.from_arrays({name: value[some] for name, value in x.items()}))
+                module.fit(self.from_arrays({name: value[some] for name, value in x.items()}), self.scaler)
         self.class_counts = np.bincount(y, minlength=self.schema.n_classes)
         if self.mapping is not None:
             self.mapping.real.fit({name: torch.from_numpy(value) for name, value in x.items()})
@@ -194,8 +194,9 @@ class PhasedModel(L.LightningModule):
         return self.weights[phase][term]
 
     def progress(self, batches: int) -> float:
-        """Return how much of the first `batches` batches is done, from 0 to 1."""
-        return min(1.0, self.global_step / max(batches, 1))
+        """Return how much of the first `batches` batches is done, from 0 to 1; of a short training, of its first eighth."""
+        planned = self.trainer.max_epochs * self.trainer.num_training_batches
+        return min(1.0, self.global_step / max(min(batches, planned / 8), 1))
 
     def before_batch(self, x: Batch, labels: Tensor) -> None:
         """Draw what several phases of a batch share."""
@@ -247,5 +248,13 @@ class PhasedModel(L.LightningModule):
 
 
 def moving_average(network: nn.Module, decay: float) -> AveragedModel:
-    """Return the exponential moving average of a network's weights, which `update_parameters` moves on."""
-    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(float(decay)), use_buffers=True)
+    """Return the exponential moving average of a network's weights, which `update_parameters` moves on.
+
+    It looks back over at most a quarter of the updates so far: a short training would otherwise average its beginning.
+    """
+
+    def step(averaged: list[Tensor], current: list[Tensor], updates: Tensor) -> None:
+        reached = min(float(decay), (1 + int(updates)) / (5 + int(updates)))
+        get_ema_multi_avg_fn(reached)(averaged, current, updates)
+
+    return AveragedModel(network, multi_avg_fn=step, use_buffers=True)

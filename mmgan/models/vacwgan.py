@@ -118,9 +118,7 @@ class VACWGAN(LatentGenerator, PhasedModel):
         """Terms that G and E minimise together."""
         drawn, self._drawn = self.drawn(x, labels), None
         generated = drawn.generated
-        adversarial, feature_matching = self.gan_loss.generator_terms(
-            self.critic, *self.augment(*drawn.seen), labels
-        )
+        adversarial, feature_matching = self.gan_loss.generator_terms(self.critic, *self.augment(*drawn.seen), labels)
         return {
             "adversarial": adversarial,
             "reconstruction": gaussian_nll(x, generated.mean, generated.log_std),

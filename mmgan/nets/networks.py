@@ -125,11 +125,10 @@ class Generator(nn.Module):
         )
 
     def forward(self, z: Tensor, labels: Tensor, noise: Tensor) -> Generated:
-        condition = self.embedding(labels)
         h = self.stem(z)
         for block in self.blocks:
-            h = block(h, condition)
-        h = activation(self.norm(h, condition))
+            h = block(h, self.embedding.weight, labels)
+        h = activation(self.norm(h, self.embedding.weight, labels))
         samples, mean, log_std = {}, {}, {}
         own = noise.split(self.sizes, dim=1)
         for name, branch, spread, part in zip(self.names, self.branches, self.noises, own, strict=True):
