@@ -1,7 +1,7 @@
 """One fold of a data set, served to Lightning in batches of (modality, ..., label)."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Literal
 
 import lightning as L
@@ -15,6 +15,7 @@ from mmgan.errors import MmganError, Positive, PositiveInt, Range, ShareBelowOne
 
 FEWEST_IN_BATCH = 16
 BATCHES_PER_VIEW = 8  # of few samples, at least
+MAX_SCALED_VALUES = 2**26  # that are scaled at once: 256 MB
 
 
 class EndlessBatches:
@@ -80,7 +81,7 @@ class BatchLoader:
     """
 
     def __init__(self, tensors: tuple[Tensor, ...], sampler: EndlessBatches | SequentialBatches):
-        self.tensors = tensors
+        self.tensors = self.served = tensors
         self.sampler = sampler  # Lightning calls its `set_epoch`
         self.batch_sampler = None  # and looks here first, for one that shuffles
 
@@ -89,8 +90,17 @@ class BatchLoader:
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         for rows in self.sampler:
-            *values, labels = (tensor[rows] for tensor in self.tensors)
+            *values, labels = (tensor[rows] for tensor in self.served)
             yield *(value.float() for value in values), labels
+
+    def scale(self, scaled: Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]) -> bool:
+        """Serve samples as `scaled` makes them of all that there are; return False where these are many values, or more than an epoch's."""
+        *values, labels = self.tensors
+        too_many = len(labels) > len(self.sampler) * self.sampler.batch_size
+        if too_many or sum(value.numel() for value in values) > MAX_SCALED_VALUES:
+            return False
+        self.served = *scaled(tuple(value.float() for value in values)), labels
+        return True
 
 
 class FoldDataModule(L.LightningDataModule):

@@ -87,6 +87,7 @@ class PhasedModel(L.LightningModule):
             None  # a generator's: of its marginals onto those of the training samples
         )
         self.held_out = MeanMetric()
+        self._is_scaled = False  # whether the training's batches come scaled
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
 
@@ -111,7 +112,13 @@ class PhasedModel(L.LightningModule):
     def scaled(self, batch: tuple[Tensor, ...]) -> tuple[Batch, Tensor]:
         """Turn the loader's (modality, ..., labels) into scaled samples by name, and labels."""
         *values, labels = batch
-        return self.scaler(dict(zip(self.schema.modalities, values, strict=True))), labels
+        return self._named(self._scaled_values(tuple(values))), labels
+
+    def _scaled_values(self, values: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(self.scaler({k: v.to(self.device) for k, v in self._named(values).items()}).values())
+
+    def _named(self, values: tuple[Tensor, ...]) -> Batch:
+        return dict(zip(self.schema.modalities, values, strict=True))
 
     def from_arrays(self, x: Arrays) -> Batch:
         """Return samples in physical units as scaled tensors on the model's device."""
@@ -142,11 +149,13 @@ class PhasedModel(L.LightningModule):
         entropy = [self.seed, self.current_epoch, self.global_rank]
         torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
         self.requires_grad_(False)  # each phase switches on what it moves
+        # All samples at once, anew in each epoch, since tied values are spread by chance: batches would scale each of them many times.
+        self._is_scaled = self.trainer.train_dataloader.scale(self._scaled_values)
         self._sums.clear()
         self._counts.clear()
 
     def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
-        x, labels = self.scaled(batch)
+        x, labels = (self._named(batch[:-1]), batch[-1]) if self._is_scaled else self.scaled(batch)
         self.before_batch(x, labels)
         optimizers = self.optimizers()
         optimizers = (
