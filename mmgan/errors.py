@@ -67,6 +67,7 @@ Depth = Annotated[int, Range(0, 1000)]  # layers, blocks, halvings
 Positive = Annotated[float, Range(0, open="low")]
 NonNegative = Annotated[float, Range(0)]
 Share = Annotated[float, Range(0, 1)]
+PositiveShare = Annotated[float, Range(0, 1, open="low")]
 Weights = Annotated[Mapping[str, Mapping[str, float]], EachOf(Annotated[Mapping, EachOf(NonNegative)])]
 Rates = Annotated[Mapping[str, float], EachOf(Positive)]
 CalibrationSamples = Annotated[int, Range(100, 10**6)] | Literal[0]

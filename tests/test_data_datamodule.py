@@ -67,6 +67,16 @@ def test_impossible_batches(option):
         module(**{option: 0}).train_dataloader()
 
 
+@pytest.mark.parametrize(
+    ("rows", "views", "expected"),
+    [(200, None, (64, 7)), (2000, 2.0, (64, 7)), (200, 2.0, (20, 7)), (200, 0.5, (20, 4)), (40, 3.0, (16, 6))],
+)
+def test_few_samples_have_fewer_and_smaller_batches(rows, views, expected):
+    data = module(dataset(rows), batch_size=64, views_per_epoch=views, final=True)  # four fifths of the rows train
+    batches = list(data.train_dataloader())
+    assert (len(batches[0][-1]), len(batches)) == expected
+
+
 def test_rows_are_split_three_ways_and_not_copied():
     data = dataset()
     made = module(data)

@@ -28,7 +28,12 @@ from mmgan.training.checkpoint import load
 from mmgan.training.folder import RunFolder
 
 CLASSICAL = ("logistic", "forest", "svc", "mlp")  # classifiers
-OF_TRAINING = ("batch_size", "steps_per_epoch", "inner_val")  # data options that change no real sample and no baseline
+OF_TRAINING = (
+    "batch_size",
+    "steps_per_epoch",
+    "views_per_epoch",
+    "inner_val",
+)  # data options that change no real sample and no baseline
 
 
 def is_trained(model: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from mmgan.errors import EachOf, NonNegative, NonNegativeInt, Part, PositiveInt, Range, Seed
+from mmgan.errors import EachOf, NonNegative, NonNegativeInt, Part, Positive, PositiveInt, Range, Seed
 
 Processes = Annotated[int, Range(1, 1024)]  # or threads
 Fold = PositiveInt | Literal["all"]
@@ -142,6 +142,8 @@ MORE = {
     "model.name": (str, "of folders and studies"),
     "model.task": (Part, "what the model is for: how a finished fold is scored, and what comes next"),
     "model.epochs": (PositiveInt, "trainer.max_epochs, unless that is given"),
+    "model.batch_size": (PositiveInt, "data.batch_size, unless that is given"),
+    "model.views_per_epoch": (Positive, "data.views_per_epoch, unless that is given"),
     "trainer.max_epochs": (PositiveInt, "length of a training; an epoch is data.steps_per_epoch batches"),
     "trainer.accelerator": (Literal["auto", "cpu", "cuda", "gpu", "mps", "tpu"], "what trains"),
     "trainer.devices": (Devices, "how many, or a list of their numbers; several with trainer=ddp"),

@@ -1,6 +1,7 @@
 """One fold of a data set, served to Lightning in batches of (modality, ..., label)."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated
 
 import lightning as L
@@ -10,7 +11,11 @@ from torch import Tensor
 
 from mmgan.data.dataset import Dataset
 from mmgan.data.folds import NumberOfFolds, Ratio, SamplesPerClass, Split, inner_split, make_folds, select_fold
-from mmgan.errors import MmganError, PositiveInt, Range, Seed, ShareBelowOne, checked
+from mmgan.errors import MmganError, Positive, PositiveInt, Range, Seed, ShareBelowOne, checked
+
+FEWEST_IN_BATCH = 16
+BATCHES_PER_VIEW = 8  # of few samples, at least
+MAX_SCALED_VALUES = 2**26  # that are scaled at once: 256 MB
 
 
 class EndlessBatches:
@@ -57,7 +62,7 @@ class BatchLoader:
     """
 
     def __init__(self, tensors: tuple[Tensor, ...], batches: EndlessBatches | Sequence[Tensor]):
-        self.tensors = tensors
+        self.tensors = self.served = tensors
         self.sampler = batches  # Lightning calls its `set_epoch`
         self.batch_sampler = None  # and looks here first, for one that shuffles
 
@@ -66,8 +71,17 @@ class BatchLoader:
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         for indices in self.sampler:
-            *values, labels = (tensor[indices] for tensor in self.tensors)
+            *values, labels = (tensor[indices] for tensor in self.served)
             yield *(value.float() for value in values), labels
+
+    def scale(self, scaled: Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]) -> bool:
+        """Serve samples as `scaled` makes them of all that there are; return False where these are many values, or more than an epoch's."""
+        *values, labels = self.tensors
+        too_many = len(labels) > len(self.sampler) * self.sampler.batch_size
+        if too_many or sum(value.numel() for value in values) > MAX_SCALED_VALUES:
+            return False
+        self.served = *scaled(tuple(value.float() for value in values)), labels
+        return True
 
 
 class FoldDataModule(L.LightningDataModule):
@@ -84,7 +98,9 @@ class FoldDataModule(L.LightningDataModule):
     imbalance_ratio : of a fold's most to its least frequent class; None: as they are.
     inner_val : share of a fold's training samples that stands in for val_indices while training and tuning.
     batch_size : samples of a batch.
-    steps_per_epoch : batches of an epoch, whatever the number of samples.
+    steps_per_epoch : batches of an epoch, at most.
+    views_per_epoch : how often an epoch shows each sample, at most: few samples have fewer and smaller batches, so that no network
+        learns them by heart; None: an epoch of few samples is as long as one of many.
     final : whether all the training samples train, and none stands in.
     """
 
@@ -101,6 +117,7 @@ class FoldDataModule(L.LightningDataModule):
         inner_val: ShareBelowOne = 0.2,
         batch_size: Annotated[int, Range(1, 65_536)] = 128,
         steps_per_epoch: PositiveInt = 200,
+        views_per_epoch: Positive | None = None,
         final: bool = False,
         seed: Seed = 0,
     ):
@@ -109,6 +126,7 @@ class FoldDataModule(L.LightningDataModule):
         self.schema = dataset.schema
         self.batch_size = batch_size
         self.steps_per_epoch = steps_per_epoch
+        self.views_per_epoch = views_per_epoch
         self.seed = seed
         self._number, self._inner_val = fold, 0.0 if final else inner_val
         self._limits = {"rows_per_class": rows_per_class, "imbalance_ratio": imbalance_ratio}
@@ -130,9 +148,16 @@ class FoldDataModule(L.LightningDataModule):
         self.training_indices, self.inner_val_indices = inner_split(
             y, self.fold.train_indices, self._inner_val, self.seed, groups
         )
-        self._batches = EndlessBatches(self.training_indices, self.batch_size, self.steps_per_epoch, self.seed)
+        self._batches = EndlessBatches(self.training_indices, *self._sizes(len(self.training_indices)), self.seed)
         columns = [*(self.dataset.x_train[name] for name in self.schema.modalities), y]
         self._tensors = tuple(map(torch.from_numpy, columns))
+
+    def _sizes(self, n: int) -> tuple[int, int]:
+        """Return the size and number of an epoch's batches, of n training samples."""
+        if self.views_per_epoch is None:
+            return self.batch_size, self.steps_per_epoch
+        size = min(self.batch_size, max(FEWEST_IN_BATCH, n // BATCHES_PER_VIEW))
+        return size, min(self.steps_per_epoch, math.ceil(self.views_per_epoch * n / size))
 
     def samples(self, indices: np.ndarray, most: int | None = None) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Return copies of these samples, ({name: (n, *shape)}, (n,)); of more than `most`, a fixed random choice."""

@@ -1,5 +1,6 @@
 """GAN losses: what the critic and the generator minimise, as named terms."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Annotated
@@ -8,27 +9,30 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmgan.errors import Range, checked
+from mmgan.errors import PositiveShare, Range, checked
 
 Critic = Callable[[dict[str, Tensor]], Tensor]  # of samples alone, their labels being known
 Uniform = Callable[..., Tensor]  # such as torch.rand
 
 
 def of_labels(critic: nn.Module, labels: Tensor) -> Critic:
-    """Return a critic as a function of samples alone, which come in whole multiples of the batch of `labels` (B,)."""
+    """Return a critic as a function of samples alone: the batch of `labels` (B,), whole multiples of it, or the first samples of it."""
 
     def score(x: dict[str, Tensor]) -> Tensor:
         n = len(next(iter(x.values())))
-        return critic(x, labels.repeat(n // len(labels)))
+        return critic(x, labels.repeat(-(-n // len(labels)))[:n])
 
     return score
 
 
 def mix(real: dict[str, Tensor], generated: dict[str, Tensor], epsilon: Tensor) -> dict[str, Tensor]:
-    """Return epsilon * real + (1 - epsilon) * generated with one epsilon, (B,), per pair of samples, over all modalities."""
+    """Return epsilon * real + (1 - epsilon) * generated with one epsilon per pair of samples, of as many pairs as it is long, over all inputs."""
     # Under autocast the generated samples, and numbers like a score, are bfloat16 beside float32 real samples.
     weights = {name: epsilon.view(-1, *[1] * (x.dim() - 1)) for name, x in real.items()}  # (B, 1, ...)
-    return {name: torch.lerp(generated[name].to(x.dtype), x, weights[name].to(x.dtype)) for name, x in real.items()}
+    n = len(epsilon)
+    return {
+        name: torch.lerp(generated[name][:n].to(x.dtype), x[:n], weights[name].to(x.dtype)) for name, x in real.items()
+    }
 
 
 def input_gradient_norm(critic: Critic, x: dict[str, Tensor]) -> Tensor:
@@ -112,7 +116,14 @@ class Hinge(GANLoss):
 
 
 class WassersteinGP(GANLoss):
-    """Wasserstein loss with gradient penalty (WGAN-GP, Gulrajani et al. 2017, arXiv:1704.00028)."""
+    """Wasserstein loss with gradient penalty (WGAN-GP, Gulrajani et al. 2017, arXiv:1704.00028).
+
+    The penalty, half of the work of a critic's step, is taken on `penalized`, a share of the pairs of a batch.
+    """
+
+    @checked
+    def __init__(self, penalized: PositiveShare = 1.0):
+        self.penalized = penalized
 
     def critic_terms(
         self, critic: Critic, real: dict[str, Tensor], generated: dict[str, Tensor], uniform: Uniform
@@ -120,7 +131,7 @@ class WassersteinGP(GANLoss):
         """Return the terms `adversarial` (minus the Wasserstein estimate) and `gradient_penalty`."""
         both = {name: torch.cat([real[name], generated[name]]) for name in real}
         on_real, on_generated = critic(both).chunk(2)
-        epsilon = uniform(len(on_real), device=on_real.device)
+        epsilon = uniform(math.ceil(self.penalized * len(on_real)), device=on_real.device)
         return {
             "adversarial": self.critic_loss(on_real, on_generated),
             "gradient_penalty": gradient_penalty(critic, mix(real, generated, epsilon)),

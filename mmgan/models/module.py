@@ -1,5 +1,6 @@
 """What everything that is trained shares: scaling, the phases of a batch, logs per epoch."""
 
+import functools
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchmetrics import MeanMetric
 
 from mmgan.errors import Betas, Clip, MmganError, Rates, Weights
+from mmgan.models.memory import memory_indices
+from mmgan.nets.axis import AxisStatistics
 from mmgan.nets.quantile_mapping import QuantileMapping
 from mmgan.nets.scaling import ModalityScaler
 from mmgan.schema import Arrays, Batch, DataSchema
@@ -36,7 +39,7 @@ class Phase:
     repeats: int = 1
     active: Callable[[], bool] = lambda: True
 
-    @property
+    @functools.cached_property  # a walk through the networks takes as long as a small layer
     def parameters(self) -> list[nn.Parameter]:
         """The parameters that move."""
         return [parameter for module in self.modules for parameter in module.parameters()]
@@ -84,6 +87,7 @@ class PhasedModel(L.LightningModule):
             None  # a generator's: of its marginals onto those of the training samples
         )
         self.held_out = MeanMetric()
+        self._is_scaled = False  # whether the training's batches come scaled
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
 
@@ -93,6 +97,10 @@ class PhasedModel(L.LightningModule):
         if missing := [phase.name for phase in self.phases if phase.name not in self.lr]:
             raise MmganError(f"model.lr.{missing[0]}: give this phase a learning rate.")
         self.fit_scaler({name: torch.from_numpy(value) for name, value in x.items()})
+        for module in self.modules():
+            if isinstance(module, AxisStatistics):
+                some = memory_indices(y)
+                module.fit(self.from_arrays({name: value[some] for name, value in x.items()}), self.scaler)
         self.class_counts = np.bincount(y, minlength=self.schema.n_classes)
         if self.mapping is not None:
             self.mapping.real.fit({name: torch.from_numpy(value) for name, value in x.items()})
@@ -104,7 +112,13 @@ class PhasedModel(L.LightningModule):
     def scaled(self, batch: tuple[Tensor, ...]) -> tuple[Batch, Tensor]:
         """Turn the loader's (modality, ..., labels) into scaled samples by name, and labels."""
         *values, labels = batch
-        return self.scaler(dict(zip(self.schema.modalities, values, strict=True))), labels
+        return self._named(self._scaled_values(tuple(values))), labels
+
+    def _scaled_values(self, values: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(self.scaler({k: v.to(self.device) for k, v in self._named(values).items()}).values())
+
+    def _named(self, values: tuple[Tensor, ...]) -> Batch:
+        return dict(zip(self.schema.modalities, values, strict=True))
 
     def from_arrays(self, x: Arrays) -> Batch:
         """Return samples in physical units as scaled tensors on the model's device."""
@@ -134,11 +148,15 @@ class PhasedModel(L.LightningModule):
         # One seed per epoch and process: a run that resumes at an epoch's beginning goes on exactly as if it had not stopped.
         entropy = [self.seed, self.current_epoch, self.global_rank]
         torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
+        self.requires_grad_(False)  # each phase switches on what it moves
+        # All samples at once, anew in each epoch, since tied values are spread by chance: batches would scale each of them many times.
+        self._is_scaled = self.trainer.train_dataloader.scale(self._scaled_values)
         self._sums.clear()
         self._counts.clear()
 
     def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
-        x, labels = self.scaled(batch)
+        x, labels = (self._named(batch[:-1]), batch[-1]) if self._is_scaled else self.scaled(batch)
+        self.before_batch(x, labels)
         optimizers = self.optimizers()
         optimizers = (
             optimizers if isinstance(optimizers, list) else [optimizers]
@@ -156,8 +174,9 @@ class PhasedModel(L.LightningModule):
     def update(self, phase: Phase, optimizer: Any, x: Batch, labels: Tensor) -> None:
         """Make one step of `phase` on scaled samples; raises DivergedError that names the term which is not finite."""
         moving = phase.parameters
-        for parameter in self.parameters():
-            parameter.requires_grad_(False)
+        for other in self.phases:
+            for parameter in other.parameters if other is not phase else ():
+                parameter.requires_grad_(False)
         for parameter in moving:
             parameter.requires_grad_(True)
         terms = phase.terms(x, labels)
@@ -184,8 +203,12 @@ class PhasedModel(L.LightningModule):
         return self.weights[phase][term]
 
     def progress(self, batches: int) -> float:
-        """Return how much of the first `batches` batches is done, from 0 to 1."""
-        return min(1.0, self.global_step / max(batches, 1))
+        """Return how much of the first `batches` batches is done, from 0 to 1; of a short training, of its first eighth."""
+        planned = self.trainer.max_epochs * self.trainer.num_training_batches
+        return min(1.0, self.global_step / max(min(batches, planned / 8), 1))
+
+    def before_batch(self, x: Batch, labels: Tensor) -> None:
+        """Draw what several phases of a batch share."""
 
     def after_batch(self, x: Batch, labels: Tensor) -> None:
         """Update moving averages once the phases of a batch are done."""
@@ -234,5 +257,13 @@ class PhasedModel(L.LightningModule):
 
 
 def moving_average(network: nn.Module, decay: float) -> AveragedModel:
-    """Return the exponential moving average of a network's weights, which `update_parameters` moves on."""
-    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(float(decay)), use_buffers=True)
+    """Return the exponential moving average of a network's weights, which `update_parameters` moves on.
+
+    It looks back over at most a quarter of the updates so far: a short training would otherwise average its beginning.
+    """
+
+    def step(averaged: list[Tensor], current: list[Tensor], updates: Tensor) -> None:
+        reached = min(float(decay), (1 + int(updates)) / (5 + int(updates)))
+        get_ema_multi_avg_fn(reached)(averaged, current, updates)
+
+    return AveragedModel(network, multi_avg_fn=step, use_buffers=True)

@@ -1,6 +1,7 @@
 """VACWGAN-GP for several modalities: encoder E, generator G, Wasserstein critic D with gradient penalty, classifier C."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -24,8 +25,19 @@ from mmgan.losses.variational import gaussian_nll, kl_standard_normal, reparamet
 from mmgan.models.memory import AggregatePosterior
 from mmgan.models.module import Phase, PhasedModel, moving_average
 from mmgan.models.synthesizer import LatentGenerator
+from mmgan.nets.networks import Generated
 from mmgan.nets.quantile_mapping import QuantileMapping
 from mmgan.schema import Batch, DataSchema
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What G makes of a batch, and the posteriors that it came from; the samples are as D is to see them, before augmentation."""
+
+    mu: Tensor
+    logvar: Tensor
+    generated: Generated
+    seen: tuple[Batch, Batch]  # real and generated samples
 
 
 class VACWGAN(LatentGenerator, PhasedModel):
@@ -85,6 +97,7 @@ class VACWGAN(LatentGenerator, PhasedModel):
         self.mapping = QuantileMapping.of(schema, n_calibration_samples)
         self.gan_loss, self.augment = gan_loss, augment
         self.kl_warmup, self.sampling = kl_warmup, sampling
+        self._drawn: Drawn | None = None
         self.phases = [
             Phase("critic", (self.critic,), self.critic_terms, repeats=critic_steps),
             Phase("classifier", (self.classifier,), self.classifier_terms),
@@ -94,9 +107,8 @@ class VACWGAN(LatentGenerator, PhasedModel):
     # -- training -------------------------------------------------------------------------------------------------
     def critic_terms(self, x: Batch, labels: Tensor) -> dict[str, Tensor]:
         """Terms that D minimises: it tells real samples from generated ones of the same classes."""
-        with torch.no_grad():
-            generated = self.decoded(self.encoded(x)[0], labels).samples
-        return self.gan_loss.critic_terms(of_labels(self.critic, labels), *self.augment(x, generated), torch.rand)
+        seen = ({name: value.detach() for name, value in each.items()} for each in self.drawn(x, labels).seen)
+        return self.gan_loss.critic_terms(of_labels(self.critic, labels), *self.augment(*seen), torch.rand)
 
     def classifier_terms(self, x: Batch, labels: Tensor) -> dict[str, Tensor]:
         """Terms that C minimises: real samples alone, so that it cannot agree with the generator's mistakes."""
@@ -104,18 +116,30 @@ class VACWGAN(LatentGenerator, PhasedModel):
 
     def generator_terms(self, x: Batch, labels: Tensor) -> dict[str, Tensor]:
         """Terms that G and E minimise together."""
-        z, mu, logvar = self.encoded(x)
-        generated = self.decoded(z, labels)
-        adversarial, feature_matching = self.gan_loss.generator_terms(
-            self.critic, *self.augment(x, generated.samples), labels
-        )
+        drawn, self._drawn = self.drawn(x, labels), None
+        generated = drawn.generated
+        adversarial, feature_matching = self.gan_loss.generator_terms(self.critic, *self.augment(*drawn.seen), labels)
         return {
             "adversarial": adversarial,
             "reconstruction": gaussian_nll(x, generated.mean, generated.log_std),
-            "kl": kl_standard_normal(mu, logvar),
+            "kl": kl_standard_normal(drawn.mu, drawn.logvar),
             "classification": F.cross_entropy(self.classifier(generated.samples), labels),
             "feature_matching": feature_matching,
         }
+
+    def before_batch(self, x: Batch, labels: Tensor) -> None:
+        # One pass of E and G for the critic's steps and the generator's, in between which both stay as they are.
+        for parameter in self.phases[-1].parameters:
+            parameter.requires_grad_(True)
+        self._drawn = self.drawn(x, labels)
+
+    def drawn(self, x: Batch, labels: Tensor) -> Drawn:
+        """Return what G makes of a batch: what `before_batch` has left for it, and else a fresh draw."""
+        if self._drawn is not None:
+            return self._drawn
+        z, mu, logvar = self.encoded(x)
+        generated = self.decoded(z, labels)
+        return Drawn(mu, logvar, generated, (self.critic.described(x), self.critic.described(generated.samples)))
 
     def encoded(self, x: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Return z (B, latent_dim), drawn from the posteriors of the samples, and their mu and logvar."""
@@ -129,7 +153,6 @@ class VACWGAN(LatentGenerator, PhasedModel):
     def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
         """Log the critic's loss on held-out samples: how far it is above that on training samples shows overfitting."""
         x, labels = self.scaled(batch)
-        generated = self.decoded(self.encoded(x)[0], labels).samples
-        on_real, on_generated = (self.critic(each, labels) for each in self.augment(x, generated))
+        on_real, on_generated = (self.critic(each, labels) for each in self.augment(*self.drawn(x, labels).seen))
         loss = self.gan_loss.critic_loss(on_real, on_generated)
         self.log("critic/adversarial_held_out", loss, batch_size=len(labels), sync_dist=True)

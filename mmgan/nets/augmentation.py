@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from mmgan.errors import NonNegative, Share, checked
+from mmgan.nets.axis import STATISTICS
 
 
 class CriticAugmentation(nn.Module):
@@ -11,7 +12,7 @@ class CriticAugmentation(nn.Module):
 
     `noise` is the standard deviation of white noise, in scaled units; `erase` the largest share of the last axis that is set to 0,
     one random stretch a sample and modality, over all channels. Zeros leave samples as they are. Meant for scalings to zero mean and
-    unit deviation (quantile, standard).
+    unit deviation (quantile, standard). Axis statistics are left as they are: noise would drown the texture that they tell.
     """
 
     @checked
@@ -22,8 +23,10 @@ class CriticAugmentation(nn.Module):
 
     def forward(self, *batches: dict[str, Tensor]) -> tuple[dict[str, Tensor], ...]:
         """Return each of the batches, {name: (B, *shape)}, samples of equal place with the same noise and stretch."""
-        changed: tuple[dict[str, Tensor], ...] = tuple({} for _ in batches)
+        changed = tuple({key: x for key, x in batch.items() if key == STATISTICS} for batch in batches)
         for name, like in batches[0].items():
+            if name == STATISTICS:
+                continue
             noise = self.noise * torch.randn(like.shape, device=like.device, dtype=like.dtype)
             kept = self._kept(like)
             for batch, new in zip(batches, changed, strict=True):

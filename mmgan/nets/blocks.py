@@ -30,7 +30,8 @@ class ResidualMLP(nn.Module):
 class ConditionalLayerNorm(nn.Module):
     """LayerNorm whose gain and shift are functions of a condition (FiLM, Perez et al. 2018, arXiv:1709.07871).
 
-    (B, width) or tokens (B, N, width), and (B, condition_dim) -> the same shape.
+    (B, width) or tokens (B, N, width), and (B, condition_dim) -> the same shape; or conditions (K, condition_dim), one for each
+    class, with the samples' `labels` (B,), which costs less.
     """
 
     def __init__(self, width: int, condition_dim: int):
@@ -38,14 +39,16 @@ class ConditionalLayerNorm(nn.Module):
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.film = nn.Linear(condition_dim, 2 * width)
 
-    def forward(self, h: Tensor, condition: Tensor) -> Tensor:
+    def forward(self, h: Tensor, condition: Tensor, labels: Tensor | None = None) -> Tensor:
         film = self.film(condition)
+        if labels is not None:
+            film = F.embedding(labels, film)
         gain, shift = (film if h.dim() == 2 else film[:, None]).chunk(2, dim=-1)
         return self.norm(h) * (1 + gain) + shift
 
 
 class ConditionalResidualMLP(nn.Module):
-    """A residual block of a conditional generator; (B, width), (B, condition_dim) -> (B, width)."""
+    """A residual block of a conditional generator; (B, width), conditions as of `ConditionalLayerNorm` -> (B, width)."""
 
     def __init__(self, width: int, condition_dim: int):
         super().__init__()
@@ -53,8 +56,8 @@ class ConditionalResidualMLP(nn.Module):
         self.inner = nn.Linear(width, width)
         self.outer = nn.Linear(width, width)
 
-    def forward(self, h: Tensor, condition: Tensor) -> Tensor:
-        return h + self.outer(activation(self.inner(self.norm(h, condition))))
+    def forward(self, h: Tensor, condition: Tensor, labels: Tensor | None = None) -> Tensor:
+        return h + self.outer(activation(self.inner(self.norm(h, condition, labels))))
 
 
 class ResidualConv(nn.Module):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mmgan.errors import Depth, OptionsOf, Share, Width, checked
+from mmgan.nets.axis import STATISTICS
 from mmgan.nets.blocks import SLOPE, ConditionalLayerNorm, ConditionalResidualMLP, ResidualMLP, activation
 from mmgan.nets.fusion import ConcatFusion
 from mmgan.nets.modality import ModalityDecoder, ModalityEncoder, ModalityNoise
@@ -124,11 +125,10 @@ class Generator(nn.Module):
         )
 
     def forward(self, z: Tensor, labels: Tensor, noise: Tensor) -> Generated:
-        condition = self.embedding(labels)
         h = self.stem(z)
         for block in self.blocks:
-            h = block(h, condition)
-        h = activation(self.norm(h, condition))
+            h = block(h, self.embedding.weight, labels)
+        h = activation(self.norm(h, self.embedding.weight, labels))
         samples, mean, log_std = {}, {}, {}
         own = noise.split(self.sizes, dim=1)
         for name, branch, spread, part in zip(self.names, self.branches, self.noises, own, strict=True):
@@ -142,6 +142,9 @@ class Critic(nn.Module):
 
     The class enters by `conditioning`: `projection`, score = w.h + <V[label], h> (Miyato & Koyama 2018, arXiv:1802.05637);
     `concatenation`, a small network on h and V[label]; or `both`, their sum. No normalisation unless `norm`.
+
+    With `axis`, schema -> `mmgan.nets.axis.AxisStatistics`, a linear map of each sample's statistics is added to the features h.
+    They are the entry STATISTICS of the samples, where `described` has put them, and else those of the samples as given.
     """
 
     @checked
@@ -156,9 +159,14 @@ class Critic(nn.Module):
         conditioning: Literal["projection", "concatenation", "both"] = "projection",
         branch: Annotated[dict[str, Any] | None, OptionsOf(ModalityEncoder)] = None,
         fusion: Callable[[int, int], nn.Module] = ConcatFusion,
+        axis: Callable[[DataSchema], nn.Module] | None = None,
     ):
         super().__init__()
         self.trunk = Trunk(schema, width=width, depth=depth, norm=norm, dropout=dropout, branch=branch, fusion=fusion)
+        self.axis = None if axis is None else axis(schema)
+        if self.axis is not None and not self.axis.n_statistics:
+            self.axis = None  # no modality has an axis
+        self.of_axis = None if self.axis is None else nn.Linear(self.axis.n_statistics, width)
         self.score = nn.Linear(width, 1)
         self.embedding = nn.Embedding(schema.n_classes, width)
         nn.init.normal_(self.embedding.weight, std=width**-0.5)
@@ -172,7 +180,12 @@ class Critic(nn.Module):
 
     def features(self, x: dict[str, Tensor], labels: Tensor) -> Tensor:
         """Return the features before the scores, (B, width), as feature matching compares them; without the class, here."""
-        return self.trunk(x)
+        h = self.trunk(x)
+        return h if self.axis is None else h + self.of_axis(x[STATISTICS] if STATISTICS in x else self.axis(x))
+
+    def described(self, x: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return samples with the entry STATISTICS, by which D knows them before augmentation."""
+        return x if self.axis is None else {**x, STATISTICS: self.axis(x)}
 
     def from_features(self, h: Tensor, labels: Tensor) -> Tensor:
         """Return the scores (B,) of features (B, width)."""

@@ -147,7 +147,8 @@ class QuantileScaler(Scaler):
         upper = left.clamp(1, last)
         x0, x1 = self.values.gather(1, upper - 1), self.values.gather(1, upper)
         z0, z1 = self.normal[upper - 1], self.normal[upper]
-        z = z0 + (columns - x0) / torch.where(x1 > x0, x1 - x0, torch.ones_like(x0)) * (z1 - z0)
+        step = x1 - x0
+        z = z0 + (columns - x0) / torch.where(step > 0, step, torch.ones_like(step)) * (z1 - z0)
         low, high = columns < self.values[:, :1], columns > self.values[:, -1:]
         z = torch.where(low, self.normal[0] + (columns - self.values[:, :1]) / self._steep(0), z)
         z = torch.where(high, self.normal[last] + (columns - self.values[:, -1:]) / self._steep(1), z)

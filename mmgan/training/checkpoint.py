@@ -18,7 +18,7 @@ from mmgan.schema import DataSchema
 FORMAT = 2  # of a checkpoint; what counts is how the recipe describes the model
 RECIPE = {"model", "data", "schema", "fingerprint", "fold", "seed", "final"}  # what one must have to be read
 # What a model's configuration says beside the model: of its runs, and what its parts refer to.
-NOT_OF_MODEL = ("name", "epochs", "task", "fusion")
+NOT_OF_MODEL = ("name", "epochs", "batch_size", "views_per_epoch", "task", "fusion")
 
 
 def build_model(config: Mapping[str, Any], schema: DataSchema) -> Any:
