@@ -111,7 +111,7 @@ class OwnEncoder(nn.Module):
 
 def test_critic_and_encoder_are_exchanged_by_the_configuration_alone(tiny, tmp_path, quick):
     words = [f"model.critic._target_={__name__}.OwnCritic", f"model.encoder._target_={__name__}.OwnEncoder"]
-    words += [f"~model.critic.{key}" for key in ("depth", "conditioning", "norm", "branch")]
+    words += [f"~model.critic.{key}" for key in ("depth", "conditioning", "norm", "branch", "axis")]
     words += [f"~model.encoder.{key}" for key in ("depth", "branch", "fusion")]
     (result,) = train_folds(compose("train", "model=vacwgan", *words, f"out_dir={tmp_path / 'run'}", path=tiny))
     assert result.score is not None

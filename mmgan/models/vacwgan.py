@@ -139,7 +139,8 @@ class VACWGAN(LatentGenerator, PhasedModel):
             return self._drawn
         z, mu, logvar = self.encoded(x)
         generated = self.decoded(z, labels)
-        return Drawn(mu, logvar, generated, (self.critic.described(x), self.critic.described(generated.samples)))
+        described = getattr(self.critic, "described", lambda samples: samples)  # a critic of one's own may need no more
+        return Drawn(mu, logvar, generated, (described(x), described(generated.samples)))
 
     def encoded(self, x: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Return z (B, latent_dim), drawn from the posteriors of the samples, and their mu and logvar."""
