@@ -53,4 +53,9 @@ class Retrieval:
     def predict(self, x: Arrays) -> dict[tuple[str, str], np.ndarray]:
         """Return by (source, goal) what the source modality says the goal's principal components (n, dims) are."""
         flat = {name: self._space.flat(x, name) for name in self._space.names}
-        return {(source, goal): model.predict(flat[source]) for (source, goal), model in self._models.items()}
+        return {
+            (source, goal): model.predict(flat[source]).reshape(
+                len(flat[source]), -1
+            )  # one dimension comes back as (n,)
+            for (source, goal), model in self._models.items()
+        }
