@@ -278,7 +278,7 @@ def table() -> None:
     found = pandas.DataFrame(lines())
     found["told"] = [bool(f or n) for f, n in zip(found.faithful, found.new, strict=True)]
     for data, own in found.groupby("data"):
-        shares = own.pivot_table(index="cheat", columns="n", values="told", sort=False)
+        shares = own.pivot_table(index="cheat", columns="n", values="told", sort=False).sort_index(axis=1)
         print(
             f"\n{data}: share told (honest samples: called a cheat), mean over partitions\n{shares.round(2).to_string(na_rep='')}"
         )

@@ -15,7 +15,8 @@ import numpy as np
 
 from mmgan.baselines import jitter
 from mmgan.data.sources.bearing import bearing
-from mmgan.evaluation.table import REAL, FoldSamples, judged_row
+from mmgan.evaluation.evaluator import FoldSamples
+from mmgan.evaluation.table import REAL, judged_row
 
 SECONDS, GIB = 300, 4
 
@@ -23,13 +24,13 @@ SECONDS, GIB = 300, 4
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--samples", type=int, default=20_000)
-    rows = parser.parse_args().rows
+    rows = parser.parse_args().samples
     data = bearing(n_train=rows, n_test=rows)
     train = data.x_train, data.y_train
     synthetic = jitter(*train, train[1], np.random.default_rng(0)), train[1]
     fold = FoldSamples(1, train, (data.x_test, data.y_test), synthetic)
     started, worked = time.monotonic(), time.process_time()
-    found = {name: judged_row(fold, name) for name in ("synthetic", REAL)}
+    found = {name: judged_row([fold], name) for name in ("synthetic", REAL)}
     seconds, processor = time.monotonic() - started, time.process_time() - worked
     # The largest of this process's life, its data included; Linux counts in KiB, macOS in bytes.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 2**30

@@ -19,7 +19,7 @@ COMMANDS = [
     for page in PAGES
     for line in re.findall(r"^python -m mmgan (compare .*)$", (ROOT / page).read_text(), re.MULTILINE)
 ]
-RESULTS = sorted(path.stem for path in (ROOT / "benchmarks" / "results").glob("*.jsonl"))
+RESULTS = sorted(path.stem for path in (ROOT / "benchmarks" / "results").glob("*.jsonl") if path.stem != "cheats")
 VARIANTS = sorted((ROOT / "benchmarks").glob("*.yaml"))
 
 

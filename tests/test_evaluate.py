@@ -179,7 +179,7 @@ def test_the_report_says_its_verdict_and_who_judged(report):
     assert data["facts"]["folds"] == "1, 3" and data["facts"]["held-out samples"].startswith(
         "each fold's own val_indices"
     )
-    assert data["facts"]["training samples"] == "80, 80" and "val_indices" in text
+    assert data["facts"]["training samples"] == "80 each" and "val_indices" in text
 
 
 def test_a_class_without_samples_is_no_error_but_a_finding(tmp_path, undrawn, capsys):
@@ -197,6 +197,54 @@ def test_a_class_without_samples_is_no_error_but_a_finding(tmp_path, undrawn, ca
     findings = numbers(judge_file(options(path, data=data)))["verdict"]["findings"]
     assert any("the lost" in sentence for sentence in findings)
     assert "[b]x[/y]" in capsys.readouterr().out  # a name is no markup
+
+
+def user_file(folder, shapes, n, seed=1):
+    """Write a user's data of 4 classes, of noise with a mean of its class, and return its path and its folds."""
+    rng, y = np.random.default_rng(seed), np.arange(n) % 4
+    x = {name: rng.standard_normal((n, *shape)) + y.reshape(-1, *[1] * len(shape)) for name, shape in shapes.items()}
+    path = written(folder, {"x_train": x, "y_train": y}, "data.pkl")
+    return path, make_folds(pkl(str(path)), "stratified"), x, y
+
+
+def test_forty_samples_get_a_report_of_all_folds_together(tmp_path, undrawn):
+    data, folds_, x, y = user_file(tmp_path, {"x": (3, 20), "rpm": (1,)}, 40)
+    fresh = [np.random.default_rng(k) for k in range(5)]
+    entries = [
+        {
+            "fold": fold.fold,
+            "x_synth": {name: v[fold.train_indices] + rng.standard_normal(v[fold.train_indices].shape) for name, v in x.items()},
+            "y_synth": y[fold.train_indices],
+        }
+        for fold, rng in zip(folds_, fresh, strict=True)
+    ]  # fmt: skip
+    path = written(tmp_path, {"folds": entries})
+    found = numbers(judge_file(options(path, data=data)))
+    assert {row["0"]["n"] for row in found["rows"].values()} == {20}
+    assert found["verdict"]["useful"]["answer"] == "too few samples to tell"
+    assert all(found["verdict"][question]["reason"] for question in ("faithful", "new"))
+
+
+def test_copies_of_samples_that_a_file_does_not_list_say_so(tmp_path, undrawn):
+    data, (fold, *_), x, y = user_file(tmp_path, {"x": (1, 16)}, 100)
+    listed, hidden = fold.train_indices[::2], fold.train_indices[1::2]
+    copied = {"x_synth": {"x": x["x"][hidden]}, "y_synth": y[hidden], "fold": 1, "train_indices": listed}
+    verdict = numbers(judge_file(options(written(tmp_path, copied), data=data)))["verdict"]
+    assert verdict["new"]["answer"] == "no"
+    assert any("Its train_indices are not what the generator saw." in sentence for sentence in verdict["findings"])
+
+
+def test_held_out_samples_that_repeat_are_said(tmp_path, undrawn):
+    data, (fold, *_), x, y = user_file(tmp_path, {"x": (1, 16)}, 100)
+    x["x"][fold.val_indices[:3]] = x["x"][fold.train_indices[0]]
+    data = written(tmp_path, {"x_train": x, "y_train": y}, "data.pkl")
+    made = {
+        "x_synth": {"x": np.random.default_rng(0).standard_normal((80, 1, 16))},
+        "y_synth": np.arange(80) % 4,
+        "fold": 1,
+    }
+    folder = judge_file(options(written(tmp_path, made), data=data))
+    assert "3 held-out samples equal a training sample or each other" in (folder / "report.html").read_text()
 
 
 @pytest.mark.slow

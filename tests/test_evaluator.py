@@ -257,6 +257,27 @@ def test_corrected_t_test_by_hand():
     assert (found.difference.low, found.difference.high) == pytest.approx((d.mean() - half, d.mean() + half))
 
 
+def test_equal_generators_are_seldom_called_different_and_different_ones_mostly():
+    """Five folds of three seeds; differences of two folds correlate as their training samples overlap (Nadeau & Bengio 2003)."""
+    rng, n_train, n_test = np.random.default_rng(0), 688, 172
+    shared = np.sqrt(n_test / (n_train + n_test))
+
+    def outcomes(shift, runs=1000):
+        found = []
+        for _ in range(runs):
+            fold = 0.8 + 0.03 * rng.standard_normal(5)  # how hard a fold is, for both
+            theirs = fold + 0.01 * rng.standard_normal((3, 5)).mean(0)
+            own = shared * rng.standard_normal() + np.sqrt(1 - shared**2) * rng.standard_normal(5)
+            ours = fold + 0.01 * own + 0.01 * rng.standard_normal((3, 5)).mean(0) + shift
+            found.append(compare(ours, theirs, n_train, n_test))
+        return found
+
+    equal = outcomes(0.0)
+    assert np.mean([each.outcome != "tie" for each in equal]) <= 0.05
+    half_width = np.median([(each.difference.high - each.difference.low) / 2 for each in equal])
+    assert np.mean([each.outcome == "win" for each in outcomes(1.5 * half_width)]) >= 0.5
+
+
 def test_statistics_at_the_edges():
     assert compare([0.5, 0.6], [0.5, 0.6], 10, 5).outcome == "tie"
     assert compare([0.5, 0.5], [0.4, 0.4], 10, 5).outcome == "win"

@@ -13,6 +13,7 @@ from mmgan.evaluation.metrics import METRICS, number
 from mmgan.evaluation.statistics import Interval, interval
 from mmgan.evaluation.table import REAL, derived, judged_row
 from mmgan.evaluation.verdict import TOO_FEW, ratio, verdict
+from mmgan.training.tasks import Generation
 
 TRAIN, HELDOUT = make_samples(300, 0), make_samples(400, 1)
 NONE = dict.fromkeys(METRICS, 0.0)
@@ -285,3 +286,10 @@ def test_a_metric_that_is_not_defined_decides_nothing():
     found = verdict({**GOOD, **undefined}, {**GOOD, **undefined}, NONE, None, 570, (), ["a", "b"])
     assert [each.answer for each in found.answers] == ["yes", "yes", TOO_FEW]
     assert not {"novelty10", "retrieval"} & {c.key for each in found.answers for c in each.criteria}
+
+
+def test_a_training_whose_samples_are_near_copies_says_so():
+    task = Generation()
+    assert task.doubts({1: {"novelty": 0.97}, 2: {"novelty": 0.85}, 3: {}}) == []
+    (sentence,) = task.doubts({1: {"novelty": 0.97}, 2: {"novelty": 0.27}, 4: {"novelty": 0.5}})
+    assert sentence.startswith("novelty is .27 of fold 2, .50 of fold 4: ") and "trainer.max_epochs=" in sentence

@@ -11,6 +11,7 @@ from mmgan.commands.arguments import command_line, print_table, shell_line, tell
 from mmgan.commands.build import check_run, chosen_folds, fold_path, fold_run, load_data, task_of, trusted
 from mmgan.training.fit import FitResult
 from mmgan.training.quiet import quiet_lightning
+from mmgan.training.tasks import Task
 
 # A terminal's line is short.
 HEADINGS = {"indistinguishability": "indist.", "calibration_error": "calibr. error", "log_likelihood": "log-lik."}
@@ -26,7 +27,7 @@ def train_folds(cfg: DictConfig) -> list[FitResult]:
     results = {fold: run.run(fold_path(cfg, "train", fold)) for fold, run in runs.items()}
     first, task = next(iter(results.values())).folder, task_of(cfg)
     shown = first.parent if str(cfg.fold) == "all" else first
-    print_results(results, task.title)
+    print_results(results, task)
     watch = shell_line("tensorboard", "--logdir", shown)
     lines = {"files": shown, "watch": watch, "next": next_command(cfg, shown)}
     models = (run.load(results[fold].folder / "best.ckpt") for fold, run in runs.items())  # where they are asked for
@@ -45,15 +46,16 @@ def next_command(cfg: DictConfig, folder: Path) -> str:
     return command_line(*words, *again, *trust_option(trusted(cfg))) if words else ""
 
 
-def print_results(results: Mapping[int, FitResult], title: str) -> None:
-    """Print a row per fold, and mean and spread over several."""
+def print_results(results: Mapping[int, FitResult], task: Task) -> None:
+    """Print a row per fold, mean and spread over several, and what the task doubts."""
     # A fold with too few val_indices has no scores of its own.
     found = [{"inner score": result.score} | result.metrics["scores"] for result in results.values()]
     scores = pandas.DataFrame(found, list(results), dtype=float)
     rows = [[str(fold), str(result.epochs), *map(_shown, scores.loc[fold])] for fold, result in results.items()]
     if len(results) > 1:
         rows += [["mean", "", *map(_shown, scores.mean())], ["spread", "", *map(_shown, scores.std())]]
-    print_table(title, ["fold", "epochs", *(HEADINGS.get(column, column) for column in scores)], rows)
+    print_table(task.title, ["fold", "epochs", *(HEADINGS.get(column, column) for column in scores)], rows)
+    tell(*task.doubts({fold: result.metrics["scores"] for fold, result in results.items()}))
 
 
 def print_lines(lines: Mapping[str, str | Path]) -> None:

@@ -103,7 +103,7 @@ def tune_folds(cfg: DictConfig) -> list[FitResult]:
         _write(sweep.studies(create=False), home, sweep)
         return []
     results = run_sweep(sweep, home, one_machine=not cfg.storage)
-    print_results(results, build.task_of(cfg).title)
+    print_results(results, build.task_of(cfg))
     shown = _shown_folder(home, paths)
     lines = {
         "files": f"{shown} (best_params.yaml, trials.csv, history.png, importance.png of each fold)",

@@ -85,7 +85,8 @@ def quiet() -> Iterator[None]:
     """Silence warnings of convergence, and of batches and classes of few samples: the settings above are a definition, no fault."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        warnings.filterwarnings("ignore", message="Got `batch_size`|Only one sample available")
+        few = "Got `batch_size`|Only one sample available|The number of unique classes is greater than 50%"
+        warnings.filterwarnings("ignore", message=few)
         yield
 
 

@@ -53,4 +53,5 @@ class Retrieval:
     def predict(self, x: Arrays) -> dict[tuple[str, str], np.ndarray]:
         """Return by (source, goal) what the source modality says the goal's principal components (n, dims) are."""
         flat = {name: self._space.flat(x, name) for name in self._space.names}
-        return {(source, goal): model.predict(flat[source]) for (source, goal), model in self._models.items()}
+        found = {(source, goal): model.predict(flat[source]) for (source, goal), model in self._models.items()}
+        return {key: each.reshape(len(each), -1) for key, each in found.items()}  # one dimension comes as (n,)

@@ -12,6 +12,7 @@ import numpy as np
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.data.dataset import Dataset
 from mmgan.evaluation import prediction, reconstruction, utility
+from mmgan.evaluation.metrics import number
 from mmgan.evaluation.score import MIN_SAMPLES
 from mmgan.models.synthesizer import Synthesizer
 from mmgan.plots import drawings
@@ -21,6 +22,7 @@ from mmgan.training.predictions import write_predictions
 
 Scores = dict[str, float]
 DPI = 110  # of pictures beside a checkpoint
+LEAST_NOVELTY = 0.8  # of a finished fold that is not doubted; other real samples have 1
 
 
 class Task:
@@ -45,6 +47,10 @@ class Task:
     def score(self, model: Any, data: FoldDataModule, folder: Path) -> Scores:
         """Return the scores of a finished model on the fold's `val_indices`, and leave a picture in `folder`."""
         return {}
+
+    def doubts(self, scores: Mapping[int, Scores]) -> list[str]:
+        """Return what is wrong with finished folds, by their scores: sentences with a remedy."""
+        return []
 
     def after_folds(self, models: Iterable[Any], dataset: Dataset, folder: Path) -> Mapping[str, Path]:
         """Write what the models of all folds say together; return the files by what they hold."""
@@ -76,6 +82,16 @@ class Generation(Task):
         picture.savefig(folder / "samples.png", dpi=DPI)
         enough = min(len(data.training_indices), len(data.fold.val_indices)) >= MIN_SAMPLES
         return _rounded(fold_judge(data, data.fold.val_indices, seed=0)(model)) if enough else {}
+
+    def doubts(self, scores: Mapping[int, Scores]) -> list[str]:
+        near = {fold: found["novelty"] for fold, found in scores.items() if found.get("novelty", 1.0) < LEAST_NOVELTY}
+        if not near:
+            return []
+        listed = ", ".join(f"{number(novelty)} of fold {fold}" for fold, novelty in near.items())
+        return [
+            f"novelty is {listed}: samples lie nearer to training samples than unseen ones do, as near-copies would. Train for fewer epochs"
+            " (trainer.max_epochs=), or choose another model=; evaluate.py says which samples are near-copies."
+        ]
 
     def next_command(self, folder: Path) -> Sequence[str]:
         return "synthesize", f"ckpt={folder}"
