@@ -55,7 +55,15 @@ MAIN = columns_of(
     *("tstr", "tstr_ratio", "gain", "coverage", "coverage_ratio", "c2st", "axis_c2st", "trts"),
     *("novelty10", "novelty50", "novelty90", "close"),
 )
-SHORT = columns_of("tstr_ratio", "gain", "coverage_ratio", "c2st", "axis_c2st", "novelty50", "close")
+SHORT = {
+    "TSTR/real": "tstr_ratio",
+    "gain": "gain",
+    "cover/real": "coverage_ratio",
+    "C2ST": "c2st",
+    "axis": "axis_c2st",
+    "novelty50": "novelty50",
+    "close": "close",
+}  # of a terminal's line
 COMPARED = columns_of("tstr", "gain", "coverage", "c2st", "axis_c2st")
 MAX_CLASSES = 12  # more make no table that anyone reads
 
@@ -65,7 +73,7 @@ def meaning(key: str) -> str:
     if key in RATIOS:
         return RATIOS[key]
     metric = metric_of(key)
-    return f"{metric.meaning}; good: {metric.good}"
+    return f"{metric.meaning} ({metric.good})"
 
 
 @dataclass(frozen=True)
@@ -144,9 +152,10 @@ def _cell(folds: Folds, key: str, correction: Correction) -> str:
 
 def short_table(rows: Mapping[str, Folds], marked: str) -> Table:
     """Return the means of few columns, for a terminal's line."""
-    rows = {name: {0: mean_over(folds.values())} for name, folds in with_derived(rows).items()}
-    known = {name: key for name, key in SHORT.items() if any(key in folds[0] for folds in rows.values())}
-    return _table("means over folds", rows, known, Correction(1, 1), "", marked)
+    means = {name: mean_over(folds.values()) for name, folds in with_derived(rows).items()}
+    known = {title: key for title, key in SHORT.items() if any(key in found for found in means.values())}
+    short = {name: {0: {key: found[key] for key in known.values() if key in found}} for name, found in means.items()}
+    return _table("means over folds", short, known, Correction(1, 1), "", marked)
 
 
 def plus_minus(found: Interval) -> str:
