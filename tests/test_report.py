@@ -281,8 +281,13 @@ def test_the_autocorrelation_is_that_of_each_channel():
             lags, values = line.get_data()
             assert (lags[0], len(lags)) == (1, 20)
             np.testing.assert_allclose(values[[3, 7]], [-0.9, 0.8], atol=0.01)  # 36 and 32 of 40 products are left
-    unordered = pictures(replace(sets, folds=[fold], ordered=[]), "file.npz")
-    assert not any(picture.section == "Autocorrelation" for picture in unordered)
+
+
+def test_a_vector_has_an_autocorrelation_where_its_values_have_an_order():
+    sets = shown({"v": (9,)}, classes=1)
+    for ordered, count in (((), 0), (("v",), 1)):
+        found = pictures(replace(sets, ordered=ordered), "file.npz")
+        assert sum(picture.section == "Autocorrelation" for picture in found) == count
 
 
 def test_what_lies_outside_of_the_plane_is_counted():

@@ -46,8 +46,8 @@ def criteria_tables(answers: Sequence[Answer]) -> tuple[Table, Table]:
 def _figures(criterion: Criterion) -> list[str]:
     low, high = (number(end) for end in (criterion.low, criterion.high))
     limit = f"{low} to {high}"
-    if not np.isfinite(criterion.low):
-        limit = f"at most {high}"
+    if criterion.low <= 0:  # which no metric but MMD is below, and that has no lower limit
+        limit = f"at most {high}" if np.isfinite(criterion.high) else "any"
     elif not np.isfinite(criterion.high):
         limit = f"at least {low}"
     return [number(criterion.value), number(criterion.real), limit]

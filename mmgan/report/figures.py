@@ -27,15 +27,15 @@ class Shown:
     """What the pictures show: some samples of the folds that were judged together, and what was found of all.
 
     `distances` are, by set ("real" and others) and then jointly or by modality, those to the nearest training sample of the
-    class (n,); `confusions` are, by what was trained on, matrices (K, K) whose lines sum to 1. `ordered` names the modalities
-    that have an axis; None: all but vectors.
+    class (n,); `confusions` are, by what was trained on, matrices (K, K) whose lines sum to 1. `ordered` names the vectors
+    whose values have an order.
     """
 
     folds: Sequence[FoldSamples]
     class_names: tuple[str, ...]
     distances: dict[str, dict[str, np.ndarray]]
     confusions: dict[str, np.ndarray]
-    ordered: Sequence[str] | None = None
+    ordered: Sequence[str] = ()
 
     def samples(self, kind: Literal["train", "heldout", "synthetic"]) -> LabelledSamples:
         """Return the samples of all folds as ({name: (n, *shape)} in physical units, class indices (n,))."""
@@ -141,7 +141,7 @@ def _autocorrelations(shown: Shown) -> Iterator[Picture]:
     )
     (real, _), (synthetic, _) = shown.samples("heldout"), shown.samples("synthetic")
     for name, values in real.items():
-        has_axis = values.ndim > 2 if shown.ordered is None else name in shown.ordered
+        has_axis = values.ndim > 2 or name in shown.ordered
         if has_axis and values.shape[-1] >= FEWEST_POINTS:
             unit = float(values.std(dtype=np.float64)) or 1.0
             found = [autocorrelation(x[name] / unit) for x in (real, synthetic)]
