@@ -131,7 +131,9 @@ class PhysicalUnits(nn.Module):
         if not self.table.numel():
             return x
         place = (x.flatten(1) + REACH) * ((N_KNOTS - 1) / (2 * REACH))  # in knots
-        below = place.detach().floor().clamp(0, N_KNOTS - 2).long()
+        below = (
+            place.detach().nan_to_num().floor().clamp(0, N_KNOTS - 2).long()
+        )  # NaN, of a model that diverges, stays so
         value = self.table.gather(0, below)
         return (value + (place - below) * (self.table.gather(0, below + 1) - value)).reshape(x.shape)
 
