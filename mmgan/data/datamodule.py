@@ -165,11 +165,6 @@ class FoldDataModule(L.LightningDataModule):
         more, labels = self._learnt
         return (_joined(x, more), np.append(y, labels)), self._weights
 
-    def seen(self) -> dict[str, np.ndarray]:
-        """Return all samples that a model sees, the pool's included, {name: (n, *shape)}."""
-        x, _ = self.samples(self.training_indices)
-        return x if self.pool is None else _joined(x, self.pool.x)
-
     @property
     def _learnt(self) -> LabelledSamples:
         kept = self.pseudo_labels.kept
