@@ -1,8 +1,8 @@
 """The baselines: classical generators that anyone can run in seconds, and that a model has to beat.
 
 Each is a function (x, y, labels, rng) -> samples: training samples {name: (n, *shape)} in physical units with their labels (n,),
-the wanted labels (m,), and a numpy Generator; it returns {name: (m, *shape)}. All raise MmganError for a wanted class
-without training samples.
+the wanted labels (m,), and a numpy Generator; it returns {name: (m, *shape)}. `weights` (n,) are of the training samples that
+new ones start from (None: all alike). All raise MmganError for a wanted class without training samples.
 """
 
 from collections.abc import Callable
@@ -24,30 +24,44 @@ MAX_QUANTILES = 256
 MAX_QUANTILE_FEATURES = 4096
 MAX_NEIGHBOUR_DIMS = 40
 
+Weights = np.ndarray | None
 
-def duplicate(x: Arrays, y: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Return copies of training samples of the wanted classes, each once before any is used again."""
-    return take(x, _partners(y, labels, rng, replace=False))
+
+def duplicate(
+    x: Arrays, y: np.ndarray, labels: np.ndarray, rng: np.random.Generator, weights: Weights = None
+) -> dict[str, np.ndarray]:
+    """Return copies of training samples of the wanted classes, each once before any is used again, or by their weights."""
+    return take(x, _partners(y, labels, rng, weights, replace=weights is not None))
 
 
 @checked
 def jitter(
-    x: Arrays, y: np.ndarray, labels: np.ndarray, rng: np.random.Generator, scale: NonNegative = 0.3
+    x: Arrays,
+    y: np.ndarray,
+    labels: np.ndarray,
+    rng: np.random.Generator,
+    scale: NonNegative = 0.3,
+    weights: Weights = None,
 ) -> dict[str, np.ndarray]:
     """Return copies of training samples with Gaussian noise of `scale` standard deviations of each feature."""
-    flat, chosen = flatten(x), _partners(y, labels, rng)
+    flat, chosen = flatten(x), _partners(y, labels, rng, weights)
     noise = rng.standard_normal((len(chosen), flat.shape[1]))
     return unflatten(flat[chosen] + scale * flat.std(axis=0) * noise, x)
 
 
 @checked
 def smote(
-    x: Arrays, y: np.ndarray, labels: np.ndarray, rng: np.random.Generator, neighbours: Width = 5
+    x: Arrays,
+    y: np.ndarray,
+    labels: np.ndarray,
+    rng: np.random.Generator,
+    neighbours: Width = 5,
+    weights: Weights = None,
 ) -> dict[str, np.ndarray]:
     """Return points on the lines between training samples and their nearest neighbours of the same class.
 
-    A class of no more than `neighbours` samples uses those that it has; a single sample is copied. Paper:
-    https://arxiv.org/abs/1106.1813.
+    A class of no more than `neighbours` samples uses those that it has; a single sample is copied. imbalanced-learn draws all samples
+    alike, whatever their weights. Paper: https://arxiv.org/abs/1106.1813.
     """
     _check_classes(y, labels)
     flat = flatten(x).astype(np.float64)
@@ -68,14 +82,16 @@ def smote(
     return unflatten(out, x)
 
 
-def copula(x: Arrays, y: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def copula(
+    x: Arrays, y: np.ndarray, labels: np.ndarray, rng: np.random.Generator, weights: Weights = None
+) -> dict[str, np.ndarray]:
     """Return draws from a shrunk Gaussian per class, fitted after a quantile-to-normal transform of each feature."""
-    return smoothed_bootstrap(x, y, labels, rng, h=1.0)
+    return smoothed_bootstrap(x, y, labels, rng, h=1.0, weights=weights)
 
 
 @checked
 def smoothed_bootstrap(
-    x: Arrays, y: np.ndarray, labels: np.ndarray, rng: np.random.Generator, h: Share = 0.5
+    x: Arrays, y: np.ndarray, labels: np.ndarray, rng: np.random.Generator, h: Share = 0.5, weights: Weights = None
 ) -> dict[str, np.ndarray]:
     """Return class mean + sqrt(1 - h^2) (sample - mean) + h (shrunk within-class noise), in quantile-normal space.
 
@@ -83,7 +99,7 @@ def smoothed_bootstrap(
     MmganError for another h. Paper: Silverman & Young 1987, https://doi.org/10.1093/biomet/74.3.469.
     """
     space = NormalSpace(x, rng)
-    normal, chosen = space.forward(x), _partners(y, labels, rng)
+    normal, chosen = space.forward(x), _partners(y, labels, rng, weights)
     out = np.empty((len(labels), normal.shape[1]))
     for label in np.unique(labels):
         wanted = np.flatnonzero(labels == label)
@@ -106,6 +122,7 @@ def neighbour_bootstrap(
     neighbours: Width = 40,
     h: Share = 0.9,
     differences: Annotated[int, Range(1, 100)] = 2,
+    weights: Weights = None,
 ) -> dict[str, np.ndarray]:
     """Return samples drawn towards the mean of their neighbours, plus noise made of the neighbours, in quantile-normal space.
 
@@ -117,7 +134,7 @@ def neighbour_bootstrap(
     https://papers.nips.cc/paper/2203-manifold-parzen-windows.
     """
     space = NormalSpace(x, rng)
-    normal, chosen = space.forward(x), _partners(y, labels, rng)
+    normal, chosen = space.forward(x), _partners(y, labels, rng, weights)
     reduced = PCA(min(MAX_NEIGHBOUR_DIMS, *normal.shape), random_state=int(rng.integers(2**31))).fit_transform(normal)
     keep = np.sqrt(1 - h**2) if form == "differences" else 0.5
     out = normal[chosen]
@@ -209,17 +226,20 @@ def _check_classes(y: np.ndarray, labels: np.ndarray) -> None:
         raise MmganError(f"class {missing[0]} has no training samples to start from; ask for other labels.")
 
 
-def _partners(y: np.ndarray, labels: np.ndarray, rng: np.random.Generator, replace: bool = True) -> np.ndarray:
+def _partners(
+    y: np.ndarray, labels: np.ndarray, rng: np.random.Generator, weights: Weights = None, replace: bool = True
+) -> np.ndarray:
     """Return for each wanted label the index of a training sample of that class.
 
-    Drawn with replacement, as a bootstrap is; otherwise every sample of a class once before any repeats.
+    Drawn with replacement, as a bootstrap is, by their weights if any; otherwise every sample of a class once before any repeats.
     """
     _check_classes(y, labels)
     chosen = np.empty(len(labels), dtype=np.int64)
     for label in np.unique(labels):
         members, wanted = np.flatnonzero(y == label), np.flatnonzero(labels == label)
         if replace:
-            chosen[wanted] = rng.choice(members, len(wanted))
+            shares = None if weights is None else weights[members] / weights[members].sum()
+            chosen[wanted] = rng.choice(members, len(wanted), p=shares)
             continue
         rounds = -(-len(wanted) // len(members))
         chosen[wanted] = np.concatenate([rng.permutation(members) for _ in range(rounds)])[: len(wanted)]

@@ -28,6 +28,7 @@ from mmgan.data.files import file_digest
 from mmgan.data.folds import make_folds
 from mmgan.data.synthetic_file import samples_of_fold
 from mmgan.data.trust import build, named_targets, trusted_names
+from mmgan.data.unlabelled import NONE
 from mmgan.errors import MmganError, require
 from mmgan.training.checkpoint import FORMAT, build_model, load
 from mmgan.training.first_stage import first_stage_file, read_first_stage
@@ -146,9 +147,24 @@ def settings_of(cfg: DictConfig, dataset: Dataset, fold: int) -> dict[str, Any]:
     known = {"fold": fold, "data_fingerprint": dataset.fingerprint()}
     if cfg.data.synthetic is not None:
         known["synthetic_fingerprint"] = file_digest(cfg.data.synthetic)
+    if cfg.data.unlabelled != NONE:
+        known["unlabelled"] = make_datamodule(cfg, dataset, fold, final=True).pool.facts() | {
+            "share_dropped": cfg.data.teacher.drop
+        }
     if cfg.first_stage is not None:
         known["first_stage_fingerprint"] = file_digest(first_stage_file(cfg.first_stage, fold))
     return plain(cfg) | {"data": data_options(cfg)} | known
+
+
+def unlabelled_facts(cfg: DictConfig, datamodule: FoldDataModule) -> dict[str, Any]:
+    """Return what a checkpoint must know of the unlabelled samples that were learnt from; nothing where there are none."""
+    if (pool := datamodule.pool) is None:
+        return {}
+    facts = pool.facts() | {
+        "teacher": cfg.data.teacher._target_,
+        "share_dropped": datamodule.pseudo_labels.share_dropped,
+    }
+    return {"unlabelled": facts | {"indices": pool.indices.tolist()}}
 
 
 def trusted(cfg: DictConfig) -> list[str]:
@@ -188,11 +204,14 @@ class _Built:
         model = build_model(config, self.dataset.schema)
         if stage is not None:
             model.space.adopt(stage["state_dict"])
-        model.fit_data(*datamodule.samples(datamodule.training_indices))
+        samples, weights = datamodule.training_samples()
+        model.fit_data(*samples)
+        if weights is not None and not model.needs_training:  # whose batches would be drawn by weight
+            model.weights = weights
         if cfg.data.synthetic is not None:
             self._add_synthetic(model, datamodule)
         model.seed = cfg.seed
-        model.recipe = self.recipe(config, final)
+        model.recipe = self.recipe(config, final) | unlabelled_facts(cfg, datamodule)
         return model, datamodule
 
     def _first_stage(self, config: dict[str, Any], final: bool) -> dict[str, Any] | None:

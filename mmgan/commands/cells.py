@@ -19,9 +19,10 @@ from mmgan.commands.build import compose, load_data, plain, settings_of, train_f
 from mmgan.data.arrays import LabelledSamples
 from mmgan.data.dataset import Dataset
 from mmgan.data.folds import configured_folds, select_fold
+from mmgan.data.unlabelled import unlabelled_pool
 from mmgan.errors import MmganError
 from mmgan.evaluation.evaluator import Evaluator, FoldSamples
-from mmgan.evaluation.files import judging_samples
+from mmgan.evaluation.files import judging_samples, without_seen_test
 from mmgan.evaluation.table import REAL, baseline_samples
 from mmgan.report.quality import WITHOUT_ROWS
 from mmgan.training.checkpoint import load
@@ -164,10 +165,12 @@ class Work:
 
     def __init__(self, cell: Cell, draws: int) -> None:
         self.cell, self.draws, self.cfg = cell, draws, cell.config()
-        self.dataset = load_data(self.cfg)
+        self.dataset, source = load_data(self.cfg), self.cfg.data.unlabelled
         self.fold = select_fold(configured_folds(self.dataset, self.cfg.data), max(cell.fold, 1))
         self.train = self.dataset.samples(self.fold.train_indices)
-        self.heldout, self.unseen_groups = judging_samples(self.dataset, self.fold)
+        pool = unlabelled_pool(self.dataset, self.fold, source) if self.cell.trained else None
+        self.pool = None if pool is None else pool.x
+        self.heldout, self.unseen_groups = judging_samples(without_seen_test(self.dataset, [source]), self.fold)
 
     def sizes(self) -> dict[str, int]:
         """Return the number of training samples, of those of the whole fold, and of its val_indices."""
@@ -198,5 +201,10 @@ class Work:
 
     def judge(self, **samples: Any) -> Evaluator:
         """Return the judge of as many samples as there are training samples; `samples` take the place of the fold's."""
-        fold = {"train": self.train, "heldout": self.heldout, "unseen_groups": self.unseen_groups} | samples
+        fold = {
+            "train": self.train,
+            "heldout": self.heldout,
+            "unseen_groups": self.unseen_groups,
+            "pool": self.pool,
+        } | samples
         return Evaluator([FoldSamples(self.cell.fold, synthetic=fold["train"], **fold)], self.draws)

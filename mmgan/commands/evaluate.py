@@ -105,6 +105,8 @@ def judge_file(cfg: DictConfig) -> Path:
         data={"verdict": found.as_dict(), "rows": judged.rows, "facts": said},
     )
     write_report(report, folder)
+    if file.learnt:
+        tell(file.learnt)
     _print(found, short_table(judged.metrics(), judged.ours), folder)
     return folder
 

@@ -76,7 +76,10 @@ class SynthesizeOptions(Options):
     """Options of synthesize.py."""
 
     ckpt: Any = option(Any, "best.ckpt or best.pth, a run's folder, a folder of folds, or a list of these", MISSING)
-    ratio: Any = option(Annotated[float, Range(0, 10_000)], "synthetic samples per training sample of a class", 1.0)
+    ratio: Any = option(
+        Annotated[float, Range(0, 10_000)] | None,
+        "synthetic samples per training sample of a class; null: 1, and at least 200 a class where unlabelled samples were learnt from",
+    )
     n_per_class: Any = option(Annotated[int, Range(1, 10**7)] | None, "the same number for every class instead")
     balance: Any = option(bool, "fill every class up to the largest instead", False)
     sampling: Any = option(Literal["posterior", "density", "prior"] | None, "where samples come from")
@@ -138,6 +141,7 @@ MORE = {
         Annotated[Sequence[str], EachOf(str, empty=True)],
         "vectors whose values have an order, as signals and images always have: [name, ...]",
     ),
+    "data.teacher": (Part, "what labels the unlabelled samples of data.unlabelled"),
     "data.synthetic": (Text, "a file of synthesize.py, whose samples a classifier trains on beside the real ones"),
     "model.name": (str, "of folders and studies"),
     "model.task": (Part, "what the model is for: how a finished fold is scored, and what comes next"),

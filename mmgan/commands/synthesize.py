@@ -19,6 +19,10 @@ from mmgan.models.synthesizer import Synthesizer
 from mmgan.training.checkpoint import load
 from mmgan.training.folder import RunFolder, fold_folders
 
+LEAST_LEARNT = (
+    200  # samples of a class, where the generator learned from unlabelled samples: they are what it has to pass on
+)
+
 
 def synthesize(cfg: DictConfig) -> Path:
     """Write the samples that `cfg` asks for and return the file; raises MmganError for anything the user can mend."""
@@ -48,6 +52,8 @@ def synthesize(cfg: DictConfig) -> Path:
         [entry["fold"], entry["model"], len(entry["y_synth"]), len(np.unique(entry["y_synth"]))] for entry in entries
     ]
     print_table("synthetic samples", ["fold", "model", "samples", "classes"], [map(str, row) for row in rows])
+    if learnt := synthetic_file.learnt_from(entries):
+        tell(learnt)
     tell(f"file:   {out}", f"next:   mmgan.load_augmented({str(out)!r}, fold={folds[0]}) in Python")
     return out
 
@@ -72,13 +78,18 @@ def find_checkpoints(where: Any) -> list[Path]:
     return found
 
 
-def wanted_labels(y: np.ndarray, n_classes: int, cfg: DictConfig) -> np.ndarray:
-    """Return the class indices to draw, sorted, int64: as `ratio`, `n_per_class` or `balance` ask, given training labels."""
+def wanted_labels(y: np.ndarray, n_classes: int, cfg: DictConfig, least: int = 0) -> np.ndarray:
+    """Return the class indices to draw, sorted, int64: as `ratio`, `n_per_class` or `balance` ask, given training labels.
+
+    Where none of them is given, as many as there are training samples, and at least so many of each class.
+    """
     counts = np.bincount(y, minlength=n_classes)
     if cfg.n_per_class is not None:
         wanted = np.full(n_classes, cfg.n_per_class)
     elif cfg.balance:
         wanted = counts.max() - counts
+    elif cfg.ratio is None:
+        wanted = np.maximum(counts, least)
     else:
         wanted = np.rint(cfg.ratio * counts).astype(int)
     if (wanted < 0).any() or not wanted.any():
@@ -112,7 +123,8 @@ def _common_data(found: Sequence[tuple[Synthesizer, Path]], moved_to: str | None
 def _fold_entry(model: Synthesizer, path: Path, dataset: Dataset, cfg: DictConfig) -> dict[str, Any]:
     fold = select_fold(configured_folds(dataset, model.recipe["data"]), model.recipe["fold"])
     metrics = RunFolder(path.parent).read_metrics()
-    labels = wanted_labels(dataset.y_train[fold.train_indices], dataset.schema.n_classes, cfg)
+    least = LEAST_LEARNT if "unlabelled" in model.recipe else 0
+    labels = wanted_labels(dataset.y_train[fold.train_indices], dataset.schema.n_classes, cfg, least)
     return synthetic_file.fold_entry(
         fold,
         (_samples(model, fold, dataset, labels, cfg), np.array(dataset.schema.decode(labels))),

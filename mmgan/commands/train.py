@@ -28,6 +28,7 @@ def train_folds(cfg: DictConfig) -> list[FitResult]:
     first, task = next(iter(results.values())).folder, task_of(cfg)
     shown = first.parent if str(cfg.fold) == "all" else first
     print_results(results, task)
+    tell_unlabelled(results)
     watch = shell_line("tensorboard", "--logdir", shown)
     lines = {"files": shown, "watch": watch, "next": next_command(cfg, shown)}
     models = (run.load(results[fold].folder / "best.ckpt") for fold, run in runs.items())  # where they are asked for
@@ -56,6 +57,13 @@ def print_results(results: Mapping[int, FitResult], task: Task) -> None:
         rows += [["mean", "", *map(_shown, scores.mean())], ["spread", "", *map(_shown, scores.std())]]
     print_table(task.title, ["fold", "epochs", *(HEADINGS.get(column, column) for column in scores)], rows)
     tell(*task.doubts({fold: result.metrics["scores"] for fold, result in results.items()}))
+
+
+def tell_unlabelled(results: Mapping[int, FitResult]) -> None:
+    """Print what was learnt from unlabelled samples, if from any, fold by fold."""
+    for fold, result in results.items():
+        for line in result.metrics.get("unlabelled", ()):
+            tell(f"fold {fold}, {line}")
 
 
 def print_lines(lines: Mapping[str, str | Path]) -> None:

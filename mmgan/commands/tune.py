@@ -18,7 +18,7 @@ from sqlalchemy.engine import URL
 
 from mmgan.commands import build
 from mmgan.commands.arguments import shell_line
-from mmgan.commands.train import next_command, print_lines, print_results
+from mmgan.commands.train import next_command, print_lines, print_results, tell_unlabelled
 from mmgan.data.dataset import Dataset
 from mmgan.data.folds import make_folds
 from mmgan.errors import MmganError
@@ -104,6 +104,7 @@ def tune_folds(cfg: DictConfig) -> list[FitResult]:
         return []
     results = run_sweep(sweep, home, one_machine=not cfg.storage)
     print_results(results, build.task_of(cfg))
+    tell_unlabelled(results)
     shown = _shown_folder(home, paths)
     lines = {
         "files": f"{shown} (best_params.yaml, trials.csv, history.png, importance.png of each fold)",

@@ -2,16 +2,20 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated
+from functools import cached_property
+from typing import Annotated, Any
 
 import lightning as L
 import numpy as np
 import torch
 from torch import Tensor
 
+from mmgan.data.arrays import LabelledSamples, take
 from mmgan.data.dataset import Dataset
 from mmgan.data.folds import NumberOfFolds, Ratio, SamplesPerClass, Split, inner_split, make_folds, select_fold
+from mmgan.data.unlabelled import NONE, Pool, unlabelled_pool
 from mmgan.errors import MmganError, Positive, PositiveInt, Range, Seed, ShareBelowOne, checked
+from mmgan.schema import Arrays
 
 FEWEST_IN_BATCH = 16
 BATCHES_PER_VIEW = 8  # of few samples, at least
@@ -23,11 +27,13 @@ class EndlessBatches:
 
     The stream is permutation 0 of `indices`, permutation 1, ..., each drawn from Philox keyed by (seed, its number);
     epoch e takes its `steps` x `batch_size` places. Yields int64 tensors (batch_size,), however few the samples are;
-    of `together` processes that train one model, the one of `rank` gets its equal part of each batch.
+    of `together` processes that train one model, the one of `rank` gets its equal part of each batch. With `weights` (n,) a permutation
+    is as many draws with replacement, by weight.
     """
 
-    def __init__(self, indices: np.ndarray, batch_size: int, steps: int, seed: int):
+    def __init__(self, indices: np.ndarray, batch_size: int, steps: int, seed: int, weights: np.ndarray | None = None):
         self.indices = np.asarray(indices, dtype=np.int64)
+        self.shares = None if weights is None else weights / weights.sum()
         self.batch_size, self.steps, self.seed = batch_size, steps, seed
         self.rank, self.together = 0, 1
         self.epoch = 0
@@ -52,7 +58,10 @@ class EndlessBatches:
 
     def _permutation(self, number: int) -> np.ndarray:
         key = np.array([self.seed, number], dtype=np.uint64)
-        return np.random.Generator(np.random.Philox(key=key)).permutation(self.indices)
+        rng = np.random.Generator(np.random.Philox(key=key))
+        if self.shares is None:
+            return rng.permutation(self.indices)
+        return rng.choice(self.indices, size=len(self.indices), p=self.shares)
 
 
 class BatchLoader:
@@ -87,8 +96,8 @@ class BatchLoader:
 class FoldDataModule(L.LightningDataModule):
     """Serve one fold, counted from 1: (modality (B, *shape), ..., y (B,)) in the order of the schema.
 
-    After `setup`: `fold`, and of its training samples `training_indices` and `inner_val_indices`. The arrays are shared with
-    `dataset`, never copied. Raises MmganError where the fold or an option is not possible.
+    After `setup`: `fold`, and of its training samples `training_indices` and `inner_val_indices`; `pool`, the unlabelled samples, if any.
+    Without these, the arrays are shared with `dataset`, never copied. Raises MmganError where the fold or an option is not possible.
 
     Parameters
     ----------
@@ -97,6 +106,9 @@ class FoldDataModule(L.LightningDataModule):
     rows_per_class : train on so many random samples of each class of a fold; None: on all.
     imbalance_ratio : of a fold's most to its least frequent class; None: as they are.
     inner_val : share of a fold's training samples that stands in for val_indices while training and tuning.
+    unlabelled : what a model learns from beside labelled samples: none, x_test, rest (the training samples that a limit left out), a key
+        of the data's file, or a .pkl or .npz file.
+    teacher : () -> what labels them by the training samples: `mmgan.labelling.teacher.Teacher`.
     batch_size : samples of a batch.
     steps_per_epoch : batches of an epoch, at most.
     views_per_epoch : how often an epoch shows each sample, at most: few samples have fewer and smaller batches, so that no network
@@ -115,6 +127,8 @@ class FoldDataModule(L.LightningDataModule):
         rows_per_class: SamplesPerClass = None,
         imbalance_ratio: Ratio = None,
         inner_val: ShareBelowOne = 0.2,
+        unlabelled: str = NONE,
+        teacher: Callable[[], Any] | None = None,
         batch_size: Annotated[int, Range(1, 65_536)] = 128,
         steps_per_epoch: PositiveInt = 200,
         views_per_epoch: Positive | None = None,
@@ -131,11 +145,11 @@ class FoldDataModule(L.LightningDataModule):
         self._number, self._inner_val = fold, 0.0 if final else inner_val
         self._limits = {"rows_per_class": rows_per_class, "imbalance_ratio": imbalance_ratio}
         self._split = split, n_splits
-        self._tensors: tuple[Tensor, ...] = ()
+        self._unlabelled, self._teacher = unlabelled, teacher
 
     def setup(self, stage: str | None = None) -> None:
         """Find the samples of this fold, once, however often Lightning asks."""
-        if not self._tensors:
+        if not hasattr(self, "fold"):
             self._find_samples()
         if self.trainer is not None and not len(self.inner_val_indices):
             self.trainer.limit_val_batches = 0  # Lightning warns of a loader without batches
@@ -148,9 +162,51 @@ class FoldDataModule(L.LightningDataModule):
         self.training_indices, self.inner_val_indices = inner_split(
             y, self.fold.train_indices, self._inner_val, self.seed, groups
         )
-        self._batches = EndlessBatches(self.training_indices, *self._sizes(len(self.training_indices)), self.seed)
-        columns = [*(self.dataset.x_train[name] for name in self.schema.modalities), y]
-        self._tensors = tuple(map(torch.from_numpy, columns))
+        self.pool: Pool | None = unlabelled_pool(self.dataset, self.fold, self._unlabelled)
+
+    @cached_property
+    def pseudo_labels(self) -> Any:
+        """What the teacher says of the pool; it sees the samples that train, and no others (None: there is no pool)."""
+        if self.pool is None:
+            return None
+        if self._teacher is None:
+            raise MmganError(
+                "data.teacher=null: expected what labels the unlabelled samples, such as mmgan.labelling.teacher.Teacher."
+            )
+        return self._teacher().label(*self.samples(self.training_indices), self.pool.x)
+
+    def training_samples(self) -> tuple[LabelledSamples, np.ndarray | None]:
+        """Return copies of all samples that train, pseudo-labelled ones last, and their weights (None: all alike)."""
+        x, y = self.samples(self.training_indices)
+        if self.pool is None:
+            return (x, y), None
+        more, labels = self._learnt
+        return (_joined(x, more), np.append(y, labels)), self._weights
+
+    @property
+    def _learnt(self) -> LabelledSamples:
+        kept = self.pseudo_labels.kept
+        return take(self.pool.x, kept), self.pseudo_labels.labels[kept]
+
+    @property
+    def _weights(self) -> np.ndarray:
+        own = np.full(len(self.training_indices), self.pseudo_labels.labelled_weight)
+        return np.append(own, self.pseudo_labels.confidence[self.pseudo_labels.kept])
+
+    @cached_property
+    def _tensors(self) -> tuple[Tensor, ...]:
+        x, y = self.dataset.x_train, self.dataset.y_train
+        if self.pool is not None:
+            more, labels = self._learnt
+            x, y = _joined(x, more), np.append(y, labels)
+        return tuple(torch.from_numpy(column) for column in (*(x[name] for name in self.schema.modalities), y))
+
+    @cached_property
+    def _batches(self) -> EndlessBatches:
+        indices, weights = self.training_indices, None
+        if self.pool is not None:
+            indices, weights = np.append(indices, np.arange(len(self.dataset), len(self._tensors[-1]))), self._weights
+        return EndlessBatches(indices, *self._sizes(len(indices)), self.seed, weights)
 
     def _sizes(self, n: int) -> tuple[int, int]:
         """Return the size and number of an epoch's batches, of n training samples."""
@@ -178,3 +234,7 @@ class FoldDataModule(L.LightningDataModule):
     def val_dataloader(self) -> BatchLoader:
         indices = torch.from_numpy(self.inner_val_indices)
         return BatchLoader(self._tensors, indices.split(self.batch_size) if len(indices) else ())
+
+
+def _joined(x: Arrays, more: Arrays) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([values, more[name]]) for name, values in x.items()}

@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from mmgan.data.arrays import LabelledSamples, check_samples
-from mmgan.data.dataset import Dataset
+from mmgan.data.arrays import LabelledSamples, check_samples, n_samples_of
+from mmgan.data.dataset import Dataset, taken
 from mmgan.data.files import read_archive, write_npz, write_pickle
 from mmgan.data.folds import RANDOM_STATE, Fold, make_folds
 from mmgan.data.pickles import as_array
 from mmgan.data.trust import build_source
+from mmgan.data.unlabelled import REST, Pool, samples_of
 from mmgan.errors import MmganError
 
 FORMAT = 2  # of `meta.recipe`
@@ -54,7 +55,9 @@ def file_content(dataset: Dataset, entries: list[dict[str, Any]], recipe: Mappin
     content |= {"stratified": options["split"] != "group"}
     content |= {key: value for key, value in dataset.passthrough.items() if theirs or key not in SPLIT_KEYS}
     # No time stamp: equal input gives equal bytes.
-    shared = {key: value for key, value in recipe.items() if key not in ("fold", "versions", "best_params")}
+    shared = {
+        key: value for key, value in recipe.items() if key not in ("fold", "versions", "best_params", "unlabelled")
+    }
     return content | {"folds": entries, "meta": {"format": FORMAT, "recipe": shared, "versions": recipe["versions"]}}
 
 
@@ -78,6 +81,9 @@ def fold_entry(
         entry["extra_indices"] = fold.extra_indices
     if given is not None:
         entry["given"] = given
+    if seen := recipe.get("unlabelled"):
+        entry["unlabelled_indices"] = np.array(seen["indices"], dtype=np.int64)
+        entry["unlabelled"] = {key: seen[key] for key in ("source", "number", "teacher", "share_dropped")}
     return entry | {
         "x_synth": dict(samples[0]),
         "y_synth": np.asarray(samples[1]),
@@ -174,6 +180,37 @@ def entry_train_indices(entry: Mapping[str, Any], fold: Fold, dataset: Dataset, 
     return train.astype(np.int64)
 
 
+def entry_unlabelled(entry: Mapping[str, Any], dataset: Dataset, where: str) -> Pool | None:
+    """Return the unlabelled samples that an entry's generator saw (None: it says of none); raises MmganError where they cannot be found."""
+    if (said := entry.get("unlabelled")) is None:
+        return None
+    source = said.get("source") if isinstance(said, dict) else None
+    if not isinstance(source, str) or "unlabelled_indices" not in entry:
+        raise MmganError(f"{where}: its 'unlabelled' has no source, or no unlabelled_indices beside it; correct them.")
+    found = samples_of(dataset, source)
+    indices = as_array(entry["unlabelled_indices"], f"{where}: unlabelled_indices")
+    if (
+        indices.dtype.kind not in "iu"
+        or indices.ndim != 1
+        or not np.isin(indices, np.arange(n_samples_of(found))).all()
+    ):
+        raise MmganError(f"{where}: unlabelled_indices are not samples of {source}; give the data= it was made from.")
+    return Pool(source, indices.astype(np.int64), taken(found, indices))
+
+
+def learnt_from(entries: Sequence[Mapping[str, Any]]) -> str:
+    """Return the sentence that says from how many unlabelled samples the generators of some entries learned; none is ''."""
+    numbers = [
+        (entry["unlabelled"]["number"], entry["unlabelled"]["source"]) for entry in entries if "unlabelled" in entry
+    ]
+    counts = ", ".join(dict.fromkeys(str(number) for number, _ in numbers))
+    return (
+        f"learned from {counts} unlabelled samples ({', '.join(dict.fromkeys(s for _, s in numbers))})"
+        if numbers
+        else ""
+    )
+
+
 def samples_of_fold(path: Any, dataset: Dataset, fold: Fold, split: Mapping[str, Any]) -> LabelledSamples:
     """Return the synthetic samples of one fold of a file, to train on; raises MmganError where their generator saw too much.
 
@@ -189,11 +226,15 @@ def samples_of_fold(path: Any, dataset: Dataset, fold: Fold, split: Mapping[str,
             f"{path} must hold samples of fold {fold.fold} once (it has: {known}); synthesize them from that fold."
         )
     where, recipe = content.where(fold.fold), content.recipe
-    if not np.isin(entry_train_indices(made[0], fold, dataset, where), fold.train_indices).all():
+    seen, pool = entry_train_indices(made[0], fold, dataset, where), entry_unlabelled(made[0], dataset, where)
+    if pool is not None and pool.source == REST:
+        seen = np.append(seen, pool.indices)
+    if not np.isin(seen, fold.train_indices).all():
         raise MmganError(
             f"{where}: its generator saw samples that this fold keeps back; give the data= options of that file."
         )
     alike = recipe.get("final") is False and recipe["seed"] == split["seed"]
+    alike = alike and not np.isin(seen, split["inner_val_indices"]).any() if pool is not None else alike
     if len(split["inner_val_indices"]) and not (alike and recipe["data"]["inner_val"] == split["inner_val"]):
         raise MmganError(
             f"{where}: its generator saw the samples that choose this model's checkpoint; give final=true, which chooses none."

@@ -84,7 +84,8 @@ class Reference:
     """What is fitted on the training samples of one fold: distances, classifiers, regressions; `view` looks at samples with it.
 
     `space` is fitted on them too, or on the training samples of several folds that are judged together. `ordered` names the
-    vectors whose values have an order, as signals and images always have.
+    vectors whose values have an order, as signals and images always have. `pool` are samples without labels that the generator saw
+    beside the training samples: they count for novelty, and teach no classifier.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Reference:
         source: int = 0,
         n_classes: int | None = None,
         ordered: Sequence[str] = (),
+        pool: Arrays | None = None,
     ) -> None:
         x, y = train[0], np.asarray(train[1])
         self.space, self.y, self._source, self._ordered = space, y, source, ordered
@@ -102,7 +104,12 @@ class Reference:
         axis = self._axis(x)
         self._axis_scaler = StandardScaler().fit(axis) if axis.shape[1] else None
         self._axis_of_train = self._scaled(axis)
-        self._distance = {name: TrainingDistance(flat, y) for name, flat in self.flat.items()}
+        unlabelled = {} if pool is None else self.flat_parts(pool)
+        self._distance = {name: TrainingDistance(flat, y, unlabelled.get(name)) for name, flat in self.flat.items()}
+        joint = self.flat[JOINT]
+        self.seen = (
+            np.concatenate([joint, unlabelled[JOINT]]) if unlabelled else joint
+        )  # (n, F), all that the generator saw
         chosen = np.random.default_rng(seed).permutation(len(y))[:MAX_TRAINED]
         self.fitted = self.flat[JOINT][chosen], y[chosen]
         self.panel = utility.fit_panel(*self.fitted, seed=seed, n_classes=n_classes)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mmgan.data.arrays import LabelledSamples, check_samples, take
+from mmgan.data.arrays import LabelledSamples, check_samples, n_samples_of, take
 from mmgan.errors import MmganError
 from mmgan.evaluation import fidelity, utility
 from mmgan.evaluation.comparison import MAX_TRAINED, NEIGHBOURS, Pair, Reference, View
@@ -18,6 +18,7 @@ from mmgan.evaluation.features import JOINT, FeatureSpace
 from mmgan.evaluation.metrics import METRICS, Metric, metric_of
 from mmgan.evaluation.signal import SignalComparison
 from mmgan.evaluation.statistics import by_key
+from mmgan.schema import Arrays
 
 MAX_COMPARED = 1200  # samples that are compared in a draw, for large data sets
 SPLITS = 20  # pairs of halves that say by how much metrics of real samples differ
@@ -29,7 +30,8 @@ class FoldSamples:
 
     Fold 0 stands for samples that no fold was asked for: the generator saw all training samples. Utility is judged on
     `unseen_groups` where they are given, fidelity and novelty always on `heldout`. `others` are real samples that neither
-    judge nor are said to have been seen: copies of them show that the generator saw more than `train`.
+    judge nor are said to have been seen: copies of them show that the generator saw more than `train`. `pool` are samples without labels
+    that it saw too.
     """
 
     fold: int
@@ -38,6 +40,7 @@ class FoldSamples:
     synthetic: LabelledSamples
     unseen_groups: LabelledSamples | None = None
     others: LabelledSamples | None = None
+    pool: Arrays | None = None
 
     def check(self, where: object) -> None:
         """Raise MmganError, naming `where` and the fold, for samples that cannot be judged."""
@@ -83,7 +86,9 @@ class Evaluator:
         self.n_classes = 1 + max(int(np.max(fold.train[1])) for fold in folds)
         space = FeatureSpace(_joined([fold.train[0] for fold in folds]), seed=seed)
         options = {"seed": seed, "n_classes": self.n_classes, "ordered": ordered}
-        self._references = [Reference(fold.train, space, source=s, **options) for s, fold in enumerate(folds)]
+        self._references = [
+            Reference(fold.train, space, source=s, pool=fold.pool, **options) for s, fold in enumerate(folds)
+        ]
         heldout, _ = zip(*(distinct(fold) for fold in folds), strict=True)
         self._heldout = self._view(heldout, 2 * MAX_COMPARED)
         others = [
@@ -260,7 +265,8 @@ def distinct(fold: FoldSamples) -> tuple[LabelledSamples, int]:
 
     Samples that were recorded twice would pass for copies. Where that leaves less than half, as of integers, all stay.
     """
-    seen = {_bytes(fold.train[0], i) for i in range(len(fold.train[1]))}
+    known = [x for x in (fold.train[0], fold.pool) if x is not None]
+    seen = {_bytes(x, i) for x in known for i in range(n_samples_of(x))}
     (x, y), kept = fold.heldout, []
     for i in range(len(y)):
         if (own := _bytes(x, i)) not in seen:

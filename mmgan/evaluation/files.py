@@ -1,6 +1,6 @@
 """A file of synthetic samples together with the real samples that judge it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,16 @@ from mmgan.baselines import BASELINES
 from mmgan.data.arrays import LabelledSamples, take
 from mmgan.data.dataset import Dataset, taken
 from mmgan.data.folds import Fold, configured_folds, select_fold
-from mmgan.data.synthetic_file import Content, entry_samples, entry_train_indices, training_of
+from mmgan.data.synthetic_file import (
+    Content,
+    entry_samples,
+    entry_train_indices,
+    entry_unlabelled,
+    learnt_from,
+    training_of,
+)
+from mmgan.data.unlabelled import REST
+from mmgan.data.unlabelled import TEST as X_TEST
 from mmgan.errors import MmganError
 from mmgan.evaluation.evaluator import FoldSamples, distinct, n_compared
 from mmgan.evaluation.table import REAL
@@ -36,6 +45,7 @@ class SyntheticFile:
     grouped: bool
     ordered: list[str]  # vectors whose values have an order
     training: list[Mapping[str, Any]]  # of each fold's generator `epochs` and `seed`, where the file says them
+    learnt: str = ""  # from how many unlabelled samples its generators learned, as a sentence
 
     def check(self) -> None:
         """Raise MmganError, naming the file, for samples that cannot be judged, or too few."""
@@ -63,6 +73,10 @@ def judged_file(content: Content, dataset: Dataset, options: Mapping[str, Any], 
     """
     path = content.path
     content.check_made_from(dataset, "give the data= it was made from.")
+    dataset = without_seen_test(
+        dataset,
+        [str(pool.source) for entry in content.entries if (pool := entry_unlabelled(entry, dataset, str(path)))],
+    )
     folds = configured_folds(dataset, options)
     chosen = _chosen(content, folds, fold)
     if not chosen:
@@ -88,6 +102,7 @@ def judged_file(content: Content, dataset: Dataset, options: Mapping[str, Any], 
         grouped=options["split"] == "group",
         ordered=list(options.get("ordered") or []),
         training=[training_of(entry) for _, entry in chosen],
+        learnt=learnt_from([entry for _, entry in chosen]),
     )
 
 
@@ -121,11 +136,24 @@ def _fold_samples(
     heldout, unseen_groups = judging_samples(dataset, fold)
     heldout_is_val = not judged_by_test(dataset)
     synthetic = entry_samples(entry, dataset, where)
-    others = np.setdiff1d(np.arange(len(dataset)), fold.train_indices)
+    pool = entry_unlabelled(entry, dataset, where)
+    seen = fold.train_indices
+    if pool is not None and pool.source == REST:
+        if np.isin(pool.indices, fold.val_indices).any():
+            raise MmganError(
+                f"{where}: its unlabelled_indices are samples that would judge it; give the data= it was trained with."
+            )
+        seen = np.append(seen, pool.indices)
+    others = np.setdiff1d(np.arange(len(dataset)), seen)
     if heldout_is_val:
         others = np.setdiff1d(others, fold.val_indices)
     train, others = dataset.samples(fold.train_indices), dataset.samples(others)
-    return FoldSamples(fold.fold, train, heldout, synthetic, unseen_groups, others)
+    return FoldSamples(fold.fold, train, heldout, synthetic, unseen_groups, others, None if pool is None else pool.x)
+
+
+def without_seen_test(dataset: Dataset, sources: Sequence[str]) -> Dataset:
+    """Return the data without labels of test samples where generators learned from these: what was seen cannot judge."""
+    return replace(dataset, y_test=None) if X_TEST in sources else dataset
 
 
 def judged_by_test(dataset: Dataset) -> bool:

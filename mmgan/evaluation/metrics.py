@@ -143,7 +143,7 @@ def _membership(pair: Pair) -> float:
     for s, reference in enumerate(pair.references):
         heldout, other = (view.flat[JOINT][view.source == s] for view in (pair.heldout, pair.other))
         if len(heldout) and len(other):
-            found.append(membership_auc(reference.flat[JOINT], heldout, other, pair.draw))
+            found.append(membership_auc(reference.seen, heldout, other, pair.draw))
     return float(np.mean(found)) if found else float("nan")
 
 

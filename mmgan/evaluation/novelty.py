@@ -18,15 +18,16 @@ class TrainingDistance:
     """Distances to the training samples of a class, in units of that class's usual one; flat (n, F), labels (n,).
 
     The unit is the median distance from a training sample to the next one of its class, so that a class of small scale
-    counts as much as one of large scale.
+    counts as much as one of large scale. Samples without labels that a generator saw too, `pool` (m, F), count among those of every class.
     """
 
-    def __init__(self, flat: np.ndarray, y: np.ndarray) -> None:
+    def __init__(self, flat: np.ndarray, y: np.ndarray, pool: np.ndarray | None = None) -> None:
         self._of_class = {int(k): flat[y == k] for k in np.unique(y)}
         found = {k: _usual(rows) for k, rows in self._of_class.items()}
         known = [unit for unit in found.values() if unit > 0]
         rest = float(np.median(known)) if known else 1.0
         self.unit = {k: unit or rest for k, unit in found.items()}
+        self._pool = flat[:0] if pool is None else pool
         self._search = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(flat.astype(np.float64))
         self._units = np.array([self.unit[int(k)] for k in y])
 
@@ -34,13 +35,17 @@ class TrainingDistance:
         """Return the distance (n,) of each sample to the nearest training sample of its class."""
         found = np.empty(len(flat))
         for k in np.unique(y):
-            found[y == k] = nearest(self._of_class[int(k)], flat[y == k])[:, 0] / self.unit[int(k)]
+            seen = np.concatenate([self._of_class[int(k)], self._pool])
+            found[y == k] = nearest(seen, flat[y == k])[:, 0] / self.unit[int(k)]
         return found
 
     def to_any(self, flat: np.ndarray) -> np.ndarray:
         """Return the distance (n,) to the nearest training sample of any class: a copy may carry a wrong label."""
         distance, index = self._search.kneighbors(flat.astype(np.float64))
-        return distance[:, 0] / self._units[index[:, 0]]
+        found = distance[:, 0] / self._units[index[:, 0]]
+        if not len(self._pool):
+            return found
+        return np.minimum(found, nearest(self._pool, flat)[:, 0] / np.median(self._units))
 
 
 def _usual(rows: np.ndarray) -> float:

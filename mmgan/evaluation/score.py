@@ -23,11 +23,17 @@ class CheapScore:
     """Scores synthetic samples against held-out samples; what does not depend on them is computed once.
 
     Samples are {name: (n, *shape)} in physical units, labels (n,) integers. Raises MmganError where either has fewer
-    than 6 samples.
+    than 6 samples. `pool` are samples without labels that the generator saw too: they count for novelty.
     """
 
     def __init__(
-        self, train_x: Arrays, train_y: np.ndarray, heldout_x: Arrays, heldout_y: np.ndarray, seed: int = 0
+        self,
+        train_x: Arrays,
+        train_y: np.ndarray,
+        heldout_x: Arrays,
+        heldout_y: np.ndarray,
+        seed: int = 0,
+        pool: Arrays | None = None,
     ) -> None:
         if n_samples_of(heldout_x) < MIN_SAMPLES or n_samples_of(train_x) < MIN_SAMPLES:
             raise MmganError(
@@ -41,10 +47,11 @@ class CheapScore:
         self._space = FeatureSpace(train_x, seed=seed)
         self._train = self._space.flat(train_x)
         self._heldout = self._space.flat(heldout_x)
+        self._seen = self._train if pool is None else np.concatenate([self._train, self._space.flat(pool)])
         self._train_embedded = self._space.embed(train_x)
         self._heldout_embedded = self._space.embed(heldout_x)
         self._heldout_axis = self._axis(heldout_x)
-        self._heldout_distance = float(np.median(nearest(self._train, self._heldout)))
+        self._heldout_distance = float(np.median(nearest(self._seen, self._heldout)))
         self._trtr = self._f1(self._train, self._train_y)
         self._real_coverage: dict[int, float] = {}
 
@@ -106,7 +113,7 @@ class CheapScore:
         return float(np.prod(np.clip(2 - 2 * np.array(auc), 0.01, 1.0)) ** (1 / len(auc)))
 
     def _novelty(self, flat: np.ndarray) -> float:
-        distance = float(np.median(nearest(self._train, flat)))
+        distance = float(np.median(nearest(self._seen, flat)))
         if self._heldout_distance < 1e-9:
             return 1.0  # unseen real samples are copies themselves: no distance can be asked of synthetic ones
         return min(1.0, distance / self._heldout_distance)

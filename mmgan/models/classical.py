@@ -29,6 +29,7 @@ class ClassicalGenerator:
         self.seed = 0
         self.x: dict[str, np.ndarray] = {}
         self.y = np.empty(0, np.int64)
+        self.weights: np.ndarray | None = None  # (n,), by which samples are drawn to start from; None: all alike
 
     def fit_data(self, x: Arrays, y: np.ndarray) -> None:
         """Take in the training samples, {name: (n, *shape)}, with class indices (n,)."""
@@ -36,7 +37,8 @@ class ClassicalGenerator:
 
     def generate(self, label: int, noise: BlockNoise, sampling: str) -> dict[str, np.ndarray]:
         """Return samples of a class, {name: (64, *shape)}."""
-        return self.baseline(self.x, self.y, np.full(BLOCK_SIZE, label), noise.rng)
+        weights = {} if self.weights is None else {"weights": self.weights}
+        return self.baseline(self.x, self.y, np.full(BLOCK_SIZE, label), noise.rng, **weights)
 
     def from_arrays(self, x: Arrays) -> Arrays:
         """Return the samples as they are."""
@@ -52,9 +54,12 @@ class ClassicalGenerator:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the training samples as tensors, for a checkpoint."""
-        return {"y": torch.from_numpy(self.y), **{f"x.{name}": torch.from_numpy(v) for name, v in self.x.items()}}
+        weights = {} if self.weights is None else {"weights": torch.from_numpy(self.weights)}
+        x = {f"x.{name}": torch.from_numpy(values) for name, values in self.x.items()}
+        return {"y": torch.from_numpy(self.y), **x, **weights}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Take the training samples of a checkpoint."""
         self.x = {name: state[f"x.{name}"].numpy() for name in self.schema.modalities}
         self.y = state["y"].numpy()
+        self.weights = state["weights"].numpy() if "weights" in state else None

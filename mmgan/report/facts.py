@@ -32,6 +32,7 @@ def facts(file: SyntheticFile, n: Sequence[int], draws: int, seed: int) -> dict[
         "folds": ", ".join(str(fold.fold) for fold in file.folds) if file.has_folds else "none: all training samples",
         "training": _listed([_training(each) for each in file.training], "; "),
         "training samples": _listed(sizes["train"]),
+        **({"unlabelled samples": file.learnt} if file.learnt else {}),
         "held-out samples": f"{file.heldout}, {_listed(sizes['heldout'])}",
         "synthetic samples": _listed(sizes["synthetic"]),
         "samples compared": f"{_listed(n)} of either kind, in every row of the table",

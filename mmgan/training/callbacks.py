@@ -22,7 +22,8 @@ def draw_like(model: Synthesizer, y: np.ndarray, seed: int = 0) -> dict[str, np.
 def fold_judge(data: FoldDataModule, heldout: np.ndarray, seed: int) -> Callable[[Synthesizer], dict[str, float]]:
     """Return a function that scores a model's samples against the samples numbered `heldout`, as `CheapScore` does."""
     reference = data.samples(data.training_indices, most=MAX_REFERENCE)
-    judge = CheapScore(*reference, *data.samples(heldout, most=MAX_REFERENCE), seed=seed)
+    pool = {} if data.pool is None else {"pool": data.pool.x}
+    judge = CheapScore(*reference, *data.samples(heldout, most=MAX_REFERENCE), seed=seed, **pool)
     _, labels = data.samples(data.training_indices, most=MAX_TRAINED)
     return lambda model: judge(draw_like(model, labels), labels)
 

@@ -110,9 +110,18 @@ class FoldRun:
             best = read_checkpoint(folder.best)
             write_checkpoint(folder.light, best["recipe"], best["state_dict"])
             metrics = {"epochs": epochs, "max_epochs": self.max_epochs, "inner_score": score}
+            metrics |= self._learnt(folder)
             metrics["scores"] = self.task.score(self.load(folder.best), self.data(True), folder.path)
             folder.write_json("metrics.json", metrics | {"seconds": round(time.monotonic() - started, 1)})
         return FitResult(path, epochs, score, metrics)
+
+    def _learnt(self, folder: RunFolder) -> dict[str, Any]:
+        """Write what the teacher said of unlabelled samples, and return what is to be told of it; nothing without any."""
+        data = self.data(self.final)
+        if data.pool is None:
+            return {}
+        data.pseudo_labels.write(folder.path / "pseudo_labels.csv", data.schema, data.pool.indices)
+        return {"unlabelled": data.pseudo_labels.summary(data.schema, data.pool.source)}
 
     def train(self, folder: RunFolder, max_epochs: int) -> tuple[int, float | None]:
         """Train once for `max_epochs`; return the length in epochs and the score of the best."""

@@ -59,7 +59,7 @@ def _dataset(data: dict[str, Any], labelled: bool, source: str) -> Dataset:
         schema=schema,
         x_train=x_train,
         y_train=y_train,
-        x_test=read("x_test", _read_test, schema),
+        x_test=read("x_test", read_unlabelled, "x_test", schema),
         groups=read("groups", _read_groups, len(y_train)),
         splits=read("cv_splits", read_splits, len(y_train)),
         source=source,
@@ -157,10 +157,11 @@ def _read_groups(value: Any, n_samples: int) -> np.ndarray:
     return np.unique(groups, return_inverse=True)[1].astype(np.int64)
 
 
-def _read_test(value: Any, schema: DataSchema) -> dict[str, np.ndarray]:
-    x_test = _read_modalities(value, "x_test")
-    _check_lengths(x_test, "the modalities of x_test")
-    shapes = {name: values.shape[1:] for name, values in x_test.items()}
+def read_unlabelled(value: Any, key: str, schema: DataSchema) -> dict[str, np.ndarray]:
+    """Return samples without labels, {name: float32 (n, *shape)}, as `schema` says; raises MmganError, which names `key`."""
+    found = _read_modalities(value, key)
+    _check_lengths(found, f"the modalities of {key}")
+    shapes = {name: values.shape[1:] for name, values in found.items()}
     if shapes != schema.modalities:
-        raise MmganError(f"x_test has {shapes} where x_train has {schema.modalities}; give the same to both.")
-    return {name: x_test[name] for name in schema.modalities}
+        raise MmganError(f"{key} has {shapes} where x_train has {schema.modalities}; give the same to both.")
+    return {name: found[name] for name in schema.modalities}
