@@ -127,9 +127,10 @@ class FoldDataModule(L.LightningDataModule):
         groups, y = self.dataset.groups, self.dataset.y_train
         if groups is not None and np.intersect1d(groups[self.fold.train_indices], groups[self.fold.val_indices]).size:
             groups = None  # where the fold parts groups, so may the inner split
-        self.training_indices, self.inner_val_indices = inner_split(
-            y, self.fold.train_indices, self._inner_val, self.seed, groups
-        )
+        options = (y, self.fold.train_indices, self._inner_val, self.seed)
+        self.training_indices, self.inner_val_indices = inner_split(*options, groups)
+        if groups is not None and not len(self.inner_val_indices):  # a class has one group: it cannot be spared
+            self.training_indices, self.inner_val_indices = inner_split(*options)
         self._batches = EndlessBatches(self.training_indices, self.batch_size, self.steps_per_epoch, self.seed)
         columns = [*(self.dataset.x_train[name] for name in self.schema.modalities), y]
         self._tensors = tuple(map(torch.from_numpy, columns))

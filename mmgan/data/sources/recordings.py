@@ -129,7 +129,9 @@ def _all_windows(
     jobs = (joblib.delayed(_kept_windows)(item, part, recipe) for item, part in zip(items, parts, strict=True))
     results = joblib.Parallel(n_jobs=workers, return_as="generator")(jobs)
     found: list[tuple[Item, Windows]] = []
-    for item, result in zip(items, track(results, "reading", len(items), transient=True), strict=True):
+    for item, result in zip(
+        items, track(results, "reading", len(items), transient=True, disable=not Console().is_terminal), strict=True
+    ):
         if isinstance(result, Broken):
             if not skip_broken:
                 raise result
@@ -185,10 +187,10 @@ def _content(
     labelled = [pair for pair in used if pair[0].label is not None]
     _check_windows(found, labelled)
     x, y, groups, recording, start = _columns(labelled, recipe)
-    splits, said = leakless_splits(y, groups, recording, start, labelled[0][1].window, n_splits)
+    splits = leakless_splits(y, groups, recording, start, labelled[0][1].window, n_splits)
     rate = labelled[0][1].rate
-    content = {"x_train": x, "y_train": y, "class_names": sorted(set(y.tolist())), "groups": groups}
-    content |= {"cv_splits": splits, "n_splits": len(splits)}
+    content = {"x_train": x, "y_train": y, "class_names": sorted(set(y.tolist())), "groups": splits.groups}
+    content |= {"cv_splits": splits.entries, "n_splits": len(splits.entries)}
     unlabelled = [pair for pair in used if pair[0].label is None]
     samples = {"recording": recording, "start": start / (rate or 1.0)}
     if unlabelled:
