@@ -216,7 +216,7 @@ def _content(
         "channels": labelled[0][1].channels,
         "window": labelled[0][1].window,
         "scale": recipe.scale,
-        "splits": said,
+        "splits": splits.said,
     }
     content["meta"] = {"recording_format": FORMAT, **meta, "recordings": rows, "samples": samples}
     return content, _lines(found, labelled, unlabelled, meta)
