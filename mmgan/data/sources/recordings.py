@@ -6,7 +6,6 @@ import itertools
 import json
 import os
 import shutil
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,13 +19,12 @@ from mmgan.data import features as recipes
 from mmgan.data.dataset import Dataset
 from mmgan.data.files import file_digest, replacing, write_pickle
 from mmgan.data.folds import NumberOfFolds
+from mmgan.data.recordings.content import FORMAT, content_of
 from mmgan.data.recordings.listing import Item, list_items
-from mmgan.data.recordings.splits import leakless_splits
 from mmgan.data.recordings.windows import Broken, Recipe, Windows, windows_of
 from mmgan.data.sources.pkl import pkl
 from mmgan.errors import EachOf, MmganError, OptionsOf, Positive, PositiveInt, Range, checked
 
-FORMAT = 1  # of the cached files
 CANNOT_BE_KEPT = "{path}: the data set cannot be kept there ({reason}); give data.cache= a folder with room."
 Feature = Literal["spec", "env", "raw", "stats", "stft"]
 
@@ -90,13 +88,15 @@ def recordings(
     known = [(item.name, item.label, item.group, item.rate, item.start, item.stop) for item in items]
     place = Path(cache or user_cache / "mmgan" / "recordings") / f"{_digest([asked, known, digests])}.pkl"
     if not place.is_file():
-        parts = place.with_suffix(".parts")
+        parts = place.with_suffix(".parts")  # of each recording; what an interrupted start has read, the next one has
         names = [_digest([vars(recipe), *known[k][3:], digest]) for k, digest in enumerate(digests)]
-        found = _all_windows(items, [parts / f"{name}.npz" for name in names], recipe, workers, skip_broken)
-        content, lines = _content(found, recipe, n_splits, str(folder))
-        with replacing(place, CANNOT_BE_KEPT):
-            pass  # says why, where nothing can be written
-        write_pickle(place, content)
+        try:
+            found = _all_windows(items, [parts / f"{name}.npz" for name in names], recipe, workers, skip_broken)
+            content, lines = content_of(found, recipe, n_splits, str(folder))
+            write_pickle(place, content)
+        except MmganError:
+            shutil.rmtree(parts, ignore_errors=True)
+            raise
         shutil.rmtree(parts, ignore_errors=True)
         _tell(*lines)
     _tell(f"data:     {place}")
@@ -176,94 +176,3 @@ def _check_alike(item: Item, windows: Windows, first_item: Item, first: Windows,
             f"{item.path} has the channels {', '.join(windows.channels)}, {first_item.name} has {', '.join(first.channels)}; give"
             f" data.channels= what all files have, by the end of the names, such as data.channels=[{end or 'NAME'}]."
         )
-
-
-# -- windows to a data set ----------------------------------------------------------------------------------------------
-def _content(
-    found: Sequence[tuple[Item, Windows]], recipe: Recipe, n_splits: int, source: str
-) -> tuple[dict[str, Any], list[str]]:
-    """Return what the pkl holds, and what is told of it."""
-    used = [(item, windows) for item, windows in found if len(windows.start)]
-    labelled = [pair for pair in used if pair[0].label is not None]
-    _check_windows(found, labelled)
-    x, y, groups, recording, start = _columns(labelled, recipe)
-    splits = leakless_splits(y, groups, recording, start, labelled[0][1].window, n_splits)
-    rate = labelled[0][1].rate
-    content = {"x_train": x, "y_train": y, "class_names": sorted(set(y.tolist())), "groups": splits.groups}
-    content |= {"cv_splits": splits.entries, "n_splits": len(splits.entries)}
-    unlabelled = [pair for pair in used if pair[0].label is None]
-    samples = {"recording": recording, "start": start / (rate or 1.0)}
-    if unlabelled:
-        content["x_unlabelled"], _, _, *more = _columns(unlabelled, recipe)
-        samples |= {"recording_unlabelled": more[0] + len(labelled), "start_unlabelled": more[1] / (rate or 1.0)}
-    rows = [
-        {
-            "file": item.name,
-            "label": item.label,
-            "group": item.group,
-            "samples": each.length,
-            "windows": len(each.start),
-        }
-        | each.scalars
-        for item, each in [*labelled, *unlabelled]
-    ]
-    meta = {
-        "source": source,
-        "features": {name: recipe.options.get(name, {}) for name in recipe.features},
-        "rate": rate,
-    }
-    meta |= {
-        "channels": labelled[0][1].channels,
-        "window": labelled[0][1].window,
-        "scale": recipe.scale,
-        "splits": splits.said,
-    }
-    content["meta"] = {"recording_format": FORMAT, **meta, "recordings": rows, "samples": samples}
-    return content, _lines(found, labelled, unlabelled, meta)
-
-
-def _check_windows(found: Sequence[tuple[Item, Windows]], labelled: Sequence[tuple[Item, Windows]]) -> None:
-    lost = {item.label for item, _ in found} - {None} - {item.label for item, _ in labelled}
-    if lost or not labelled:
-        item, windows = next((pair for pair in found if pair[0].label in lost), (None, None))
-        if item is None:
-            raise MmganError("no file could be read; see what is said of each, above.")
-        raise MmganError(
-            f"{item.path}: {windows.length} samples are less than a window of {windows.window}, and class {item.label} has no"
-            " longer recording; give a shorter data.window=."
-        )
-
-
-def _columns(pairs: Sequence[tuple[Item, Windows]], recipe: Recipe) -> tuple[Any, ...]:
-    """Return x, and of each sample label, group, number of its recording and first sample in it, (N,) each."""
-    counts = [len(windows.start) for _, windows in pairs]
-    x = {name: np.concatenate([windows.x[name] for _, windows in pairs]) for name in recipe.features}
-    labels = np.repeat([item.label or "" for item, _ in pairs], counts)
-    groups = np.repeat([item.group for item, _ in pairs], counts)
-    start = np.concatenate([windows.start for _, windows in pairs])
-    return x, labels, groups, np.repeat(np.arange(len(pairs)), counts), start
-
-
-def _lines(
-    found: Sequence[tuple[Item, Windows]],
-    labelled: Sequence[tuple[Item, Windows]],
-    unlabelled: Sequence[Any],
-    meta: Mapping[str, Any],
-) -> list[str]:
-    classes = Counter(item.label for item, _ in labelled)
-    n_windows = sum(len(windows.start) for _, windows in labelled)
-    rate, window = meta["rate"], meta["window"]
-    seconds = "" if rate is None else f" ({window / rate:.3g} s at {rate:g} Hz)"
-    lines = [
-        f"read:     {len(labelled)} recordings of {len(classes)} classes: "
-        + ", ".join(f"{label} {count}" for label, count in classes.items())
-        + (f"; {len(unlabelled)} unlabelled" if unlabelled else ""),
-        f"channels: {', '.join(meta['channels'])}",
-        f"windows:  {n_windows} of {window} samples{seconds}; features {', '.join(meta['features'])}",
-        f"splits:   {meta['splits']}",
-    ]
-    short = [item.name for item, windows in found if not len(windows.start)]
-    if short:
-        lines.append(f"left out: shorter than a window: {', '.join(short[:5])}{', ...' if len(short) > 5 else ''}")
-    notes = Counter(windows.note for _, windows in found if windows.note)
-    return lines + [f"note:     {note}, in {count} file(s)" for note, count in notes.items()]
