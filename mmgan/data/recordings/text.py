@@ -70,7 +70,8 @@ def _separator(lines: list[str]) -> str:
 
 
 def _could_be_decimal(rows: list[list[str]]) -> bool:
-    return all(len(row) == 2 and row[0].lstrip("+-").isdigit() and row[1].isdigit() for row in rows)
+    """Say whether every row could be one number with a decimal comma: an integer, and digits without sign or point."""
+    return all(re.fullmatch(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?", ",".join(row)) for row in rows)
 
 
 def _fields(line: str, separator: str) -> list[str]:
