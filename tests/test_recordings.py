@@ -244,6 +244,12 @@ def test_files_that_differ_in_rate_or_channels(folder):
         recordings(folder, **SMALL)
 
 
+def test_pkl_names_the_source_of_recordings(folder):
+    for path in (folder, folder / "good" / "good0.wav"):
+        with pytest.raises(MmganError, match=r"is no data set; .* give data=recordings data\.path=FOLDER"):
+            pkl(path)
+
+
 def test_the_configuration_gives_the_users_shapes(tmp_path, cache):
     for label in range(2):
         for number in range(2):
