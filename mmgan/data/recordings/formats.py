@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy.io import wavfile
+from scipy.io.matlab import MatReadError
 
 from mmgan.data.recordings.matlab import read_hdf5, read_mat
 from mmgan.data.recordings.recording import Recording, check_size
@@ -27,7 +28,15 @@ BROKEN = (
     MemoryError,
     OverflowError,
 )
-BROKEN += (struct.error, zlib.error, zipfile.BadZipFile, UnicodeError, pd.errors.ParserError, AttributeError)
+BROKEN += (
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+    UnicodeError,
+    pd.errors.ParserError,
+    AttributeError,
+    MatReadError,
+)
 MOST_XML = 2**30  # bytes of a spreadsheet, unpacked
 WHOLE = {"i": lambda dtype: 1 / 2 ** (8 * dtype.itemsize - 1), "u": lambda dtype: 1 / 128, "f": lambda dtype: 1.0}
 

@@ -109,7 +109,9 @@ def _listed(folder: Path, table: Path) -> Iterator[Item]:
 def _table(path: Path) -> pd.DataFrame:
     try:
         text, _ = decoded(path)
-        rows = pd.read_csv(io.StringIO(text), sep=None, engine="python", dtype=str, keep_default_na=False)
+        first = text.partition("\n")[0]
+        separator = max(",;\t", key=first.count)
+        rows = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False).fillna("")
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
         raise MmganError(f"{path} is no table ({' '.join(str(error).split())}); save it as .csv.") from None
     return rows.rename(columns=lambda name: str(name).strip().lower()).map(str.strip)

@@ -26,15 +26,16 @@ def read_mat(path: Path) -> Recording:
         head = stream.read(520)
     if HDF5 in (head[:8], head[512:520]):
         return read_hdf5(path)
-    variables = whosmat(path)
-    plain = {name: shape for name, shape, kind in variables if kind in NUMBERS}
-    check_size(sum(math.prod(shape) for shape in plain.values()))
-    signals = [name for name, shape in plain.items() if math.prod(shape) > 1]
-    structs = [name for name, shape, kind in variables if kind == "struct" and math.prod(shape) == 1]
-    if signals or not structs:
-        return Recording.of_arrays(loadmat(path, variable_names=list(plain)) if plain else {})
-    _check_structs(path)
-    content = loadmat(path, variable_names=[*plain, *structs], simplify_cells=True)
+    with open(path, "rb") as stream:  # which scipy leaves open where it fails
+        variables = whosmat(stream)
+        plain = {name: shape for name, shape, kind in variables if kind in NUMBERS}
+        check_size(sum(math.prod(shape) for shape in plain.values()))
+        signals = [name for name, shape in plain.items() if math.prod(shape) > 1]
+        structs = [name for name, shape, kind in variables if kind == "struct" and math.prod(shape) == 1]
+        if signals or not structs:
+            return Recording.of_arrays(loadmat(stream, variable_names=list(plain)) if plain else {})
+        _check_structs(path)
+        content = loadmat(stream, variable_names=[*plain, *structs], simplify_cells=True)
     return Recording.of_arrays(dict(_leaves({name: content[name] for name in [*plain, *structs]})))
 
 

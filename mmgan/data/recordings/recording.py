@@ -9,7 +9,7 @@ import numpy as np
 from mmgan.errors import MmganError
 
 MOST_VALUES = 2**28  # of a recording that is read whole: 2 GiB as float64
-RATE_NAME = re.compile(r"(?:.*_)?(?:fs|rate|sampl(?:e|ing)_?(?:rate|frequency))", re.IGNORECASE)
+RATE_NAME = re.compile(r"(?:.*_)?(?:fs|sr|rate|sampl(?:e|ing)_?(?:rate|frequency))", re.IGNORECASE)
 
 
 @dataclass

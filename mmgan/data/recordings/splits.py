@@ -49,7 +49,7 @@ def leakless_splits(
             or len(members) < n
         ):
             raise MmganError(
-                f"class {label!r} has one recording of {len(members)} window(s), too few for {n} blocks of time with gaps; add"
+                f"class '{label}' has one recording of {len(members)} window(s), too few for {n} blocks of time with gaps; add"
                 " recordings, or give a smaller data.n_splits=, data.hop= or data.window=."
             )
     entries = []

@@ -96,6 +96,8 @@ def _names(above: list[str], separator: str, n_columns: int) -> list[str]:
 def recording_of_table(table: pd.DataFrame, line: int, note: str = "") -> Recording:
     """Return a table's columns as channels; raise MmganError for text among the numbers. `line` is that of its first row."""
     table = table.dropna(axis=1, how="all")  # what a separator at the end of each line makes
+    if not table.columns.is_unique:
+        raise MmganError("two of its columns have one name; name each once.")
     for name in table:
         if not pd.api.types.is_numeric_dtype(table[name]):
             text = pd.to_numeric(table[name], errors="coerce").isna() & table[name].notna()
@@ -105,8 +107,6 @@ def recording_of_table(table: pd.DataFrame, line: int, note: str = "") -> Record
                 " other files with data.files=."
             )
     arrays = {str(name): table[name].to_numpy() for name in table}
-    if len(arrays) < table.shape[1]:
-        raise MmganError("two of its columns have one name; name each once.")
     rate = None
     for name, values in list(arrays.items()):
         if len(arrays) > 1 and TIME.fullmatch(name) and _is_even(values):
