@@ -60,7 +60,7 @@ def read_wav(path: Path) -> Recording:
 
 def read_npy(path: Path) -> Recording:
     """Read a .npy file of one signal, or of a table of them; the values stay on the disk until they are used."""
-    return Recording.of_arrays({"ch": np.load(path, mmap_mode="r", allow_pickle=False)})
+    return Recording.of_arrays({"ch": np.lib.format.open_memmap(path, mode="r")})  # never of objects
 
 
 def read_npz(path: Path) -> Recording:
