@@ -127,7 +127,7 @@ def _all_windows(
 ) -> list[tuple[Item, Windows]]:
     """Return the windows of each recording, all with the rate and the channels of the first."""
     jobs = (joblib.delayed(_kept_windows)(item, part, recipe) for item, part in zip(items, parts, strict=True))
-    results = joblib.Parallel(n_jobs=workers, return_as="generator")(jobs)
+    results = joblib.Parallel(n_jobs=min(workers, len(items)), return_as="generator")(jobs)
     found: list[tuple[Item, Windows]] = []
     for item, result in zip(
         items, track(results, "reading", len(items), transient=True, disable=not Console().is_terminal), strict=True
