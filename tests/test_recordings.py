@@ -226,11 +226,12 @@ def test_bad_files_are_named_and_can_be_left_out(folder, cache, capsys):
     assert "shorter than a window: good/short.wav" in capsys.readouterr().out
 
 
-def test_files_that_differ_in_rate_or_channels(folder):
+def test_files_that_differ_in_rate_or_channels(folder, capsys):
     write(folder / "good" / "good3.wav", signal(0, 3, 2000), 2 * RATE)
     with pytest.raises(MmganError, match=r"good3\.wav has a rate of 2000\.0 Hz, .* give data\.rate=1000,"):
         recordings(folder, **SMALL)
     assert len(recordings(folder, rate=1000.0, **SMALL)) == 90
+    assert "resampled from 2000 Hz, in 1 file(s)" in capsys.readouterr().out
     write(folder / "good" / "good3.wav", np.stack([signal(0, 3)] * 2, axis=1))
     with pytest.raises(
         MmganError, match=r"good3\.wav has the channels ch0, ch1, good/good0\.wav has ch0; give data\.channels="

@@ -66,6 +66,7 @@ def windows_of(item: Item, recipe: Recipe) -> Windows:
     signal = _part(channels, item, own)
     if own != rate:
         signal = _resampled(signal, rate / own)
+        recording.note = ", ".join(filter(None, [recording.note, f"resampled from {own:g} Hz"]))
     length, window = len(next(iter(signal.values()))), samples_of("window", recipe.window, rate)
     hop = window if recipe.hop is None else samples_of("hop", recipe.hop, rate)
     start = np.arange(0, length - window + 1, hop)
