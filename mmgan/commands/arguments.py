@@ -18,7 +18,8 @@ CONF = next(
 )  # of a wheel, of a checkout
 # Options whose value is a path or a free text; Hydra's grammar would read blanks, commas, brackets and letters of other scripts as its own.
 TEXTS = {
-    "data.path", "data.cache", "data.synthetic", "data.unlabelled", "ckpt", "out", "out_dir", "first_stage", "synthetic", "curve", "warm_start", "storage",
+    "data.path", "data.files", "data.label_from", "data.labels_file", "data.channels", "data.cache", "data.synthetic", "data.unlabelled",
+    "ckpt", "out", "out_dir", "first_stage", "synthetic", "curve", "warm_start", "storage",
     "study", "variants", "runs", "overrides",
 }  # fmt: skip
 SCRIPTS = ("train", "tune", "synthesize", "evaluate")  # that a checkout has

@@ -134,6 +134,6 @@ def refuse_renamed(words: list[str]) -> None:
 def closest(name: str, options: type) -> str:
     """Return a suggestion for a misspelt option of the command that has these."""
     if name == "data.path":
-        return ", except of data=pkl and data=images; give data=pkl data.path=FILE"
+        return ", except of data=pkl, data=images and data=recordings; give data=pkl data.path=FILE"
     near = difflib.get_close_matches(name, [each.name for each in fields(options)], n=1)
     return f"; did you mean '{near[0]}'?" if near else ""

@@ -159,9 +159,10 @@ class FoldDataModule(L.LightningDataModule):
         groups, y = self.dataset.groups, self.dataset.y_train
         if groups is not None and np.intersect1d(groups[self.fold.train_indices], groups[self.fold.val_indices]).size:
             groups = None  # where the fold parts groups, so may the inner split
-        self.training_indices, self.inner_val_indices = inner_split(
-            y, self.fold.train_indices, self._inner_val, self.seed, groups
-        )
+        options = (y, self.fold.train_indices, self._inner_val, self.seed)
+        self.training_indices, self.inner_val_indices = inner_split(*options, groups)
+        if groups is not None and not len(self.inner_val_indices):  # a class has one group: it cannot be spared
+            self.training_indices, self.inner_val_indices = inner_split(*options)
         self.pool: Pool | None = unlabelled_pool(self.dataset, self.fold, self._unlabelled)
 
     @cached_property

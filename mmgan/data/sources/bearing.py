@@ -3,8 +3,9 @@
 from typing import Annotated
 
 import numpy as np
-from scipy.fft import ifft, rfft
+from scipy.fft import rfft
 
+from mmgan.data import features
 from mmgan.data.dataset import Dataset
 from mmgan.errors import Range, Seed, checked
 from mmgan.schema import DataSchema
@@ -61,8 +62,8 @@ def bearing(
         spectra = np.concatenate([_record(y[each[0]], draw, start + number) for number, each in enumerate(samples)])
         kept = samples.ravel() >= 0
         groups[samples.ravel()[kept]] = start + np.repeat(np.arange(len(samples)), WINDOWS)[kept]
-        for name, features in (("spec", band_power(spectra)), ("env", envelope_spectrum(spectra))):
-            x[name][samples.ravel()[kept]] = features[kept]
+        for name, values in (("spec", band_power(spectra)), ("env", envelope_spectrum(spectra))):
+            x[name][samples.ravel()[kept]] = values[kept]
     schema = DataSchema(SHAPES, tuple(range(len(CLASS_NAMES))), CLASS_NAMES)
     return Dataset.divided(schema, x, y, n_train, "bearing", groups)
 
@@ -157,20 +158,12 @@ def _wear(part: str, shaft: float, time: np.ndarray, noise: np.ndarray, rng: np.
 
 def band_power(spectra: np.ndarray) -> np.ndarray:
     """Return the log1p power of 7 equal bands of spectra (n, 2049), at 48 points each: (n, 7, 48)."""
-    power = (spectra.real**2 + spectra.imag**2)[:, 1:] / WINDOW
-    edges = np.linspace(0, power.shape[1], 7 * 48 + 1).astype(int)
-    cells = np.add.reduceat(power, edges[:-1], axis=1) / np.diff(edges)
-    return np.log1p(50 * cells).reshape(-1, 7, 48)
+    return features.band_power(spectra, WINDOW, *SHAPES["spec"], gain=50)
 
 
 def envelope_spectrum(spectra: np.ndarray) -> np.ndarray:
-    """Return the log1p squared-envelope spectrum, 0-200 Hz, of 5 carrier bands, at 32 points: (n, 5, 32)."""
+    """Return the log1p squared-envelope spectrum, 5, 10, ..., 200 Hz, of 5 carrier bands, at 32 points: (n, 5, 32)."""
     starts = (np.array(_CARRIERS) / _BIN).astype(int)
-    bands = np.stack([spectra[:, start : start + _CARRIER_BINS] for start in starts], axis=1)  # (n, 5, 384)
-    analytic = ifft(bands, n=2 * _CARRIER_BINS, norm="forward") / WINDOW  # twice as long: squaring doubles the band
-    squared = analytic.real**2 + analytic.imag**2
-    lines = np.abs(rfft(squared - squared.mean(-1, keepdims=True), norm="forward"))[..., 1:41]  # 5, 10, ..., 200 Hz
-    place = np.linspace(0, 39, 32)
-    low = np.minimum(place.astype(int), 38)
-    share = (place - low).astype(np.float32)
-    return np.log1p(1e3 * (lines[..., low] * (1 - share) + lines[..., low + 1] * share))
+    return features.envelope_spectrum(
+        spectra, WINDOW, starts, _CARRIER_BINS, lines=40, points=SHAPES["env"][1], gain=1e3
+    )

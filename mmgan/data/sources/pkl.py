@@ -29,7 +29,16 @@ def pkl(path: str | Path | None = None, labelled: bool = True) -> Dataset:
     """
     if path is None:
         raise MmganError("data=pkl needs a file; give data.path=FILE.")
-    data = read_archive(path)
+    try:
+        data = read_archive(path)
+    except MmganError:
+        from mmgan.data.recordings.formats import READERS  # here: with it comes pandas, which no pickle needs
+
+        if Path(path).is_dir() or (Path(path).is_file() and Path(path).suffix.lower() in READERS):
+            raise MmganError(
+                f"{path} is no data set; for a folder of recordings ({', '.join(READERS)}) give data=recordings data.path=FOLDER."
+            ) from None
+        raise
     needed = ("x_train", "y_train") if labelled else ("x_train",)
     for key in needed:
         if data.get(key) is None:

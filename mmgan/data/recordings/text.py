@@ -1,0 +1,122 @@
+"""Tables of numbers as text: encoding, separator, names and decimal sign are found out."""
+
+import codecs
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mmgan.data.recordings.recording import Recording
+from mmgan.errors import MmganError
+
+NUMBER = re.compile(r"[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][+-]?\d+)?|[+-]?(?:nan|inf)", re.IGNORECASE)
+TIME = re.compile(r"(?:t|time|zeit|temps|tiempo|时间)(?:[ _]?[\[(]?s(?:ec(?:onds?)?)?[\])]?)?", re.IGNORECASE)
+BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+MOST_TEXT = 2**30  # bytes, which become some five times as many while they are read
+LOOKED_AT = 200  # lines in which the table has to begin
+
+
+def read_text(path: Path) -> Recording:
+    """Read a .csv, .txt or .tsv file, a column a channel; a column of evenly spaced times is no channel, but tells the rate."""
+    if (size := path.stat().st_size) > MOST_TEXT:
+        raise MmganError(f"it has {size:.3g} bytes of text, which cannot be read in parts; save it as .npy or .wav.")
+    text, encoding = decoded(path)
+    lines = [line.strip(" \r") for line in text[: 2**20].split("\n")[:LOOKED_AT]]
+    separator = _separator(lines)
+    first = next((k for k, line in enumerate(lines) if line and _is_data(_fields(line, separator))), None)
+    if first is None:
+        raise MmganError("it has no line of numbers; give tables of numbers with one column a channel.")
+    fields = _fields(lines[first], separator)
+    names = _names(lines[:first], separator, len(fields))
+    decimal = "," if separator != "," and any("," in line for line in lines[first:]) else "."
+    table = pd.read_csv(
+        io.StringIO(text), sep=separator, decimal=decimal, header=None, skiprows=first, skipinitialspace=True, low_memory=False,
+    )  # fmt: skip
+    names = names if len(names) == table.shape[1] else [f"ch{number}" for number in range(table.shape[1])]
+    note = "" if encoding in ("utf-8", "utf-8-sig") else f"encoding {encoding}"
+    return recording_of_table(table.set_axis(names, axis=1), first + 1, note)
+
+
+def decoded(path: Path) -> tuple[str, str]:
+    """Return a file's text and its encoding: by its byte order mark, otherwise UTF-8, UTF-16 where bytes are 0, or GB18030."""
+    content = path.read_bytes()
+    encodings = [name for mark, name in BOMS.items() if content.startswith(mark)]
+    if b"\0" in content[:1000]:
+        encodings.append("utf-16-le" if content[1:2] == b"\0" else "utf-16-be")
+    for encoding in [*encodings, "utf-8", "gb18030"]:
+        try:
+            return content.decode(encoding).replace("\r\n", "\n").replace("\r", "\n"), encoding
+        except UnicodeDecodeError:
+            continue
+    raise MmganError("it is neither UTF-8, UTF-16 nor GB18030; save it as UTF-8.")
+
+
+def _separator(lines: list[str]) -> str:
+    """Return what separates the columns; raise MmganError where a comma could as well be the decimal sign."""
+    for separator in ("\t", ";", ",", r"\s+"):
+        rows = [_fields(line, separator) for line in lines if line]
+        data = [row for row in rows if len(row) > 1 and _is_data(row)]
+        if not data:
+            continue
+        if separator == "," and _could_be_decimal(data) and data == [row for row in rows if len(row) == 2]:
+            raise MmganError(
+                "its commas could be decimal signs or part two columns; write decimal points, or separate columns by ; or name"
+                " the columns in the first line."
+            )
+        return separator
+    return ";"  # of a single column
+
+
+def _could_be_decimal(rows: list[list[str]]) -> bool:
+    """Say whether every row could be one number with a decimal comma: an integer, and digits without sign or point."""
+    return all(re.fullmatch(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?", ",".join(row)) for row in rows)
+
+
+def _fields(line: str, separator: str) -> list[str]:
+    parts = line.split() if separator == r"\s+" else line.split(separator)
+    return [part.strip(' "') for part in parts]
+
+
+def _is_data(fields: list[str]) -> bool:
+    filled = [field for field in fields if field]
+    return bool(filled) and all(NUMBER.fullmatch(field) for field in filled)
+
+
+def _names(above: list[str], separator: str, n_columns: int) -> list[str]:
+    """Return the column names of the last line above the numbers that has as many, or none."""
+    for line in reversed(above):
+        fields = _fields(line, separator)
+        if len(fields) == n_columns and all(fields):
+            return fields
+    return []
+
+
+def recording_of_table(table: pd.DataFrame, line: int, note: str = "") -> Recording:
+    """Return a table's columns as channels; raise MmganError for text among the numbers. `line` is that of its first row."""
+    table = table.dropna(axis=1, how="all")  # what a separator at the end of each line makes
+    if not table.columns.is_unique:
+        raise MmganError("two of its columns have one name; name each once.")
+    for name in table:
+        if not pd.api.types.is_numeric_dtype(table[name]):
+            text = pd.to_numeric(table[name], errors="coerce").isna() & table[name].notna()
+            row = int(np.argmax(text))
+            raise MmganError(
+                f"column {name!r} holds text ({str(table[name].iloc[row])[:30]!r} in line {line + row}); remove it, or choose"
+                " other files with data.files=."
+            )
+    arrays = {str(name): table[name].to_numpy() for name in table}
+    rate = None
+    for name, values in list(arrays.items()):
+        if len(arrays) > 1 and TIME.fullmatch(name) and _is_even(values):
+            rate = float(1 / np.mean(np.diff(values)))
+            del arrays[name]
+    recording = Recording.of_arrays(arrays, note)
+    recording.rate = recording.rate or (None if rate is None else float(f"{rate:.6g}"))
+    return recording
+
+
+def _is_even(values: np.ndarray) -> bool:
+    steps = np.diff(values)
+    return len(steps) > 1 and steps.min() > 0 and bool(np.allclose(steps, steps.mean(), rtol=0.05))

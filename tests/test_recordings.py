@@ -1,0 +1,260 @@
+"""A folder of recordings becomes a data set: windows, labels, groups, folds without leaks, and a file that data=pkl reads."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import CONF
+from scipy.io import savemat, wavfile
+from scipy.signal import resample_poly
+
+from mmgan.commands.arguments import as_hydra_reads
+from mmgan.commands.build import compose, load_data, make_datamodule
+from mmgan.commands.checks import check_options
+from mmgan.data import features
+from mmgan.data.recordings.splits import leakless_splits
+from mmgan.data.recordings.windows import Broken
+from mmgan.data.sources import recordings as module
+from mmgan.data.sources.pkl import pkl
+from mmgan.data.sources.recordings import recordings
+from mmgan.errors import MmganError
+
+RATE, WINDOW = 1000, 100
+SMALL = {"window": WINDOW, "spec": {"bands": 3, "points": 8}, "env": {"bands": 2, "points": 5, "max_hz": 60.0}}
+
+
+def signal(label: int, number: int, length: int = 1000) -> np.ndarray:
+    rng = np.random.default_rng([label, number])
+    return (0.1 * rng.standard_normal(length) + 0.3 * np.sin(np.arange(length) * (0.2 + label))).clip(-1, 1)
+
+
+def write(file: Path, values: np.ndarray, rate: int = RATE) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    wavfile.write(file, rate, values.astype(np.float32))
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "mmgan" / "recordings"
+
+
+@pytest.fixture
+def folder(tmp_path, cache):
+    """Three classes with 3, 3 and 2 recordings of 10 windows, and an unlabelled one."""
+    for label, name in enumerate(("good", "inner race", "外圈")):
+        for number in range(3 if label < 2 else 2):
+            write(tmp_path / "data" / name / f"{name}{number}.wav", signal(label, number))
+    write(tmp_path / "data" / "unlabelled" / "x.wav", signal(0, 9, 350))
+    return tmp_path / "data"
+
+
+# -- windows and labels -------------------------------------------------------------------------------------------------
+def test_a_folder_becomes_a_file_that_pkl_reads(folder, cache, capsys):
+    data = recordings(folder, **SMALL)
+    assert data.schema.labels == ("good", "inner race", "外圈") and len(data) == 80
+    assert data.schema.modalities == {"spec": (3, 8), "env": (2, 5)}
+    windows = signal(1, 2).astype(np.float32).reshape(10, 1, WINDOW)  # the sixth recording in the order of the names
+    for name, options in (("spec", SMALL["spec"]), ("env", SMALL["env"])):
+        expected = getattr(features, name)(windows, RATE, **options)[:, 0]
+        np.testing.assert_array_equal(data.x_train[name][50:60], expected)
+    np.testing.assert_array_equal(data.groups, np.repeat(np.arange(8), 10))
+    assert len(data.splits) == 2
+    for split in data.splits:
+        assert not set(data.groups[split["train_indices"]]) & set(data.groups[split["val_indices"]])
+        assert all(set(data.y_train[split[side]]) == {0, 1, 2} for side in ("train_indices", "val_indices"))
+    (file,) = cache.iterdir()
+    content = pickle.loads(file.read_bytes())
+    assert content["x_unlabelled"]["spec"].shape == (3, 3, 8)
+    assert content["meta"]["recordings"][5]["file"] == "inner race/inner race2.wav"
+    np.testing.assert_allclose(content["meta"]["samples"]["start"][50:60], np.arange(10) / 10)
+    assert pkl(file).fingerprint() == data.fingerprint()
+    told = capsys.readouterr().out
+    assert "8 recordings of 3 classes: good 3, inner race 3, 外圈 2; 1 unlabelled" in told and str(file) in told
+    assert "80 of 100 samples (0.1 s at 1000 Hz)" in told and "2 folds, no recording on both sides\n" in told
+
+
+def test_files_are_read_once_for_the_same_content_and_options(folder, cache, monkeypatch):
+    first = recordings(folder, **SMALL).fingerprint()
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "windows_of", lambda *given: pytest.fail("read again"))
+        assert recordings(folder, **SMALL).fingerprint() == first
+    assert recordings(folder, **SMALL | {"hop": 50}).fingerprint() != first
+    write(folder / "good" / "good0.wav", signal(5, 5))
+    assert recordings(folder, **SMALL).fingerprint() != first
+    assert len(list(cache.iterdir())) == 3
+
+
+def test_an_interrupted_start_goes_on(folder, cache, monkeypatch):
+    read = []
+
+    def interrupted(item, recipe):
+        if len(read) == 4:
+            raise KeyboardInterrupt
+        read.append(item.name)
+        return windows_of(item, recipe)
+
+    windows_of = module.windows_of
+    monkeypatch.setattr(module, "windows_of", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        recordings(folder, **SMALL)
+    assert not list(cache.glob("*.pkl"))
+    monkeypatch.setattr(module, "windows_of", lambda item, recipe: read.append(item.name) or windows_of(item, recipe))
+    recordings(folder, **SMALL)
+    assert len(read) == len(set(read)) == 9 and [file.suffix for file in cache.iterdir()] == [".pkl"]
+
+
+def test_labels_by_a_table(folder, tmp_path):
+    rows = ["file;label;group;rate;start;stop", "good/good0.wav;a;one;;0;0.5", "good/good0.wav;b;two;;0.5;",
+            "good/good1.wav;a;two;;;", "good/good2.wav;b;one;2000;;", "unlabelled/x.wav;;;;;"]  # fmt: skip
+    table = tmp_path / "labels.csv"
+    table.write_text("\n".join(rows))
+    data = recordings(folder, labels_file=table, rate=1000.0, **SMALL)
+    assert data.y_train.tolist() == [0] * 5 + [1] * 5 + [0] * 10 + [1] * 5
+    assert data.groups.tolist() == [0] * 5 + [1] * 15 + [0] * 5
+    half = resample_poly(signal(0, 2).astype(np.float32).astype(float), 1, 2).reshape(5, WINDOW)
+    np.testing.assert_allclose(data.x_train["spec"][20:], features.spec(half, RATE, bands=3, points=8), rtol=1e-5)
+    assert data.passthrough["x_unlabelled"]["spec"].shape == (3, 3, 8)
+    for wrong, said in (("label\na", "has no column 'file'"), ("file,label\nno.wav,a", "line 2: no.wav is not there"),
+                        ("file,label,rate\ngood/good0.wav,a,fast", "line 2: rate is 'fast'")):  # fmt: skip
+        table.write_text(wrong)
+        with pytest.raises(MmganError, match=said):
+            recordings(folder, labels_file=table, **SMALL)
+
+
+def test_labels_and_channels_by_patterns_through_hydra(tmp_path, cache):
+    for label, name in enumerate(("IR007_0_105.mat", "IR014_1_169.mat", "B007_0_118.mat", "B014_0_185.mat")):
+        (tmp_path / "flat").mkdir(exist_ok=True)
+        number = name[:-4].split("_")[-1]
+        both = {f"X{number}_DE_time": signal(label, 0), f"X{number}_FE_time": signal(label, 1), f"X{number}RPM": 1797.0}
+        savemat(tmp_path / "flat" / name, both)
+    words = ["data=recordings", f"data.path={tmp_path / 'flat'}", r"data.label_from=^(?P<label>[A-Z]+)\d+", "data.rate=1000",
+             "data.files=**/*.mat", "data.channels=[DE_time,FE_time]", "data.window=0.1s", "data.features=[raw,stats,stft]",
+             "data.stft.size=10"]  # fmt: skip
+    assert r"data.label_from='^(?P<label>[A-Z]+)\d+'" in as_hydra_reads(words)
+    cfg = compose("train", words)
+    check_options(cfg)
+    data = load_data(cfg)
+    assert data.schema.labels == ("B", "IR") and data.y_train.tolist() == [0] * 20 + [1] * 20
+    assert data.schema.modalities == {"raw": (2, 100), "stats": (16,), "stft": (2, 10, 9)}
+    np.testing.assert_allclose(data.x_train["raw"][0, 1], signal(2, 1)[:100], rtol=1e-6)
+    module = make_datamodule(cfg, data, 1, final=False)  # with one recording of a class to train on, none stands in
+    assert len(module.training_indices) == len(module.fold.train_indices) == 20
+
+
+# -- folds --------------------------------------------------------------------------------------------------------------
+def test_a_class_with_one_recording_is_parted_by_time_with_a_gap(folder):
+    (folder / "外圈" / "外圈1.wav").unlink()
+    data = recordings(folder, **SMALL)
+    assert len(data.splits) == 3
+    for split in data.splits:
+        train, val = split["train_indices"], split["val_indices"]
+        assert not set(data.groups[train]) & set(data.groups[val])
+        own = [set(side[data.y_train[side] == 2] - 60) for side in (train, val)]  # the last recording's windows
+        assert own[0] and own[1] and min(abs(a - b) for a in own[0] for b in own[1]) == 2  # one lies between
+    assert sorted(np.concatenate([split["val_indices"] for split in data.splits])) == list(range(70))
+
+
+@pytest.mark.parametrize("hop", [30, 100, 170])
+def test_blocks_of_time_are_a_window_apart_whatever_the_hop(hop):
+    start = np.tile(np.arange(40) * hop, 2)
+    y = np.repeat(["a", "b"], 40)
+    splits = leakless_splits(y, y, np.repeat([0, 1], 40), start, 100, 5)
+    assert len(splits.entries) == 5 and "since each class has one recording" in splits.said
+    for entry in splits.entries:
+        for label in "ab":
+            train, val = (start[side[y[side] == label]] for side in (entry["train_indices"], entry["val_indices"]))
+            assert (
+                np.abs(train[:, None] - val).min() >= 200 and len(val) == 8
+            )  # the one ends a window before the other begins
+
+
+def test_too_few_windows_to_part(folder):
+    for file in (folder / "外圈").iterdir():
+        file.unlink()
+    write(folder / "外圈" / "a.wav", signal(0, 0, 300))
+    with pytest.raises(MmganError, match=r"class '外圈' has one recording of 3 window\(s\), too few for 3 blocks"):
+        recordings(folder, **SMALL)
+
+
+# -- what cannot be used ------------------------------------------------------------------------------------------------
+def replaced(folder: Path, **options):
+    return SMALL | {"path": folder} | options
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"path": None}, r"give data\.path=FOLDER"),
+        ({"path": "nowhere"}, r"nowhere: there is no such folder"),
+        ({"files": "**/*.mat"}, r"no file that matches data\.files=\*\*/\*\.mat ends with"),
+        ({"files": "/*"}, r"data\.files=/\*: "),
+        ({"files": "good/*"}, r"has one class, good"),
+        ({"label_from": "("}, r"data\.label_from=\( is no regular expression"),
+        ({"label_from": "good"}, r"mark the label, as in"),
+        ({"label_from": "^(good)"}, r"finds no label in inner race/inner race0\.wav"),
+        ({"channels": ["x"]}, r"good0\.wav: it has no channel x \(it has ch0\)"),
+        ({"window": 2000}, r"good0\.wav: 1000 samples are less than a window of 2000"),
+        ({"window": "x"}, r"data\.window=x: expected samples, such as 4096, or seconds"),
+        ({"window": 40}, r"data\.window: 40 samples have 20 frequencies"),
+        ({"hop": "0"}, r"data\.hop=0: expected samples"),
+        ({"features": ["spam"]}, r"features=spam: expected one of spec, env, raw, stats, stft"),
+        ({"labels_file": "no.csv"}, r"there is no file no\.csv"),
+    ],
+)
+def test_bad_options_are_one_sentence_and_leave_nothing(folder, cache, options, said):
+    with pytest.raises(MmganError, match=said) as refused:
+        recordings(**replaced(folder, **options))
+    assert "\n" not in str(refused.value) and (not cache.exists() or not list(cache.iterdir()))
+
+
+def test_bad_files_are_named_and_can_be_left_out(folder, cache, capsys):
+    gap = signal(0, 0)
+    gap[123] = np.nan
+    write(folder / "good" / "gap.wav", gap)
+    with pytest.raises(Broken, match=r"gap\.wav: channel ch0 has NaN or infinite values, the first at sample 123"):
+        recordings(folder, **SMALL)
+    (folder / "good" / "broken.wav").write_bytes(b"RIFF")
+    with pytest.raises(Broken, match=r"broken\.wav cannot be read as \.wav"):
+        recordings(folder, **SMALL)
+    assert len(recordings(folder, skip_broken=True, **SMALL)) == 80
+    told = capsys.readouterr().out
+    assert told.count("left out: ") == 2 and "gap.wav" in told and "broken.wav" in told
+    write(folder / "good" / "short.wav", signal(0, 0, 50))
+    recordings(folder, skip_broken=True, **SMALL)
+    assert "shorter than a window: good/short.wav" in capsys.readouterr().out
+
+
+def test_files_that_differ_in_rate_or_channels(folder, capsys):
+    write(folder / "good" / "good3.wav", signal(0, 3, 2000), 2 * RATE)
+    with pytest.raises(MmganError, match=r"good3\.wav has a rate of 2000\.0 Hz, .* give data\.rate=1000,"):
+        recordings(folder, **SMALL)
+    assert len(recordings(folder, rate=1000.0, **SMALL)) == 90
+    assert "resampled from 2000 Hz, in 1 file(s)" in capsys.readouterr().out
+    write(folder / "good" / "good3.wav", np.stack([signal(0, 3)] * 2, axis=1))
+    with pytest.raises(
+        MmganError, match=r"good3\.wav has the channels ch0, ch1, good/good0\.wav has ch0; give data\.channels="
+    ):
+        recordings(folder, **SMALL)
+    (folder / "good" / "good3.wav").unlink()
+    np.save(folder / "good" / "good3.npy", signal(0, 3))
+    with pytest.raises(
+        MmganError, match=r"good3\.npy does not say its sampling rate, which spec needs; give data\.rate="
+    ):
+        recordings(folder, **SMALL)
+
+
+def test_pkl_names_the_source_of_recordings(folder):
+    for path in (folder, folder / "good" / "good0.wav"):
+        with pytest.raises(MmganError, match=r"is no data set; .* give data=recordings data\.path=FOLDER"):
+            pkl(path)
+
+
+def test_the_configuration_gives_the_users_shapes(tmp_path, cache):
+    for label in range(2):
+        for number in range(2):
+            write(tmp_path / "d" / f"c{label}" / f"{number}.wav", signal(label, number, 41_000), 20_480)
+    data = load_data(compose("train", ["data=recordings", f"data.path={tmp_path / 'd'}"]))
+    assert data.schema.modalities == {"spec": (7, 48), "env": (5, 32)} and len(data) == 40
+    assert (CONF / "data" / "recordings.yaml").is_file()

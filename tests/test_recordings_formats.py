@@ -1,0 +1,240 @@
+"""Each format of recordings, read back from files that the tests write."""
+
+import importlib.util
+import io
+import struct
+import wave
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.io import savemat, wavfile
+
+from mmgan.data.recordings import formats, matlab, text
+from mmgan.data.recordings.formats import READERS, read_recording
+from mmgan.data.recordings.recording import Recording
+from mmgan.errors import MmganError
+
+SIGNAL = np.round(np.sin(np.arange(40) / 3), 4)
+
+
+def values(recording: Recording) -> dict[str, np.ndarray]:
+    return {name: (channel - recording.offset) * recording.scale for name, channel in recording.channels.items()}
+
+
+def check(recording: Recording, **expected: np.ndarray) -> None:
+    found = values(recording)
+    assert list(found) == list(expected)
+    for name, signal in expected.items():
+        np.testing.assert_allclose(found[name], signal, atol=1e-4)
+
+
+# -- text ---------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("name", "encoding", "separator", "decimal", "header", "names"),
+    [
+        ("a.csv", "utf-8", ",", ".", ["x", "y"], ["x", "y"]),
+        ("a.csv", "utf-8-sig", ";", ",", ["x", "y"], ["x", "y"]),
+        ("a.csv", "gb18030", ",", ".", ["振动", "转速"], ["振动", "转速"]),
+        ("a.csv", "utf-16", ";", ",", ["Länge", "Höhe"], ["Länge", "Höhe"]),
+        ("a.csv", "utf-16-le", ";", ",", ["x", "y"], ["x", "y"]),
+        ("a.tsv", "utf-8", "\t", ",", ["x", "y"], ["x", "y"]),
+        ("a.txt", "utf-8", "  ", ".", None, ["ch0", "ch1"]),
+        ("a.csv", "utf-8", ",", ".", None, ["ch0", "ch1"]),
+    ],
+)
+def test_tables_of_any_spelling(tmp_path, name, encoding, separator, decimal, header, names):
+    lines = [separator.join(f"{v:.4f}".replace(".", decimal) for v in row) for row in zip(SIGNAL, -SIGNAL, strict=True)]
+    lines = ["made by a device", "", separator.join(header), *lines] if header else lines
+    (tmp_path / name).write_bytes("\r\n".join(lines).encode(encoding))
+    recording = read_recording(tmp_path / name)
+    check(recording, **dict(zip(names, (SIGNAL, -SIGNAL), strict=True)))
+    assert recording.note == ("" if encoding.startswith("utf-8") else f"encoding {encoding}") and recording.rate is None
+
+
+def test_one_column_with_decimal_commas_and_one_of_times(tmp_path):
+    (tmp_path / "a.txt").write_text("\n".join(f"{v:.4f}".replace(".", ",") for v in SIGNAL[1:]) + "\n-1,5e-1\n")
+    with pytest.raises(MmganError, match=r"a\.txt: its commas could be decimal signs or part two columns"):
+        read_recording(tmp_path / "a.txt")
+    pd.DataFrame({"time [s]": np.arange(40) / 500, "x": SIGNAL}).to_csv(tmp_path / "t.csv", index=False)
+    recording = read_recording(tmp_path / "t.csv")
+    check(recording, x=SIGNAL)
+    assert recording.rate == 500
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("x,y\n1,2\n3,abc\n", r"a\.csv: column 'y' holds text \('abc' in line 3\)"),
+        ("hello\nworld\n", r"a\.csv: it has no line of numbers"),
+        ("", r"a\.csv: it has no line of numbers"),
+        ("1.0,2.0\n1.0,2.0,3.0\n", r"a\.csv cannot be read as \.csv .*saw 3"),
+        ("x,x\n1.5,2\n", r"a\.csv: two of its columns have one name"),
+    ],
+)
+def test_what_is_no_table_is_refused(tmp_path, content, said):
+    (tmp_path / "a.csv").write_text(content)
+    with pytest.raises(MmganError, match=said):
+        read_recording(tmp_path / "a.csv")
+
+
+def test_text_of_any_size_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(text, "MOST_TEXT", 10)
+    (tmp_path / "a.csv").write_text("1.5,2\n" * 10)
+    with pytest.raises(MmganError, match=r"a\.csv: it has 60 bytes of text, which cannot be read in parts"):
+        read_recording(tmp_path / "a.csv")
+
+
+# -- sound --------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int32", "float32"])
+def test_wav_in_stereo(tmp_path, dtype):
+    full = {"uint8": 127, "int16": 2**15 - 1, "int32": 2**31 - 1, "float32": 1}[dtype]
+    both = np.stack([SIGNAL, -SIGNAL], axis=1)
+    wavfile.write(tmp_path / "a.wav", 8000, (both * full + (128 if dtype == "uint8" else 0)).astype(dtype))
+    recording = read_recording(tmp_path / "a.wav")
+    assert recording.rate == 8000 and list(recording.channels) == ["ch0", "ch1"]
+    for found, signal in zip(values(recording).values(), (SIGNAL, -SIGNAL), strict=True):
+        np.testing.assert_allclose(found, signal, atol=0.02 if dtype == "uint8" else 1e-4)
+    assert isinstance(recording.channels["ch0"].base, np.memmap) or dtype == "uint8"
+
+
+def test_wav_of_24_bits(tmp_path):
+    with wave.open(str(tmp_path / "a.wav"), "wb") as file:
+        file.setparams((1, 3, 8000, 0, "NONE", ""))
+        file.writeframes(b"".join(int(v * (2**23 - 1)).to_bytes(3, "little", signed=True) for v in SIGNAL))
+    check(read_recording(tmp_path / "a.wav"), ch0=SIGNAL)
+
+
+# -- arrays -------------------------------------------------------------------------------------------------------------
+def test_numpy_arrays(tmp_path):
+    np.save(tmp_path / "one.npy", SIGNAL)
+    check(read_recording(tmp_path / "one.npy"), ch=SIGNAL)
+    np.save(tmp_path / "iq.npy", SIGNAL + 2j)
+    check(read_recording(tmp_path / "iq.npy"), **{"ch.real": SIGNAL, "ch.imag": np.full(40, 2.0)})
+    np.savez(tmp_path / "b.npz", acc=np.stack([SIGNAL, -SIGNAL]), fs=100, rpm=1797.0, who=np.array("me"))
+    recording = read_recording(tmp_path / "b.npz")
+    check(recording, acc0=SIGNAL, acc1=-SIGNAL)
+    assert recording.rate == 100 and recording.scalars == {"fs": 100, "rpm": 1797}
+
+
+def test_matlab_arrays_and_structs(tmp_path):
+    savemat(tmp_path / "a.mat", {"X097_DE_time": SIGNAL[:, None], "X097RPM": [[1796]], "who": "me"})
+    recording = read_recording(tmp_path / "a.mat")
+    check(recording, X097_DE_time=SIGNAL)
+    assert recording.scalars == {"X097RPM": 1796} and recording.rate is None
+    nested = {"bearing": {"sr": 97656.0, "gs": SIGNAL, "of": {"load": 270, "name": "me"}}}
+    savemat(tmp_path / "b.mat", nested, do_compression=True)
+    recording = read_recording(tmp_path / "b.mat")
+    check(recording, **{"bearing.gs": SIGNAL})
+    assert recording.rate == 97656 and recording.scalars["bearing.of.load"] == 270
+
+
+needs = {name: pytest.mark.skipif(importlib.util.find_spec(name) is None, reason=f"needs {name}") for name in
+         ("h5py", "openpyxl", "pyarrow")}  # fmt: skip
+
+
+@needs["h5py"]
+def test_matlab_7_3(tmp_path):
+    import h5py
+
+    with h5py.File(tmp_path / "a.mat", "w", userblock_size=512) as file:
+        file["x/acc"], file["x/fs"] = np.stack([SIGNAL, -SIGNAL]), [[100.0]]
+    recording = read_recording(tmp_path / "a.mat")
+    check(recording, **{"x.acc0": SIGNAL, "x.acc1": -SIGNAL})
+    assert recording.rate == 100
+
+
+@needs["openpyxl"]
+def test_spreadsheets(tmp_path):
+    with pd.ExcelWriter(tmp_path / "a.xlsx") as book:
+        pd.DataFrame({"x": SIGNAL, "y": -SIGNAL}).to_excel(book, sheet_name="first", index=False)
+        pd.DataFrame({"z": [1]}).to_excel(book, sheet_name="second")
+    recording = read_recording(tmp_path / "a.xlsx")
+    check(recording, x=SIGNAL, y=-SIGNAL)
+    assert recording.note == "sheet 'first' of 2"
+
+
+@needs["pyarrow"]
+def test_parquet(tmp_path):
+    pd.DataFrame({"time": np.arange(40) / 50, "x": SIGNAL}).to_parquet(tmp_path / "a.parquet")
+    recording = read_recording(tmp_path / "a.parquet")
+    check(recording, x=SIGNAL)
+    assert recording.rate == 50
+
+
+@pytest.mark.parametrize(("name", "package"), [("a.mat", "h5py"), ("a.xlsx", "openpyxl"), ("a.parquet", "pyarrow")])
+def test_a_format_whose_package_is_missing_names_the_extra(tmp_path, monkeypatch, name, package):
+    monkeypatch.setattr("mmgan.errors.find_spec", lambda _: None)
+    (tmp_path / name).write_bytes(bytes(512) + b"\x89HDF\r\n\x1a\n")
+    with pytest.raises(MmganError, match=rf"needs the package {package}: .*\[recordings\]"):
+        read_recording(tmp_path / name)
+
+
+# -- what is broken, or hostile -----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("ending", sorted(set(READERS) - {".csv", ".txt", ".tsv"}))
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and no more", b"\x00\x01 noise" * 50])
+def test_a_broken_file_is_one_sentence(tmp_path, ending, content):
+    (tmp_path / f"a{ending}").write_bytes(content)
+    with pytest.raises(MmganError, match=rf"a{ending}\b") as refused:
+        read_recording(tmp_path / f"a{ending}")
+    assert "\n" not in str(refused.value)
+
+
+def test_pickles_are_never_read(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([{}]), allow_pickle=True)
+    with pytest.raises(MmganError, match=r"a\.npy cannot be read as \.npy \(.*Python objects"):
+        read_recording(tmp_path / "a.npy")
+
+
+def test_sizes_are_known_before_the_data_are_read(tmp_path):
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (2**40,)})
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("x.npy", header.getvalue())
+    savemat(tmp_path / "a.mat", {"x": SIGNAL})
+    content = bytearray((tmp_path / "a.mat").read_bytes())
+    place = content.index(struct.pack("<ii", 1, 40))
+    content[place : place + 8] = struct.pack("<ii", 2**15, 2**20)
+    (tmp_path / "a.mat").write_bytes(content)
+    for name in ("a.npz", "a.mat"):
+        with pytest.raises(MmganError, match=rf"{name}: it holds .* values, more than the 2\.68e\+08"):
+            read_recording(tmp_path / name)
+
+
+def test_structs_that_claim_or_unpack_to_too_much_are_not_read(tmp_path, monkeypatch):
+    savemat(tmp_path / "a.mat", {"s": {"cells": np.array([1, "x", 2, "y", 3], dtype=object), "x": SIGNAL}})
+    content = (tmp_path / "a.mat").read_bytes()
+    place = content.index(struct.pack("<ii", 1, 5))
+    (tmp_path / "b.mat").write_bytes(content[:place] + struct.pack("<ii", 2**15, 2**15) + content[place + 8 :])
+    savemat(tmp_path / "c.mat", {"s": {"x": np.zeros(10**5)}}, do_compression=True)
+    monkeypatch.setattr(matlab, "MOST_STRUCT", 10**5)
+    check(read_recording(tmp_path / "a.mat"), **{"s.x": SIGNAL})
+    for name in ("b.mat", "c.mat"):
+        with pytest.raises(MmganError, match=rf"{name}: it keeps its signals in structs that are too large"):
+            read_recording(tmp_path / name)
+
+
+def test_a_spreadsheet_that_unpacks_to_too_much(tmp_path, monkeypatch):
+    monkeypatch.setattr(formats, "MOST_XML", 10)
+    monkeypatch.setattr("mmgan.errors.find_spec", lambda _: True)
+    with zipfile.ZipFile(tmp_path / "a.xlsx", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("sheet.xml", bytes(1000))
+    with pytest.raises(MmganError, match=r"a\.xlsx: it is 1e\+03 bytes when unpacked; save its sheet as \.csv"):
+        read_recording(tmp_path / "a.xlsx")
+
+
+# -- channels -----------------------------------------------------------------------------------------------------------
+def test_channels_by_name_end_or_pattern():
+    recording = Recording({"X097_DE_time": SIGNAL, "X097_FE_time": -SIGNAL, "other": SIGNAL[:3]})
+    assert list(recording.chosen(["X097_DE_time"])) == ["X097_DE_time"]
+    assert recording.chosen(["FE_time"])["FE_time"][1] == -SIGNAL[1]
+    assert recording.chosen(["^X.*DE"])["^X.*DE"][1] == SIGNAL[1]
+    for words, said in [
+        (["time"], "time could mean X097_DE_time, X097_FE_time"),
+        (["BA"], r"no channel BA \(it has X097_DE_time, X097_FE_time, other\)"),
+        ([], "its signals differ in length"),
+        (["("], "no regular expression"),
+    ]:
+        with pytest.raises(MmganError, match=said):
+            recording.chosen(words)
