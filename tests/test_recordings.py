@@ -86,6 +86,15 @@ def test_files_are_read_once_for_the_same_content_and_options(folder, cache, mon
     assert len(list(cache.iterdir())) == 3
 
 
+@pytest.mark.slow
+def test_two_processes_read_the_same(folder, tmp_path):
+    alone = recordings(folder, **SMALL)
+    assert recordings(folder, workers=2, cache=tmp_path / "two", **SMALL).fingerprint() == alone.fingerprint()
+    (folder / "good" / "good0.wav").write_bytes(b"RIFF")
+    with pytest.raises(Broken, match=r"good0\.wav cannot be read"):
+        recordings(folder, workers=2, **SMALL)
+
+
 def test_an_interrupted_start_goes_on(folder, cache, monkeypatch):
     read = []
 

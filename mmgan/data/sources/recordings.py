@@ -128,12 +128,12 @@ def _all_windows(
     """Return the windows of each recording, all with the rate and the channels of the first."""
     jobs = (joblib.delayed(_kept_windows)(item, part, recipe) for item, part in zip(items, parts, strict=True))
     results = joblib.Parallel(n_jobs=min(workers, len(items)), return_as="generator")(jobs)
+    shown = track(results, "reading", len(items), transient=True, disable=not Console().is_terminal)
     found: list[tuple[Item, Windows]] = []
-    for item, result in zip(
-        items, track(results, "reading", len(items), transient=True, disable=not Console().is_terminal), strict=True
-    ):
-        if isinstance(result, Broken):
-            if not skip_broken:
+    # All at once from processes, which complain where what they return is not taken.
+    for item, result in zip(items, shown if workers == 1 else list(shown), strict=True):
+        if isinstance(result, MmganError):
+            if not (skip_broken and isinstance(result, Broken)):
                 raise result
             _tell(f"left out: {result}")
             continue
@@ -143,16 +143,16 @@ def _all_windows(
     return found
 
 
-def _kept_windows(item: Item, part: Path, recipe: Recipe) -> Windows | Broken:
-    """Return a recording's windows from the file `part`, which is written first where it is missing."""
+def _kept_windows(item: Item, part: Path, recipe: Recipe) -> Windows | MmganError:
+    """Return a recording's windows from the file `part`, which is written first where it is missing, or why there are none."""
     if part.is_file():
         with np.load(part, allow_pickle=False) as members:
             x = {name: members[f"x/{name}"] for name in recipe.features if f"x/{name}" in members.files}
             return Windows(x=x, start=members["start"], **json.loads(members["facts"].item()))
     try:
         windows = windows_of(item, recipe)
-    except Broken as broken:
-        return broken
+    except MmganError as error:
+        return error
     facts = {key: value for key, value in vars(windows).items() if key not in ("x", "start")}
     arrays = {f"x/{name}": values for name, values in windows.x.items()}
     content = io.BytesIO()
