@@ -115,7 +115,7 @@ def dataset(tiny: Path):
 class QuickJudge:
     """Stands in for `CheapScore`, whose forests take longer than a tiny run; a function of the samples alone, as that is."""
 
-    def __init__(self, train_x, train_y, monitor_x, monitor_y, seed: int = 0):
+    def __init__(self, train_x, train_y, monitor_x, monitor_y, seed: int = 0, pool=None):
         self.means = {name: value.mean() for name, value in monitor_x.items()}
 
     def __call__(self, x: dict[str, np.ndarray], y: np.ndarray) -> dict[str, float]:

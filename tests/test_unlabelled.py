@@ -65,7 +65,7 @@ def test_nothing_is_learnt_from_what_judges_nor_from_hidden_labels(dataset, monk
     )
     for values in changed.x_train.values():
         values[kept_back] += 3
-    changed.x_test = {name: values + 3 for name, values in dataset.x_test.items()}
+    changed.x_test = {name: 1.1 * values for name, values in dataset.x_test.items()}
     changed.y_train[before.pool.indices] = (changed.y_train[before.pool.indices] + 1) % 4
     assert seen_by(served(changed, "rest", final=final)) == seen_by(before)
     assert seen_by(served(changed, "x_test", final=final)) != seen_by(served(dataset, "x_test", final=final))
@@ -153,7 +153,7 @@ def test_what_was_learnt_from_cannot_judge(path, tmp_path):
         file = judged_file(synthetic_file.read(tmp_path / "s.pkl"), known, options)
         assert len(file.folds[0].heldout[1]) == judging
     judge = Evaluator(file.folds, quick=True)
-    assert judge.distances([file.folds[0].synthetic])["joint"].max() == 0  # copies of the pool
+    assert judge.distances([file.folds[0].synthetic])["joint"].max() < 1e-6  # copies of the pool
 
 
 def test_a_sample_of_the_pool_is_near_in_every_class():
