@@ -91,7 +91,7 @@ def recordings(
         parts = place.with_suffix(".parts")  # of each recording; what an interrupted start has read, the next one has
         names = [_digest([vars(recipe), *known[k][3:], digest]) for k, digest in enumerate(digests)]
         try:
-            found = _all_windows(items, [parts / f"{name}.npz" for name in names], recipe, workers, skip_broken)
+            found = _all_windows(items, [parts / f"{name}.part" for name in names], recipe, workers, skip_broken)
             content, lines = content_of(found, recipe, n_splits, str(folder))
             write_pickle(place, content)
         except MmganError:
