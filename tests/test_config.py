@@ -153,7 +153,7 @@ SENTENCES = {
     "wrong type": (["seed=x"], "error: seed=x: expected an integer"),
     "unknown choice": (
         ["data=wacth"],
-        "error: data=wacth: there is no such choice; choose bearing, images, linear2d, micro_doppler, pkl, watch",
+        "error: data=wacth: there is no such choice; choose bearing, images, linear2d, micro_doppler, pkl, recordings, watch",
     ),
     "no file": (["data=pkl"], "error: data=pkl needs a file; give data.path=FILE."),
     "missing file": (["data=pkl", "data.path=nowhere.pkl"], "error: there is no file nowhere.pkl"),

@@ -162,7 +162,7 @@ def test_novelty_by_hand():
     found = novelty(heldout, 0.5 * heldout)
     assert [found[f"novelty{p}"] for p in (10, 50, 90)] == pytest.approx([0.5, 0.5, 0.5])
     assert novelty(heldout, np.zeros(7)) == {"novelty10": 0, "novelty50": 0, "novelty90": 0, "close": 1.0, "far": 0.0}
-    assert novelty(heldout, heldout + 50)["far"] == 0.51  # beyond 99.01
+    assert novelty(heldout, heldout + 50)["far"] == 0.37  # beyond 1.15 times 99.01
     # A tenth of copies: the median is blind to it, the 10th percentile and `close` are not.
     found = novelty(heldout, np.where(np.arange(100) < 11, 0.0, heldout))
     assert found["novelty50"] == pytest.approx(1.0) and found["novelty10"] == 0.0 and found["close"] == 0.11
@@ -311,6 +311,7 @@ def test_copies_and_novelty_of_a_pair_by_brute_force():
     x = {name: np.where(some.reshape(-1, *[1] * (v.ndim - 1)), train[name][:45], v) for name, v in fresh.items()}
     x["b"][20:23] = heldout["b"][20:23]  # one modality of held-out samples
     x["a"][30], x["b"][30] = x["a"][31], x["b"][31]  # and a sample twice
+    x["a"][40] += 20  # and one far off
     pair = pair_of((x, y))
     found = {key: value for name in ("novelty50", "close", "copies", "heldout_copies", "repeated", "far", "class_novelty", "class_close")
              for key, value in METRICS[name].of(pair).items()}  # fmt: skip
@@ -340,7 +341,7 @@ def test_copies_and_novelty_of_a_pair_by_brute_force():
         nearest_unseen = brute_distances(ours[part], of_heldout[part]).min(1)
         assert found[f"heldout_copies{part}"] == np.mean(nearest_unseen <= np.percentile(usual, 1) / 2)
         if not part:
-            assert found["far"] == np.mean(own > np.percentile(real, 99))
+            assert found["far"] == np.mean(own > 1.15 * np.percentile(real, 99)) > 0
             for k in range(3):
                 own_k, real_k = own[y == k], real[y_heldout == k]
                 assert found[f"class_novelty/{k}"] == pytest.approx(np.median(own_k) / np.median(real_k), rel=1e-3)
@@ -356,7 +357,7 @@ def test_copies_and_novelty_of_a_pair_by_brute_force():
 
 def test_far_along_the_axis_by_brute_force():
     x, y = samples_of(45, 20)
-    x["b"][:9] = x["b"][:9, :, np.random.default_rng(0).permutation(8)]
+    x["b"][:9] = 5 * x["b"][:9, :, np.random.default_rng(0).permutation(8)]
     (train, _), (heldout, _) = samples_of(90, 0), samples_of(60, 10)
     unit = np.sqrt(train["b"].reshape(90, -1).var(0).mean())
     mean = train["b"].reshape(90, -1).mean(0).mean()
@@ -364,7 +365,7 @@ def test_far_along_the_axis_by_brute_force():
     scaled = [(each - along[0].mean(0)) / along[0].std(0) for each in along]
     real, own = (brute_distances(each, scaled[0]).min(1) for each in scaled[1:])
     found = METRICS["far"].of(pair_of((x, y)))["far/axis"]
-    assert found == np.mean(own > np.percentile(real, 99)) > 0
+    assert found == np.mean(own > 1.15 * np.percentile(real, 99)) > 0
 
 
 def test_spread_and_labels_of_a_pair_by_brute_force():
@@ -493,7 +494,7 @@ def test_every_metric_declares_itself():
         "spread": "within .10 of the real row",
         "close": "at most .03",
         "novelty10": ".85-1.20",
-        "mmd": "at most 1.20",
+        "mmd": "at most 2.00",
         "axis_c2st": "at most .80",
         "trtr": "the reference",
     }

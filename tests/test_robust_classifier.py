@@ -175,7 +175,7 @@ def test_synthetic_samples_add_a_term_whose_weight_fades(data_file, synthetic, t
     model, _ = built(cfg, load_data(cfg), final=False)
     weights = []
     for step in range(8):
-        model.trainer = SimpleNamespace(global_step=step)
+        model.trainer = SimpleNamespace(global_step=step, max_epochs=4, num_training_batches=8)
         weights.append(model.weight("classifier", "synthetic"))
     full = cfg.model.weights.classifier.synthetic
     assert weights == pytest.approx([full * max(0, 1 - step / 4) for step in range(8)])

@@ -129,7 +129,7 @@ def test_the_first_trial_is_the_default_and_the_second_that_of_another_fold(tiny
     cfg = config(tiny, f"warm_start={tmp_path / 'other'}")
     study = study_of(tiny, tmp_path, cfg=cfg)
     first = begin(study)
-    assert (first["model.latent_dim"], first["model.weights.generator.kl"]) == (4, 0.1)
+    assert (first["model.latent_dim"], first["model.weights.generator.kl"]) == (4, 0.05)
     assert first["model.critic.width"] in (8, 12)  # the default, 16, is not in the space
     assert begin(study) == best
     again = study_of(tiny, tmp_path, cfg=cfg)  # opening it again queues nothing twice

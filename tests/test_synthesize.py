@@ -22,7 +22,7 @@ from mmgan.errors import MmganError
 GAPS = np.array([3, 7, 20, 100])  # the user's labels of the four classes
 COUNTS = [50, 25, 15, 10]
 ENTRY = {
-    "fold", "train_indices", "val_indices", "x_synth", "y_synth", "best_params", "scores", "model", "seed",
+    "fold", "train_indices", "val_indices", "x_synth", "y_synth", "best_params", "scores", "model", "seed", "training",
 }  # fmt: skip
 
 

@@ -108,7 +108,9 @@ def test_samples_are_called_what_they_are(samples, findings, answers):
 def test_unseen_real_samples_are_faithful_and_new():
     found = judged(make_samples(300, 7))
     assert not found.findings
-    assert [each.answer for each in found.answers] == ["yes", "yes", "too few samples to tell"], found.answers[0].reason
+    assert [each.answer for each in found.answers] == ["too few samples to tell", "yes", "too few samples to tell"]
+    assert all(criterion.met for criterion in found.answers[0].criteria)
+    assert "of 200 samples these would be seen too seldom: wrong labels" in found.answers[0].reason
 
 
 GOOD = {
@@ -277,7 +279,8 @@ def test_few_unseen_samples_are_not_called_unfaithful_for_chance():
     few = FoldSamples(1, make_samples(160, 20), make_samples(150, 21), make_samples(160, 22))
     ours, real = (judged_row([few], name, quick=True) for name in ("file", REAL))
     found = verdict(ours["metrics"], real["metrics"], real["deviation"], None, ours["n"])
-    assert ours["n"] == 75 and found.answer("faithful") == "yes", found.answers[0].reason
+    assert ours["n"] == 75 and found.answer("faithful") == "too few samples to tell"
+    assert all(criterion.met for criterion in found.answers[0].criteria), found.answers[0].reason
     assert real["deviation"]["density"] > 0.03
 
 
