@@ -91,7 +91,7 @@ def read_excel(path: Path) -> Recording:
             raise MmganError(f"it is {unpacked:.3g} bytes when unpacked; save its sheet as .csv.")
     with pd.ExcelFile(path, engine="openpyxl") as book:
         sheets = book.sheet_names
-        table = book.parse(sheets[0], header=None)
+        table = pd.read_excel(book, sheets[0], header=None)
     note = f"sheet {sheets[0]!r} of {len(sheets)}" if len(sheets) > 1 else ""
     first = next((row for row in range(len(table)) if _all_numbers(table.iloc[row])), None)
     if first is None:
