@@ -201,7 +201,7 @@ def _print(found: Verdict, table: Table, folder: Path) -> None:
     console = Console()
     shown = ConsoleTable(title=table.title)
     for column in table.columns:
-        shown.add_column(column, justify="right" if column else "left")
+        shown.add_column(column, justify="right" if column else "left", overflow="fold")  # names are never cut
     for row in table.rows:
         shown.add_row(*map(escape, row), style="bold" if row[0] == table.marked else None)
     console.print(shown)
