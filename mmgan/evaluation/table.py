@@ -14,7 +14,7 @@ from mmgan.evaluation.verdict import ratio
 from mmgan.schema import Arrays
 
 REAL = "real"
-BASELINE_DRAWS = 2  # of a baseline beside a file: it stands for comparison, and eight of them take most of the time
+BASELINE_DRAWS = 1  # of a baseline beside a file: it stands for comparison, and eight of them take most of the time
 Metrics = dict[str, float]
 
 
