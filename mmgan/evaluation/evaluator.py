@@ -108,11 +108,14 @@ class Evaluator:
         self._signal = SignalComparison(self._heldout.signal, self.n, seed=seed)
 
     def __call__(
-        self, synthetic: Sequence[LabelledSamples] | None = None, metrics: Sequence[Metric] | None = None
+        self,
+        synthetic: Sequence[LabelledSamples] | None = None,
+        metrics: Sequence[Metric] | None = None,
+        draws: int | None = None,
     ) -> dict[str, Any]:
         """Return `metrics` {key: mean over draws}, `draws` {key: values}, `n` and `missing_classes` of each fold's samples.
 
-        By default of the folds' synthetic samples. `metrics` are all by default.
+        By default of the folds' synthetic samples. `metrics` are all by default, `draws` at most those of the judge.
         """
         synthetic = [fold.synthetic for fold in self._folds] if synthetic is None else list(synthetic)
         for fold, samples in zip(self._folds, synthetic, strict=True):
@@ -127,7 +130,7 @@ class Evaluator:
             own = [chosen[(chosen >= a) & (chosen < b)] - a for a, b in pairwise(starts)]
             return self._view([(take(x, i), np.asarray(y)[i]) for (x, y), i in zip(synthetic, own, strict=True)])
 
-        return self._over_draws(drawn, np.concatenate([y for _, y in synthetic]), self._heldout, metrics)
+        return self._over_draws(drawn, np.concatenate([y for _, y in synthetic]), self._heldout, metrics, draws)
 
     def real(self, metrics: Sequence[Metric] | None = None) -> dict[str, Any]:
         """Return the real row: one half of the held-out samples in the place of the synthetic ones, against the other.
@@ -144,10 +147,11 @@ class Evaluator:
         y: np.ndarray,
         unseen: View | None,
         metrics: Sequence[Metric] | None,
+        draws: int | None = None,
     ) -> dict[str, Any]:
         """Judge `other(draw, held-out samples that do not judge)` in each draw; `y` are the labels of all that it draws from."""
         values, metrics = [], self._metrics() if metrics is None else metrics
-        for draw in range(self.draws):
+        for draw in range(min(self.draws, draws or self.draws)):
             judging, rest = self._halves(draw)
             values.append(self._judge(self._pair(judging, other(draw, rest), draw, unseen), metrics))
         per_draw = by_key(values)

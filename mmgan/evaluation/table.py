@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import joblib
 import numpy as np
 
 from mmgan.baselines import BASELINES
@@ -31,13 +32,24 @@ def judged_row(folds: Sequence[FoldSamples], name: str, **options: Any) -> dict[
 
     `options` are those of `Evaluator`.
     """
-    judge = Evaluator(folds, **options)
+    judge = _judge(folds, options)
     if name == REAL:
         return judge.real()
     if name not in BASELINES:
         return judge()
-    judge.draws = min(judge.draws, BASELINE_DRAWS)
-    return judge([_of_baseline(fold, name, options.get("seed", 0)) for fold in folds])
+    return judge([_of_baseline(fold, name, options.get("seed", 0)) for fold in folds], draws=BASELINE_DRAWS)
+
+
+_latest: dict[str, Evaluator] = {}
+
+
+def _judge(folds: Sequence[FoldSamples], options: Mapping[str, Any]) -> Evaluator:
+    """Return the judge of these folds; a process fits it once for all rows of a table."""
+    key = joblib.hash((list(folds), dict(options)))
+    if key not in _latest:
+        _latest.clear()
+        _latest[key] = Evaluator(folds, **options)
+    return _latest[key]
 
 
 def _of_baseline(fold: FoldSamples, name: str, seed: int) -> LabelledSamples:
