@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from joblib import Parallel, cpu_count, delayed
 from omegaconf import DictConfig, OmegaConf
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -199,9 +200,9 @@ def _curve_lines(path: str, data_name: str) -> list[dict[str, Any]]:
 
 def _print(found: Verdict, table: Table, folder: Path) -> None:
     console = Console()
-    shown = ConsoleTable(title=table.title)
+    shown = ConsoleTable(title=table.title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for column in table.columns:
-        shown.add_column(column, justify="right" if column else "left", overflow="fold")  # names are never cut
+        shown.add_column(column, justify="right" if column else "left", no_wrap=True)
     for row in table.rows:
         shown.add_row(*map(escape, row), style="bold" if row[0] == table.marked else None)
     console.print(shown)

@@ -58,10 +58,10 @@ MAIN = columns_of(
 SHORT = {
     "TSTR/real": "tstr_ratio",
     "gain": "gain",
-    "cover/real": "coverage_ratio",
+    "cov/real": "coverage_ratio",
     "C2ST": "c2st",
     "axis": "axis_c2st",
-    "novelty50": "novelty50",
+    "novelty": "novelty50",
     "close": "close",
 }  # of a terminal's line
 COMPARED = columns_of("tstr", "gain", "coverage", "c2st", "axis_c2st")
