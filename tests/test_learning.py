@@ -65,7 +65,7 @@ def test_the_critic_learns_to_score_real_samples_higher_and_the_generator_to_be_
 
 @pytest.mark.slow
 def test_a_short_training_makes_good_samples(tmp_path):
-    """Some two minutes on one thread; a floor, which the mean of three validations passes by .08."""
+    """Some two minutes on one thread; a floor, which the mean of three validations passes by .09: along the axis so short a training is told."""
     cfg = compose(
         "train",
         "model=vacwgan",
@@ -76,4 +76,4 @@ def test_a_short_training_makes_good_samples(tmp_path):
         small=False,
     )
     result = train_fold(cfg, load_data(cfg), 1, tmp_path / "run")
-    assert result.score > 0.6
+    assert result.score > 0.45
