@@ -150,7 +150,8 @@ class PhasedModel(L.LightningModule):
         torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
         self.requires_grad_(False)  # each phase switches on what it moves
         # All samples at once, anew in each epoch, since tied values are spread by chance: batches would scale each of them many times.
-        self._is_scaled = self.trainer.train_dataloader.scale(self._scaled_values)
+        scale = getattr(self.trainer.train_dataloader, "scale", None)  # a torch DataLoader of one's own has none
+        self._is_scaled = scale is not None and scale(self._scaled_values)
         self._sums.clear()
         self._counts.clear()
 
