@@ -1,5 +1,6 @@
 """Pictures of a training, handed to the logger: samples, traversals of the latent space, samples rebuilt, a film."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,14 +22,14 @@ from mmgan.plots import samples as plots
 from mmgan.training.callbacks import draw_like
 
 
-class Pictures(L.Callback):
+class Pictures(L.Callback, ABC):
     """Hands pictures to the logger every `every_n_epochs` epochs, and after the last."""
 
     every_n_epochs: int
 
+    @abstractmethod
     def figures(self, data: FoldDataModule, model: Any) -> Iterator[tuple[str, Figure]]:
         """Yield pictures with their names."""
-        raise NotImplementedError
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         epoch = trainer.current_epoch + 1
