@@ -308,6 +308,11 @@ REFUSED = {
     "folds without numbers": (folds(entry(), entry()), ALONE, r"rows\.pkl: .*numbers \[None, None\]; give"),
     "unknown fold": (folds(entry(fold=9)), [], r"rows\.pkl: there is no fold 9; .* 1, 2, 3, 4, 5"),
     "a list as fold": (folds(entry(fold=[1])), [], r"rows\.pkl: there is no fold \[1\]; .* 1, 2, 3, 4, 5"),
+    "an unknown modality": (
+        entry(fold=1),
+        ["data.ordered=[foo]"],
+        "data.ordered: .* has no modality foo; give some of",
+    ),
     "fold=9": (entry(), ["fold=9"], "there is no fold=9; .* 1, 2, 3, 4, 5"),
     "fold=three": (entry(), ["fold=three"], "there is no fold=three; .* 1, 2, 3, 4, 5"),
     "fold that the file lacks": (folds(entry(fold=2)), ALONE, r"rows\.pkl has no fold=1; it holds 2"),

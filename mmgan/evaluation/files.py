@@ -87,6 +87,11 @@ def judged_file(content: Content, dataset: Dataset, options: Mapping[str, Any], 
     if not has_folds and not by_test:
         lack = "no labelled test samples" if dataset.y_test is None else "test samples of new groups only"
         raise MmganError(f"{path} says no fold, and {dataset.source} has {lack}; give fold=, whose val_indices judge.")
+    ordered = list(options.get("ordered") or [])
+    if unknown := sorted(set(ordered) - set(dataset.schema.modalities)):
+        raise MmganError(
+            f"data.ordered: {dataset.source} has no modality {unknown[0]}; give some of {', '.join(dataset.schema.modalities)}."
+        )
     draw = f", draw {options['draw']}" if "draw" in options else ""
     name = str(content.entries[0].get("model", path.stem))
     return SyntheticFile(
@@ -100,7 +105,7 @@ def judged_file(content: Content, dataset: Dataset, options: Mapping[str, Any], 
         n_fold=len(folds[0].train_indices) + len(folds[0].extra_indices),
         n_val=len(folds[0].val_indices),
         grouped=options["split"] == "group",
-        ordered=list(options.get("ordered") or []),
+        ordered=ordered,
         training=[training_of(entry) for _, entry in chosen],
         learnt=learnt_from([entry for _, entry in chosen]),
     )
