@@ -24,7 +24,7 @@ from mmgan.evaluation.novelty import novelty
 from mmgan.evaluation.reconstruction import scores
 from mmgan.evaluation.table import REAL
 from mmgan.report.content import Table
-from mmgan.report.quality import curve_tables
+from mmgan.report.quality import gain_table
 from mmgan.report.tables import Correction
 from mmgan.schema import Arrays
 
@@ -60,7 +60,7 @@ class ClassifierGain(Measure):
         return macro_f1(y, cell.trained_model().predict_probabilities(x).argmax(1))
 
     def tables(self, lines: Sequence[Line], order: Sequence[str] = ()) -> list[Table]:
-        return [replace(table, note=self.note) for table in curve_tables(lines)]
+        return [gain_table("Gain of the robust classifier", lines, self.note)]
 
 
 class Sampling(Measure):

@@ -24,7 +24,7 @@ from mmgan.commands.measures import MEASURES, conditions
 from mmgan.data.arrays import take
 from mmgan.errors import MmganError
 from mmgan.evaluation.features import FeatureSpace
-from mmgan.evaluation.gain import Augmentation, extra_per_class
+from mmgan.evaluation.gain import Augmentation, real_per_class, synthetic_per_class
 from mmgan.evaluation.statistics import interval
 from mmgan.report.quality import curve_of, read_lines
 
@@ -121,7 +121,7 @@ def test_of_several_lines_of_a_cell_the_latest_counts(tmp_path):
     old = [line("net", fold, variant=name, tstr=0.1) for fold in (1, 2) for name in ("", "b")]
     new = [line("net", 1, tstr=value) | {"settings": "new"} for value in (0.5, 0.6)]
     (tmp_path / "x.jsonl").write_text("".join(json.dumps(each) + "\n" for each in [*old, line("real", 1), *new]))
-    found = read_lines(tmp_path / "x.jsonl")
+    found = read_lines(tmp_path / "x.jsonl", "quality")
     assert found[0]["model"] == "real"
     assert {(each["variant"], each["fold"], each["metrics"]["tstr"]) for each in found[1:]} == {
         ("", 1, 0.6), ("b", 1, 0.1), ("b", 2, 0.1),
@@ -133,12 +133,12 @@ def test_a_file_that_is_no_result_is_refused(tmp_path):
     for text in ("", "{}", "[1, 2]", '{"model": "real"}', "no json"):
         path.write_text(text)
         with pytest.raises(MmganError, match="holds no result of python -m mmgan compare"):
-            read_lines(path)
+            read_lines(path, "quality")
     with pytest.raises(MmganError, match="holds no result"):
-        read_lines(tmp_path / "none.jsonl")
+        read_lines(tmp_path / "none.jsonl", "quality")
     path.write_text(json.dumps(line("real", 1) | {"measure": "ensemble"}))
     with pytest.raises(MmganError, match="holds lines of measure=ensemble, not of quality"):
-        read_lines(path)
+        read_lines(path, "quality")
 
 
 # -- what is refused -----------------------------------------------------------------------------------------------------
@@ -199,23 +199,19 @@ def test_variants_stand_in_the_order_asked_for_beside_the_real_row_of_the_fold()
     assert rows[1].startswith(f"| a | 0.800 | 1.000 | +1.8 | 0.500 | {(0.5 / 0.91 + 0.5 / 0.92) / 2:.3f} | 0.700 |")
 
 
-def test_variants_of_few_samples_have_a_table_of_their_own_and_need_no_real_row():
-    lines = [line("net", 1, rows=rows, variant="a") for rows in ("full", "10")]
-    lines[1]["metrics"] = {"gain": 0.02, "baseline": 0.5}
-    page = tables_page(measure_of(), lines, ["a"])
-    assert "rows=full" in page and "| a | 0.800 | +1.0 |" in page  # no ratios
-    assert page.endswith("rows=10\n\n|  | gain, points |\n| --- | ---: |\n| a | +2.0 |\n")
-
-
-def test_the_curve_gives_gains_and_what_share_of_real_rows_they_are():
-    lines = [line("real", fold, rows="5", gain=0.10 + 0.01 * fold, baseline=0.6) for fold in range(5)]
-    lines += [line("smote", fold, rows="5", gain=0.03 + 0.001 * fold, baseline=0.6) for fold in range(5)]
-    lines += [line("real", fold, gain=0.001 * (-1) ** fold) for fold in range(5)]
+def test_utility_is_what_each_adds_and_what_share_of_more_real_samples_that_is():
+    few = {"rows": "5", "baseline": 0.6, "members_baseline": 0.5, "members_gain": 0.2, "log_loss_gain": 0.1}
+    lines = [line("real", fold, gain=0.10 + 0.01 * fold, **few) for fold in range(5)]
+    lines += [line("smote", fold, gain=0.03 + 0.001 * fold, **few) for fold in range(5)]
+    lines += [line("real", fold, **few | {"rows": "20", "gain": 0.001 * (-1) ** fold}) for fold in range(5)]
+    lines += [line("smote", fold, **few | {"rows": "20"}) for fold in range(5)]
     curve = curve_of(lines)
     assert curve["smote"]["5"].mean == pytest.approx(0.032) and curve["real"]["5"].mean == pytest.approx(0.12)
-    page = tables_page(measure_of(), lines, [])
-    assert "(27 %)" in next(text for text in page.splitlines() if text.startswith("| smote | +3.2"))
-    assert "%" not in page.split("Utility")[1].split("| real |")[1].split("\n")[0]  # nothing is captured by the ceiling
+    vote, single, loss = tables_page(measure_of("utility"), lines, []).split("## ")[1:]
+    (shown,) = (text.split("|") for text in vote.splitlines() if text.startswith("| smote"))
+    assert "+3.2" in shown[2] and "(27 %)" in shown[2] and "%" not in shown[3]  # nothing is captured by the ceiling
+    assert "| none: macro-F1 | .600 | .600 |" in vote and "| none: macro-F1 | .500 | .500 |" in single
+    assert "+20.0 ± 0.0 (100 %)" in single and ".100 ± .000 (100 %)" in loss
 
 
 def test_a_table_without_columns_of_its_own_shows_each_metric_and_leaves_what_is_missing_empty():
@@ -229,8 +225,9 @@ def test_a_table_without_columns_of_its_own_shows_each_metric_and_leaves_what_is
 
 # -- measures ------------------------------------------------------------------------------------------------------------
 def test_extra_rows_fill_up_to_the_largest_class_or_to_five_times_the_rows():
-    assert extra_per_class(np.array([10, 10]), np.array([90, 25])).tolist() == [40, 25]
-    assert extra_per_class(np.array([80, 20, 8]), np.array([0, 50, 72])).tolist() == [0, 50, 72]
+    assert real_per_class(np.array([10, 10]), np.array([90, 25])).tolist() == [40, 25]
+    assert real_per_class(np.array([80, 20, 8]), np.array([0, 50, 72])).tolist() == [0, 50, 72]
+    assert synthetic_per_class(np.array([80, 20, 8])).tolist() == [400, 460, 472]
 
 
 def test_augmentation_is_the_gain_over_the_training_rows_alone():
@@ -238,19 +235,22 @@ def test_augmentation_is_the_gain_over_the_training_rows_alone():
     y = np.arange(600) % 3
     x = {"a": (rng.normal(size=(600, 6)) + 1.2 * np.eye(6)[y]).astype(np.float32)}
     few, more, test = np.arange(12), np.arange(12, 200), np.arange(200, 600)
-    judge = Augmentation((take(x, few), y[few]), (take(x, test), y[test]), seeds=1)
-    real = judge.rows((take(x, more), y[more]))
-    wrong = judge.rows((take(x, more), (y[more] + 1) % 3))
-    assert real.gain > 0.05 > 0 > wrong.gain
-    assert real.f1 == pytest.approx(judge.baseline[0] + real.gain)
-    assert abs(judge.class_weights().gain) < 0.02  # classes of equal size weigh the same
-    assert judge.mixup(30).f1 > 0.3
-    # By hand: the panel's F1 after standardising by the few samples.
+    judge = Augmentation((take(x, few), y[few]), (take(x, test), y[test]))
+    real = judge.samples((take(x, more), y[more]))
+    wrong = judge.samples((take(x, more), (y[more] + 1) % 3))
+    assert real["gain"] > 0.05 > 0 > wrong["gain"] and real["log_loss_gain"] > 0 > wrong["log_loss_gain"]
+    assert real["f1"] == pytest.approx(real["baseline"] + real["gain"])
+    assert abs(judge.class_weights()["gain"]) < 0.02  # classes of equal size weigh the same
+    assert judge.mixup(30)["f1"] > 0.3
+    members = {name.partition("/")[2] for name in real if "/" in name}
+    gains = [real[f"f1/{name}"] - real[f"baseline/{name}"] for name in members]
+    assert len(members) == 5 and real["members_gain"] == pytest.approx(np.mean(gains))
+    # By hand: the vote's F1 after standardising by the few samples.
     from mmgan.evaluation.utility import train_and_test
 
     space = FeatureSpace(take(x, few))
     both = np.concatenate([few, more])
-    assert real.f1 == train_and_test(space.flat(take(x, both)), y[both], space.flat(take(x, test)), y[test])
+    assert real["f1"] == train_and_test(space.flat(take(x, both)), y[both], space.flat(take(x, test)), y[test])
 
 
 def test_noise_is_in_deviations_of_the_training_rows_and_keeps_what_is_never_negative_so():
@@ -328,7 +328,7 @@ def test_an_interrupted_comparison_goes_on(tmp_path):
     kept = [text for text in whole.splitlines(keepends=True) if '"vae"' not in text]
     out.write_text("".join(kept) + whole[:40])  # killed in the middle of a line
     run(tmp_path, *words, "models=[real,smote,vae]", "folds=[1,2]")
-    assert out.read_text().startswith("".join(kept)) and len(read_lines(out)) == 6
+    assert out.read_text().startswith("".join(kept)) and len(read_lines(out, "quality")) == 6
     assert checkpoint.stat().st_mtime_ns == trained  # found again, not trained again
 
 
@@ -338,7 +338,14 @@ def test_an_interrupted_comparison_goes_on(tmp_path):
     [
         ("quality", ["models=[real,vacwgan]"], {"short": f"trainer.max_epochs=1 {QUICK}"}, ["real", "short"]),
         ("quality", ["models=[real,vae]"], {"tuned": f"n_trials=1 search.epochs=1 {QUICK}"}, ["real", "tuned"]),
-        ("quality", ["models=[real,smote,mixup]", "rows=[3,full]"], {}, ["real", "smote", "mixup"]),
+        ("quality", ["models=[real,smote]"], {}, ["real", "smote"]),
+        ("utility", ["models=[real,smote,mixup]", "rows=[3,full]"], {}, ["real", "smote", "mixup"]),
+        (
+            "utility",
+            ["models=[real,pseudo_labels,smote,vae]", "rows=[3]", "data.unlabelled=rest"],
+            {"short": f"trainer.max_epochs=1 {QUICK}"},
+            ["real", "pseudo_labels", "smote", "vae"],
+        ),
         ("ensemble", ["folds=[1,2]"], {"one": "model.members=1"}, ["one", "svc"]),
         ("Sampling", ["models=[diffusion]", "overrides='trainer.max_epochs=1 model.steps=4'"], {"2": QUICK}, ["2"]),
         ("Lengths", [], {"1": "final=false"}, ["1"]),

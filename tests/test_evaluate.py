@@ -147,7 +147,14 @@ def report(ours, tmp_path_factory):
     curve = tmp_path_factory.mktemp("curve") / "curve.jsonl"
     line = {"data": "pkl", "draw": None, "seed": 0, "n_fold": 80, "n_val": 20, "settings": {}}
     lines = [
-        line | {"rows": rows, "model": model, "fold": fold, "metrics": {"gain": 0.01 * fold, "baseline": 0.5}}
+        line
+        | {
+            "rows": rows,
+            "model": model,
+            "fold": fold,
+            "measure": "utility",
+            "metrics": {"gain": 0.01 * fold, "baseline": 0.5},
+        }
         for rows in ("5", "full")
         for model in ("real", "smote")
         for fold in (1, 2)
@@ -333,8 +340,8 @@ REFUSED = {
     "no curve": (entry(), [*ALONE, "curve=nowhere.jsonl"], r"nowhere\.jsonl holds no result of .*; give"),
     "curve of other data": (
         entry(),
-        [*ALONE, "curve=benchmarks/results/watch.jsonl"],
-        r"watch\.jsonl has no lines of pkl; give",
+        [*ALONE, "curve=benchmarks/results/utility-watch.jsonl"],
+        r"utility-watch\.jsonl has no lines of pkl; give",
     ),
     "out_dir under a file": (entry(), [*ALONE, "out_dir=/dev/null"], r"report\.html cannot be written: /dev/null: "),
     "no such file": (entry(), ["synthetic=nowhere.pkl"], r"there is no file nowhere\.pkl; check"),

@@ -15,8 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from mmgan import evaluation
 from mmgan.baselines import BASELINES
-from mmgan.commands.build import compose, load_data, plain, settings_of, train_fold, trusted
-from mmgan.data.arrays import LabelledSamples
+from mmgan.commands.build import compose, load_data, make_datamodule, plain, settings_of, train_fold, trusted
+from mmgan.data.arrays import LabelledSamples, take
+from mmgan.data.datamodule import FoldDataModule
 from mmgan.data.dataset import Dataset
 from mmgan.data.folds import configured_folds, select_fold
 from mmgan.data.unlabelled import unlabelled_pool
@@ -24,7 +25,7 @@ from mmgan.errors import MmganError
 from mmgan.evaluation.evaluator import Evaluator, FoldSamples
 from mmgan.evaluation.files import judging_samples, without_seen_test
 from mmgan.evaluation.table import REAL, baseline_samples
-from mmgan.report.quality import WITHOUT_ROWS
+from mmgan.report.quality import WITHOUT_SAMPLES
 from mmgan.training.checkpoint import load
 from mmgan.training.folder import RunFolder
 
@@ -39,7 +40,7 @@ OF_TRAINING = (
 
 def is_trained(model: str) -> bool:
     """Say whether a model has to be trained."""
-    return model not in (REAL, *WITHOUT_ROWS, *BASELINES, *CLASSICAL)
+    return model not in (REAL, *WITHOUT_SAMPLES, *BASELINES, *CLASSICAL)
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ class Work:
         self.dataset, source = load_data(self.cfg), self.cfg.data.unlabelled
         self.fold = select_fold(configured_folds(self.dataset, self.cfg.data), max(cell.fold, 1))
         self.train = self.dataset.samples(self.fold.train_indices)
-        pool = unlabelled_pool(self.dataset, self.fold, source) if self.cell.trained else None
+        pool = unlabelled_pool(self.dataset, self.fold, source)
         self.pool = None if pool is None else pool.x
         self.heldout, self.unseen_groups = judging_samples(without_seen_test(self.dataset, [source]), self.fold)
 
@@ -193,10 +194,29 @@ class Work:
         """Return the data's own labels of class indices."""
         return self.dataset.schema.decode(y)
 
+    def utility_test(self) -> LabelledSamples:
+        """Return the samples that classifiers are tested on, of groups that no training sample is of where there are such.
+
+        Their labels are known to nobody but the judge, also where the samples were learnt from without them.
+        """
+        heldout, unseen_groups = judging_samples(self.dataset, self.fold)
+        return unseen_groups or heldout
+
+    @functools.cached_property
+    def _datamodule(self) -> FoldDataModule:
+        return make_datamodule(self.cfg, self.dataset, self.cell.fold, final=True)
+
+    def pseudo_labelled(self) -> LabelledSamples:
+        """Return the unlabelled samples that a generator learns from, with the teacher's labels."""
+        kept = self._datamodule.pseudo_labels.kept
+        return take(self._datamodule.pool.x, kept), self._datamodule.pseudo_labels.labels[kept]
+
     def generated(self, y: np.ndarray) -> dict[str, np.ndarray]:
-        """Return samples of these classes from a baseline, or from the model."""
+        """Return samples of these classes from a baseline, which learns from unlabelled samples where any are given, or from the model."""
         if not self.cell.trained:
-            return baseline_samples(self.train, self.cell.model, y, [self.cell.seed, self.cell.fold])
+            samples, weights = self._datamodule.training_samples()
+            seed = [self.cell.seed, self.cell.fold]
+            return baseline_samples(samples, self.cell.model, y, seed, weights)
         return self.model.sample(self.labels(y), seed=self.cell.seed)
 
     def judge(self, **samples: Any) -> Evaluator:

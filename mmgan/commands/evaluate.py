@@ -31,7 +31,7 @@ from mmgan.report.criteria import criteria_tables, glossary, power_table
 from mmgan.report.facts import facts, notes, title
 from mmgan.report.figures import Shown, curve_picture, pictures
 from mmgan.report.page import write_report
-from mmgan.report.quality import curve_of, curve_tables, data_of, read_lines
+from mmgan.report.quality import curve_of, data_of, read_lines, utility_tables
 from mmgan.report.tables import Correction, comparison_table, metric_tables, short_table
 
 QUICK_ROWS = (REAL, "smote")
@@ -96,7 +96,7 @@ def judge_file(cfg: DictConfig) -> Path:
         findings=list(found.findings),
         facts=said,
         leading=[main, *(picture for picture in drawn if picture.section in LEADING)],
-        tables=[*_tables(judged, sizes, class_names), *curve_tables(curve)],
+        tables=[*_tables(judged, sizes, class_names), *utility_tables(curve)],
         pictures=[
             *(picture for picture in drawn if picture.section not in LEADING),
             *([curve_picture(curve_of(curve))] if curve else []),
@@ -192,7 +192,7 @@ def _some(fold: FoldSamples, most: int, rng: np.random.Generator) -> FoldSamples
 
 
 def _curve_lines(path: str, data_name: str) -> list[dict[str, Any]]:
-    lines = [line for line in read_lines(path) if data_of(line) == data_name]
+    lines = [line for line in read_lines(path, "utility") if data_of(line) == data_name]
     if not lines:
         raise MmganError(f"{path} has no lines of {data_name}; give a result of the data that the file was made from.")
     return lines

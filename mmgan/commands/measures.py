@@ -12,14 +12,15 @@ from mmgan.baselines import BASELINES
 from mmgan.commands.build import task_of
 from mmgan.commands.cells import CLASSICAL, Cell, Work
 from mmgan.data.arrays import LabelledSamples, take
+from mmgan.data.unlabelled import NONE
 from mmgan.errors import MmganError
 from mmgan.evaluation.classifiers import macro_f1
 from mmgan.evaluation.evaluator import Evaluator
-from mmgan.evaluation.gain import Augmentation, extra_per_class
+from mmgan.evaluation.gain import Augmentation, real_per_class, synthetic_per_class
 from mmgan.evaluation.prediction import calibration_error
 from mmgan.evaluation.table import REAL, derived
 from mmgan.report.content import Table
-from mmgan.report.quality import FULL, WITHOUT_ROWS, correction_of, quality_tables
+from mmgan.report.quality import FULL, PSEUDO_LABELS, WITHOUT_SAMPLES, correction_of, full_tables, utility_tables
 from mmgan.report.tables import MAIN, Correction, points
 from mmgan.schema import Arrays
 
@@ -96,7 +97,7 @@ class Measure:
 
 
 class Quality(Measure):
-    """Samples judged as `evaluate` judges them; of limited training samples, what synthetic ones add to them."""
+    """Samples judged as `evaluate` judges them."""
 
     models = (REAL, *BASELINES, "vacwgan")
     columns = MAIN | {
@@ -109,34 +110,22 @@ class Quality(Measure):
         "best": "best_score",
     }
 
+    def check(self, cells: Sequence[Cell]) -> None:
+        super().check(cells)
+        for cell in cells:
+            if cell.rows != FULL:
+                raise MmganError(f"rows={cell.rows}: what samples add to few real ones is measure=utility; give that.")
+            if cell.model in WITHOUT_SAMPLES:
+                raise MmganError(f"models: {cell.model} makes no samples; measure=utility is for it.")
+
     def metrics(self, work: Work) -> dict[str, Any]:
-        if work.cell.rows != FULL or work.cell.model in WITHOUT_ROWS:
-            return self.gain(work)
         judge, y = work.judge(), work.train[1]
         found = judge.real() if work.cell.model == REAL else judge([(work.generated(y), y)])
         return found["metrics"] | (work.cell.trial_scores() if work.cell.tuned else {})
 
-    def gain(self, work: Work) -> dict[str, float]:
-        """Return what synthetic samples, or as many extra real ones, add to the training samples."""
-        judge = Augmentation(work.train, work.unseen_groups or work.heldout)
-        (x, y), classes = work.dataset.samples(work.fold.extra_indices), work.dataset.schema.n_classes
-        counts = extra_per_class(*(np.bincount(each, minlength=classes) for each in (work.train[1], y)))
-        labels = np.repeat(np.arange(classes), counts)
-        if work.cell.model == "class_weights":
-            found = judge.class_weights()
-        elif work.cell.model == "mixup":
-            found = judge.mixup(len(labels) or len(work.train[1]))
-        elif work.cell.model == REAL:
-            rng = np.random.default_rng([work.cell.seed, work.cell.fold])
-            chosen = [rng.permutation(np.flatnonzero(y == k))[:count] for k, count in enumerate(counts)]
-            found = judge.rows((take(x, np.concatenate(chosen)), labels))
-        else:
-            found = judge.rows((work.generated(labels), labels))
-        return {"baseline": np.mean(judge.baseline), "f1": found.f1, "gain": found.gain, "added": len(labels)}
-
     def tables(self, lines: Sequence[Line], order: Sequence[str] = ()) -> list[Table]:
         if not any(line["variant"] for line in lines):
-            return quality_tables(lines)
+            return full_tables(lines)
         real = {line["fold"]: line["metrics"] for line in lines if line["model"] == REAL and "tstr" in line["metrics"]}
 
         def with_ratios(line: Line) -> Line:
@@ -144,6 +133,47 @@ class Quality(Measure):
             return {**line, "metrics": derived(found, beside) if beside and "tstr" in found else found}
 
         return super().tables([with_ratios(line) for line in lines], order)
+
+
+class Utility(Measure):
+    """What samples add to real training samples: to the vote of five classifiers, and to each of them.
+
+    Of `real`, up to four times as many real samples. Test samples without labels may have been learnt from (`data.unlabelled=x_test`):
+    then the figures are transductive.
+    """
+
+    models = (REAL, *WITHOUT_SAMPLES, "duplicate", "smote", "smoothed_bootstrap_5", "neighbour_bootstrap", "vacwgan")
+
+    def check(self, cells: Sequence[Cell]) -> None:
+        super().check([cell for cell in cells if cell.model not in WITHOUT_SAMPLES])
+        for cell in cells:
+            if cell.model == PSEUDO_LABELS and cell.config().data.unlabelled == NONE:
+                raise MmganError("models: pseudo_labels needs unlabelled samples; give data.unlabelled=.")
+
+    def wants(self, cell: Cell) -> bool:
+        return cell.rows != FULL or cell.model != REAL  # of which none would be left to add
+
+    def metrics(self, work: Work) -> dict[str, Any]:
+        judge = Augmentation(work.train, work.utility_test(), work.cell.seed + work.cell.fold)
+        x, y = work.dataset.samples(work.fold.extra_indices)
+        kept, left_out = (np.bincount(each, minlength=work.dataset.schema.n_classes) for each in (work.train[1], y))
+        labels = np.repeat(np.arange(len(kept)), synthetic_per_class(kept))
+        if work.cell.model == "class_weights":
+            return judge.class_weights() | {"added": 0}
+        if work.cell.model == "mixup":
+            return judge.mixup(len(labels)) | {"added": len(labels)}
+        if work.cell.model == PSEUDO_LABELS:
+            extra = work.pseudo_labelled()
+        elif work.cell.model == REAL:
+            rng, counts = np.random.default_rng([work.cell.seed, work.cell.fold]), real_per_class(kept, left_out)
+            chosen = [rng.permutation(np.flatnonzero(y == k))[:count] for k, count in enumerate(counts)]
+            extra = take(x, np.concatenate(chosen)), y[np.concatenate(chosen)]
+        else:
+            extra = work.generated(labels), labels
+        return judge.samples(extra) | {"added": len(extra[1])}
+
+    def tables(self, lines: Sequence[Line], order: Sequence[str] = ()) -> list[Table]:
+        return utility_tables(lines)
 
 
 class Classification(Measure):
@@ -216,4 +246,4 @@ def classical_f1(name: str, train: LabelledSamples, test: LabelledSamples) -> fl
     )
 
 
-MEASURES = {"quality": Quality, "classification": Classification, "ensemble": Ensemble}
+MEASURES = {"quality": Quality, "utility": Utility, "classification": Classification, "ensemble": Ensemble}

@@ -19,11 +19,17 @@ BASELINE_DRAWS = 1  # of a baseline beside a file: it stands for comparison, and
 Metrics = dict[str, float]
 
 
-def baseline_samples(train: LabelledSamples, name: str, labels: np.ndarray, seed: int | list[int]) -> Arrays:
-    """Return samples of a baseline for these class indices; raises MmganError for an unknown baseline."""
+def baseline_samples(
+    train: LabelledSamples, name: str, labels: np.ndarray, seed: int | list[int], weights: np.ndarray | None = None
+) -> Arrays:
+    """Return samples of a baseline for these class indices, drawn from training samples by weight (n,) (None: all alike).
+
+    Raises MmganError for an unknown baseline.
+    """
     if name not in BASELINES:
         raise MmganError(f"no baseline is called '{name}'; known are {', '.join(BASELINES)}.")
     function, options = BASELINES[name]
+    options = options if weights is None else {**options, "weights": weights}
     return function(train[0], np.asarray(train[1]), labels, np.random.default_rng(seed), **options)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC
 
@@ -19,14 +20,14 @@ from mmgan.labelling.pseudo_labels import PseudoLabels, chosen
 from mmgan.schema import Arrays
 
 JOINT_DIMS, OWN_DIMS = 40, 20  # principal components of all modalities, and of each
-MANY = 40  # labelled samples of the rarest class from which on classifiers are strong
+MANY = 20  # labelled samples of the median class from which on an SVC is the better classifier
 RARE = 1 / 3  # of the largest class: with a rarer one, classes are weighed
 REMEMBERED = 8  # answers: a command builds a fold's model several times, a sweep for every trial
 _ANSWERS: dict[bytes, PseudoLabels] = {}
 
 
 class Teacher:
-    """Label spreading over a neighbour graph of each view, averaged with a classifier, and self-training.
+    """Label spreading over a neighbour graph of each view, averaged with two classifiers, and self-training.
 
     Nothing is assumed of the pool's class shares: forcing a class prior costs more where it is wrong than it brings where it is
     right. `fit` sees labelled samples {name: (n, *shape)} with class indices (n,), of which every class has some, and
@@ -61,7 +62,7 @@ class Teacher:
     def fit(self, x: Arrays, y: np.ndarray, unlabelled: Arrays) -> "Teacher":
         """Learn; raises MmganError where the unlabelled samples look like none of the labelled ones."""
         counts = np.bincount(y)
-        self._y, self._few, self._weighed = y, counts.min() < MANY, counts.min() < RARE * counts.max()
+        self._y, self._few, self._weighed = y, np.median(counts) < MANY, counts.min() < RARE * counts.max()
         self._refused = unlike(x, unlabelled)
         seen = {name: np.concatenate([x[name], unlabelled[name][~self._refused]]) for name in x}
         normal = self._normal(seen)
@@ -136,14 +137,19 @@ class Teacher:
         return np.where(total > 0, found / np.maximum(total, np.finfo(float).tiny), 1 / len(counts))
 
     def _classified(self, index: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        return probabilities(
-            fit(self._classifier(), self._features[index], y, weights), self._features, self._y.max() + 1
-        )
+        """Return the mean class probabilities (N, K) of two classifiers of these samples with these labels and weights."""
+        repeated = np.repeat(index, weights.round().astype(int)), np.repeat(y, weights.round().astype(int))
+        known = [(*repeated, None), (index, y, weights)]  # a covariance takes no weights
+        fitted = [
+            fit(each, self._features[i], labels, shares)
+            for each, (i, labels, shares) in zip(self._classifiers(), known, strict=True)
+        ]
+        return np.mean([probabilities(each, self._features, self._y.max() + 1) for each in fitted], axis=0)
 
-    def _classifier(self) -> ClassifierMixin:
-        balance = "balanced" if self._weighed else None
-        return (
-            LogisticRegression(C=0.3, max_iter=200, class_weight=balance)
-            if self._few
-            else SVC(C=10.0, class_weight=balance)
-        )
+    def _classifiers(self) -> tuple[ClassifierMixin, ClassifierMixin]:
+        classes, balance = self._y.max() + 1, "balanced" if self._weighed else None
+        priors = np.full(classes, 1 / classes) if self._weighed else None
+        shrunken = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=priors)
+        if self._few:
+            return shrunken, LogisticRegression(C=0.3, max_iter=200, class_weight=balance)
+        return shrunken, SVC(C=10.0, class_weight=balance)

@@ -1,7 +1,7 @@
 """The lines of `compare`: read, as the tables of its measure `quality`, and as the curve that a report can show."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,15 @@ from mmgan.evaluation.statistics import Interval
 from mmgan.evaluation.table import REAL, mean_over
 from mmgan.evaluation.utility import captured
 from mmgan.report.content import Table
-from mmgan.report.tables import Correction, comparison_table, metric_tables, points, three
+from mmgan.report.tables import Correction, comparison_table, metric_tables, plus_minus, points, three
 
 FULL = "full"
 CELL = ("data", "draw", "rows", "model", "fold", "seed")  # what a line tells of
-WITHOUT_ROWS = ("class_weights", "mixup")  # what classifiers may do with the samples they have
+PSEUDO_LABELS = "pseudo_labels"
+WITHOUT_SAMPLES = ("class_weights", "mixup", PSEUDO_LABELS)  # what classifiers may do with the samples there are
 
 Line = Mapping[str, Any]
 Curve = dict[str, dict[str, Interval]]  # model -> setting -> gain in macro-F1
-
-
-def quality_tables(lines: Sequence[Line]) -> list[Table]:
-    """Return the tables of the lines of one data set: at full data, and the gain by training samples."""
-    return [*full_tables(lines), *curve_tables(lines)]
 
 
 def data_of(line: Line) -> str:
@@ -33,7 +29,7 @@ def data_of(line: Line) -> str:
     return line["data"] + ("" if line["draw"] is None else f", draw {line['draw']}")
 
 
-def read_lines(path: str | Path, measure: str = "quality") -> list[dict[str, Any]]:
+def read_lines(path: str | Path, measure: str) -> list[dict[str, Any]]:
     """Return the finished lines of a result, of each cell and each variant the latest; raises MmganError for a file that is none.
 
     Lines of a model whose settings have changed since are left out, so that no table mixes them. Lines without a measure are
@@ -66,7 +62,7 @@ def _model_of(line: Line) -> tuple:
 
 def _place(line: Line) -> tuple:
     """Return the place of a line in a table: the real row, baselines, what makes no samples, models; few samples before many."""
-    known = [REAL, *BASELINES, *WITHOUT_ROWS]
+    known = [REAL, *BASELINES, *WITHOUT_SAMPLES]
     model = known.index(line["model"]) if line["model"] in known else len(known)
     few = (0, int(line["rows"])) if line["rows"].isdecimal() else (1 if line["rows"] == FULL else 2, 0)
     return model, line["model"], *few, line["rows"], line["fold"], line["seed"]
@@ -97,40 +93,53 @@ def full_tables(lines: Sequence[Line]) -> list[Table]:
     return metric_tables(rows, correction) + [table for table in compared if table]
 
 
-def curve_of(lines: Sequence[Line]) -> Curve:
-    """Return the gain of every model at every number of samples, beside that of as many more real samples (`real`)."""
+def curve_of(lines: Sequence[Line], key: str = "gain") -> Curve:
+    """Return the gain of every model at every number of samples, beside that of more real samples (`real`); `key` is another metric."""
     curve: Curve = {}
     for rows in dict.fromkeys(line["rows"] for line in lines):
-        own = [line for line in lines if line["rows"] == rows and "gain" in line["metrics"]]
+        own = [line for line in lines if line["rows"] == rows and key in line["metrics"]]
         for model, folds in by_fold(own).items():
-            gains = [metrics["gain"] for metrics in folds.values()]
+            gains = [metrics[key] for metrics in folds.values()]
             curve.setdefault(model, {})[rows] = correction_of(own).interval(gains)
     return curve
 
 
-def curve_tables(lines: Sequence[Line]) -> list[Table]:
-    """Return the gain of every model at every number of samples, and the share of the real samples' gain that it is."""
-    settings = list(dict.fromkeys(line["rows"] for line in lines))
-    curve = curve_of(lines)
-    if REAL not in curve or settings == [FULL]:
-        return []
-    baseline = {
-        rows: [line["metrics"].get("trtr", line["metrics"].get("baseline")) for line in lines if line["rows"] == rows]
-        for rows in settings
-    }
-    cells = [["none: macro-F1", *[three(float(np.mean(baseline[rows]))) for rows in settings]]]
-    cells += [[model, *[_gain(curve, model, rows) for rows in settings]] for model in curve]
-    note = (
-        "Points of macro-F1 that the samples add to the training samples, +- half of the 95 % interval over folds; in brackets the share"
-        " of what as many more real samples add (row real), where that is more than 2 standard errors. Few samples and long-tailed classes"
-        " are judged on all test samples, the generators of the column full on random halves of them."
-    )
-    return [Table("Utility: gain by training samples per class", ["training samples", *settings], cells, note)]
+def utility_tables(lines: Sequence[Line]) -> list[Table]:
+    """Return what each model adds at every number of samples: to the panel's vote, to its members, and to the vote's log loss."""
+    known = lines[0]["metrics"]
+    return [gain_table(title, lines, note, key) for title, key, note in UTILITIES if key in known]
 
 
-def _gain(curve: Curve, model: str, rows: str) -> str:
+NOTE = (
+    "Points of macro-F1 that the samples add to {} beside the training samples, +- half of the 95 % interval over folds; in brackets the"
+    " share that was captured of what up to four times as many more real samples add (row real), where that is more than 2 standard errors."
+    " Columns: training samples of each class, or their imbalance."
+)
+UTILITIES = (
+    ("Utility: gain of the vote", "gain", NOTE.format("the vote of five classifiers")),
+    ("Utility: gain of single classifiers", "members_gain", NOTE.format("five classifiers, the mean of them,")),
+    (
+        "Utility: log loss",
+        "log_loss_gain",
+        "By how much the vote's log loss falls, +- half of the 95 % interval over folds; in brackets the share of the row real.",
+    ),
+)
+
+
+def gain_table(title: str, lines: Sequence[Line], note: str, key: str = "gain") -> Table:
+    """Return what each model adds at every number of samples, and which share that is of what more real samples add."""
+    settings, curve, cells = list(dict.fromkeys(line["rows"] for line in lines)), curve_of(lines, key), []
+    if (baseline := key.replace("gain", "baseline")) in lines[0]["metrics"]:
+        means = [np.mean([line["metrics"][baseline] for line in lines if line["rows"] == rows]) for rows in settings]
+        cells.append(["none: macro-F1", *map(three, means)])
+    show = points if cells else plus_minus
+    cells += [[model, *[_gain(curve, model, rows, show) for rows in settings]] for model in curve]
+    return Table(title, ["training samples", *settings], cells, note)
+
+
+def _gain(curve: Curve, model: str, rows: str, show: Callable[[Interval], str]) -> str:
     if rows not in curve[model]:
         return ""
-    gain, real = curve[model][rows], curve[REAL].get(rows)
+    gain, real = curve[model][rows], curve.get(REAL, {}).get(rows)
     share = None if model == REAL or real is None else captured(gain.mean, real.mean, real.error)
-    return points(gain) + ("" if share is None else f" ({round(100 * share) + 0} %)")
+    return show(gain) + ("" if share is None else f" ({round(100 * share) + 0} %)")
