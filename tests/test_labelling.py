@@ -7,6 +7,7 @@ import pytest
 
 from mmgan.errors import MmganError
 from mmgan.labelling.graphs import neighbour_graph, spread_labels
+from mmgan.labelling.next_labels import next_to_label
 from mmgan.labelling.pseudo_labels import PseudoLabels, chosen
 from mmgan.labelling.teacher import Teacher
 from mmgan.schema import DataSchema
@@ -57,7 +58,7 @@ def test_the_teacher_finds_the_classes(counts):
     assert found.shape == (180, 3)
     np.testing.assert_allclose(found.sum(1), 1)
     assert (labels.labels == hidden).mean() > 0.93
-    assert labels.kept.mean() == pytest.approx(0.8) and labels.share_dropped == pytest.approx(0.2)
+    assert labels.kept.mean() == pytest.approx(0.9) and labels.share_dropped == pytest.approx(0.1)
     assert (labels.labels == hidden)[labels.kept].mean() >= (labels.labels == hidden).mean()
 
 
@@ -66,7 +67,7 @@ def test_a_rare_class_is_filled_by_its_own_quota():
     assert (labels.labels == hidden)[hidden == 2].mean() > 0.85
     for k in range(3):
         own = labels.labels == k
-        assert labels.kept[own].sum() == np.ceil(0.8 * own.sum() - 1e-9)
+        assert labels.kept[own].sum() == np.ceil(0.9 * own.sum() - 1e-9)
 
 
 def test_the_gate_refuses_another_domain():
@@ -86,7 +87,7 @@ def test_the_gate_refuses_single_samples():
 def test_a_pool_of_ten_and_of_other_shares_serves():
     assert len(taught(pool=(4, 3, 3))[1].labels) == 10
     lines = taught(pool=(150, 10, 0))[1].summary(SCHEMA, "rest")
-    assert lines[0].startswith("unlabelled: 160 samples (rest), 80% kept; class shares (of labelled samples): x ")
+    assert lines[0].startswith("unlabelled: 160 samples (rest), 90% kept; class shares (of labelled samples): x ")
     assert any("other class shares" in line for line in lines)
 
 
@@ -98,11 +99,32 @@ def test_the_most_confident_are_chosen():
 
 def test_what_is_written(tmp_path):
     found = np.array([[0.1, 0.6, 0.3], [0.5, 0.1, 0.4]])
-    labels = PseudoLabels.of(found, np.zeros(2, bool), np.arange(3), 0.5, labelled_weight=3.0, by_class=False)
-    labels.write(tmp_path / "pseudo_labels.csv", SCHEMA, np.array([7, 9]))
+    labels = PseudoLabels.of(
+        found, np.zeros(2, bool), np.arange(3), 0.5, labelled_weight=3.0, by_class=False, next_to_label=np.array([1])
+    )
+    labels.write(tmp_path, SCHEMA, np.array([7, 9]))
     assert [*csv.reader((tmp_path / "pseudo_labels.csv").read_text().splitlines())] == [
         ["index", "label", "confidence", "kept", "second_label"],
         ["7", "y", "0.600000", "1", "z"],
         ["9", "x", "0.500000", "0", "z"],
     ]
+    assert (tmp_path / "next_to_label.csv").read_text().splitlines()[1:] == ["9,x,0.500000,0,z"]
     assert "no unlabelled sample was given the class z" in labels.summary(SCHEMA, "rest")[-1]
+
+
+def test_what_to_label_next_is_uncertain_and_unlike_each_other():
+    rng = np.random.default_rng(0)
+    features = np.concatenate([rng.normal(size=(300, 4)), rng.normal(loc=8.0, size=(300, 4))])
+    found = np.tile([0.98, 0.01, 0.01], (600, 1))
+    doubtful = np.r_[0:60, 300:360]  # in both places
+    found[doubtful] = [0.4, 0.35, 0.25]
+    places = next_to_label(found, features, 10)
+    assert len(set(places)) == 10 and np.isin(places, doubtful).all()
+    assert 3 <= (places < 300).sum() <= 7
+    nearest = np.sort(np.linalg.norm(features[places][:, None] - features[places], axis=2), axis=1)[:, 1]
+    by_chance = np.sort(np.linalg.norm(features[doubtful[:10]][:, None] - features[doubtful[:10]], axis=2), axis=1)[
+        :, 1
+    ]
+    assert nearest.mean() > by_chance.mean()
+    assert len(next_to_label(found[:3], features[:3])) == 3 and len(next_to_label(found[:0], features[:0])) == 0
+    assert len(next_to_label(found, np.zeros((600, 4)))) == 1  # copies teach once

@@ -18,6 +18,8 @@ from mmgan.commands.train import train_folds
 from mmgan.data.files import read_archive, write_pickle
 from mmgan.errors import MmganError
 from mmgan.evaluation.prediction import calibration_error, scores
+from mmgan.models.members import ClassicalMembers
+from mmgan.schema import DataSchema
 from mmgan.training.predictions import write_predictions
 
 LONG = [
@@ -28,6 +30,8 @@ LONG = [
     "data.batch_size=32",
     "model.corruption.noise=0.5",
 ]
+
+MEMBERS = ["network", "svc", "neighbours", "neighbours spec", "neighbours env"]
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +94,14 @@ def test_predictions_of_the_test_samples_are_those_of_the_folds_together(trained
     results, dataset, out = trained
     models = [mmgan.load(result.folder / "best.ckpt") for result in results]
     answers = np.stack([model.predict_probabilities(dataset.x_test) for model in models])
+    parts = [model.predict_members(dataset.x_test) for model in models]
     with open(out / "predictions.csv", newline="") as stream:
         lines = list(csv.DictReader(stream))
-    assert list(lines[0]) == ["index", "label", "confidence", "spread", "p_a,b", "p_c", "p_d", "p_e"]
+    assert list(lines[0]) == [
+        *["index", "label", "confidence", "spread", "p_a,b", "p_c", "p_d", "p_e"],
+        *[text for name in MEMBERS for text in (name, f"p_{name}")],
+        "unlabelled",
+    ]
     assert [int(line["index"]) for line in lines] == list(range(20))
     for i, line in enumerate(lines):
         best = answers[:, i].mean(0).argmax()
@@ -100,13 +109,17 @@ def test_predictions_of_the_test_samples_are_those_of_the_folds_together(trained
         assert float(line["confidence"]) == pytest.approx(answers[:, i, best].mean(), abs=1e-5)
         assert float(line["spread"]) == pytest.approx(answers[:, i, best].std(ddof=1), abs=1e-5)
         assert sum(float(line[f"p_{name}"]) for name in ("a,b", "c", "d", "e")) == pytest.approx(1, abs=1e-5)
+        svc = np.mean([members["svc"][i] for members in parts], axis=0)
+        assert int(line["svc"]) == dataset.schema.labels[svc.argmax()] and line["unlabelled"] == "none"
+        assert float(line["p_svc"]) == pytest.approx(svc.max(), abs=1e-5)
 
 
 @pytest.mark.slow
 def test_a_lone_model_has_no_spread(trained, tmp_path):
     _, dataset, _ = trained
-    write_predictions(tmp_path / "p.csv", dataset.schema, np.full((1, 2, 4), 0.25))
-    assert (tmp_path / "p.csv").read_text().splitlines()[1] == "0,0,0.250000,,0.250000,0.250000,0.250000,0.250000"
+    write_predictions(tmp_path / "p.csv", dataset.schema, [{"svc": np.full((2, 4), 0.25)}], "x_test")
+    expected = "0,0,0.250000,,0.250000,0.250000,0.250000,0.250000,0,0.250000,x_test"
+    assert (tmp_path / "p.csv").read_text().splitlines()[1] == expected
 
 
 def test_every_parameter_moves_and_the_same_seed_gives_the_same_model(data_file, tmp_path):
@@ -134,8 +147,12 @@ def test_members_start_differently_and_answer_by_their_mean(data_file):
     with torch.no_grad():
         answers = [network(x, present).logits.softmax(1).numpy() for network in model.networks]
     assert len(answers) == 3 and not np.allclose(answers[0], answers[1], atol=1e-3)
+    members = model.predict_members(dataset.x_train)
+    np.testing.assert_allclose(members["network"], np.mean(answers, axis=0), atol=1e-6)
+    assert list(members) == MEMBERS
     together = model.predict_probabilities(dataset.x_train)
-    np.testing.assert_allclose(together, np.mean(answers, axis=0), atol=1e-6)
+    np.testing.assert_allclose(together, np.mean(list(members.values()), axis=0), atol=1e-6)
+    assert list(model.predict_members({"env": dataset.x_train["env"]})) == ["network", "svc", "neighbours"]
 
 
 @pytest.mark.parametrize("count", [1, 6])
@@ -245,3 +262,31 @@ def test_calibration_error_by_hand():
     assert found["log_likelihood"] == pytest.approx(np.mean(np.log([0.9, 0.1, 0.7, 0.7])))
     assert np.isfinite(scores(np.array([1, 0]), np.eye(2))["log_likelihood"])  # as wrong as can be
     assert found["accuracy"] == 0.75 and found["macro_f1"] == pytest.approx((2 / 3 + 4 / 5) / 2)
+
+
+# -- unlabelled samples ------------------------------------------------------------------------------------------------
+def test_the_graph_answers_for_its_own_samples_as_the_teacher_did(data_file, tmp_path):
+    cfg = config(data_file, "data.unlabelled=x_test", "final=true", f"out_dir={tmp_path / 'run'}")
+    (result,) = train_folds(cfg)
+    dataset, model = load_data(cfg), mmgan.load(result.folder / "best.ckpt")
+    members = model.predict_members(dataset.x_test)
+    assert list(members) == [*MEMBERS, "graph"]
+    with open(result.folder / "pseudo_labels.csv", newline="") as stream:
+        told = list(csv.DictReader(stream))
+    found = members["graph"][[int(line["index"]) for line in told]]
+    assert [dataset.schema.labels[k] for k in found.argmax(1)] == [int(line["label"]) for line in told]
+    np.testing.assert_allclose(found.max(1), [float(line["confidence"]) for line in told], atol=1e-4)
+    assert {"svc", "neighbours", "graph"} <= set(model.predict_members({"env": dataset.x_test["env"]}))
+    with open(result.folder / "predictions.csv", newline="") as stream:
+        assert {line["unlabelled"] for line in csv.DictReader(stream)} == {"x_test"}
+
+
+def test_a_lone_sample_of_a_class_is_answered_without_calibration():
+    schema = DataSchema({"a": (6,)}, (0, 1, 2), ("x", "y", "z"))
+    rng, y = np.random.default_rng(0), np.array([0] * 12 + [1] * 12 + [2])
+    x = {"a": (rng.normal(size=(25, 6)) + 4 * np.eye(6)[y]).astype(np.float32)}
+    members = ClassicalMembers(schema)
+    members.take(x, y)
+    for found in members.answers(x).values():
+        assert found.shape == (25, 3) and (found.argmax(1) == y).mean() > 0.9
+        np.testing.assert_allclose(found.sum(1), 1, atol=1e-6)

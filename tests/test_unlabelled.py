@@ -118,7 +118,7 @@ def test_batches_are_drawn_by_weight():
 def test_a_pool_stands_beside_the_labelled_samples(dataset):
     data = served(dataset, "x_test")
     (x, y), weights = data.training_samples()
-    assert len(y) == len(weights) == 80 + 48 and (weights[:80] == 3).all() and (weights[80:] < 1).all()
+    assert len(y) == len(weights) == 80 + 54 and (weights[:80] == 3).all() and (weights[80:] < 1).all()
     kept = data.pseudo_labels.kept
     np.testing.assert_array_equal(x["env"][80:], TEST["env"][kept])
     assert len(next(iter(data.train_dataloader()))[-1]) == data.batch_size
@@ -130,14 +130,15 @@ def test_from_the_option_to_the_exported_file(path, tmp_path, capsys, model):
     with quick_judge():
         folder = train_fold(compose("train", *options, path=path), pkl(str(path)), 1, tmp_path / "fold1").folder
     assert (folder / "pseudo_labels.csv").read_text().count("\n") == 61
+    assert 2 <= (folder / "next_to_label.csv").read_text().count("\n") <= 21
     assert "unlabelled:\n  source: x_test\n  number: 60\n" in (folder / "params.yaml").read_text()
     out = synthesize(compose("synthesize", f"ckpt={folder}"))
     assert "learned from 60 unlabelled samples (x_test)" in capsys.readouterr().out
     [entry] = read_archive(out)["folds"]
-    assert np.bincount(entry["y_synth"]).tolist() == [200] * 4
+    assert np.bincount(entry["y_synth"]).tolist() == [400] * 4
     assert entry["unlabelled_indices"].tolist() == list(range(60))
     said = entry["unlabelled"]
-    assert said["teacher"] == "mmgan.labelling.teacher.Teacher" and said["share_dropped"] == pytest.approx(0.2)
+    assert said["teacher"] == "mmgan.labelling.teacher.Teacher" and said["share_dropped"] == pytest.approx(0.1)
     file = judged_file(synthetic_file.read(out), pkl(str(path)), compose("train", path=path).data)
     assert file.learnt == "learned from 60 unlabelled samples (x_test)"
     np.testing.assert_array_equal(file.folds[0].pool["env"], TEST["env"])

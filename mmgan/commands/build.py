@@ -206,6 +206,9 @@ class _Built:
             model.space.adopt(stage["state_dict"])
         samples, weights = datamodule.training_samples()
         model.fit_data(*samples)
+        if datamodule.pool is not None and hasattr(model, "fit_unlabelled"):
+            labelled = datamodule.samples(datamodule.training_indices)
+            model.fit_unlabelled(*labelled, datamodule.pool.x, datamodule.pseudo_labels.probabilities)
         if weights is not None and not model.needs_training:  # whose batches would be drawn by weight
             model.weights = weights
         if cfg.data.synthetic is not None:

@@ -15,13 +15,10 @@ from mmgan.data.files import check_writable
 from mmgan.data.folds import Fold, configured_folds, select_fold
 from mmgan.data.trust import build_source, trusted_names
 from mmgan.errors import MmganError
+from mmgan.evaluation.gain import SYNTHETIC
 from mmgan.models.synthesizer import Synthesizer
 from mmgan.training.checkpoint import load
 from mmgan.training.folder import RunFolder, fold_folders
-
-LEAST_LEARNT = (
-    200  # samples of a class, where the generator learned from unlabelled samples: they are what it has to pass on
-)
 
 
 def synthesize(cfg: DictConfig) -> Path:
@@ -123,7 +120,7 @@ def _common_data(found: Sequence[tuple[Synthesizer, Path]], moved_to: str | None
 def _fold_entry(model: Synthesizer, path: Path, dataset: Dataset, cfg: DictConfig) -> dict[str, Any]:
     fold = select_fold(configured_folds(dataset, model.recipe["data"]), model.recipe["fold"])
     metrics = RunFolder(path.parent).read_metrics()
-    least = LEAST_LEARNT if "unlabelled" in model.recipe else 0
+    least = SYNTHETIC if "unlabelled" in model.recipe else 0
     labels = wanted_labels(dataset.y_train[fold.train_indices], dataset.schema.n_classes, cfg, least)
     return synthetic_file.fold_entry(
         fold,

@@ -1,6 +1,7 @@
 """Pseudo-labels: which unlabelled samples a generator learns from, with which label and weight, and what is said of them."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -25,17 +26,16 @@ def chosen(found: np.ndarray, share: float, *, by_class: bool) -> np.ndarray:
 class PseudoLabels:
     """The teacher's answers for n unlabelled samples.
 
-    Arrays (n,): `labels` and `second`, the most and the second most probable class; `confidence`; `kept`, whether a generator
-    learns from the sample; `refused`, whether it looks like none of the labelled samples. `labelled` are the classes (m,) of those,
-    `labelled_weight` the weight of each in a training, where a pseudo-labelled sample has its confidence.
+    `probabilities` (n, K) of the classes; arrays (n,): `kept`, whether a generator learns from the sample; `refused`, whether it
+    looks like none of the labelled samples. `next_to_label` are places of samples whose labels would teach most, `labelled` the classes (m,) of those, `labelled_weight` the weight of each in a
+    training, where a pseudo-labelled sample has its confidence.
     """
 
-    labels: np.ndarray
-    second: np.ndarray
-    confidence: np.ndarray
+    probabilities: np.ndarray
     kept: np.ndarray
     refused: np.ndarray
     labelled: np.ndarray
+    next_to_label: np.ndarray
     labelled_weight: float = 3.0
 
     @classmethod
@@ -46,29 +46,50 @@ class PseudoLabels:
         y: np.ndarray,
         drop: float,
         *,
+        next_to_label: np.ndarray,
         labelled_weight: float,
         by_class: bool,
     ) -> "PseudoLabels":
         """Return the labels of class probabilities (n, K), of which the least confident share `drop` is not kept."""
-        order = np.argsort(-found, axis=1, kind="stable")
         kept = np.zeros(len(found), bool)
         kept[np.flatnonzero(~refused)[chosen(found[~refused], 1 - drop, by_class=by_class)]] = True
-        second = order[:, min(1, found.shape[1] - 1)]
-        return cls(order[:, 0], second, found.max(axis=1), kept, refused, y, labelled_weight)
+        return cls(found, kept, refused, y, next_to_label, labelled_weight)
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """The most probable class of each sample (n,)."""
+        return self.probabilities.argmax(axis=1)
+
+    @property
+    def second(self) -> np.ndarray:
+        """The second most probable class of each sample (n,)."""
+        order = np.argsort(-self.probabilities, axis=1, kind="stable")
+        return order[:, min(1, order.shape[1] - 1)]
+
+    @cached_property
+    def confidence(self) -> np.ndarray:
+        """The probability of the most probable class of each sample (n,)."""
+        return self.probabilities.max(axis=1)
 
     @property
     def share_dropped(self) -> float:
         """The share of the unlabelled samples that no generator learns from."""
         return float(1 - self.kept.mean())
 
-    def write(self, path: Path, schema: DataSchema, indices: np.ndarray) -> None:
-        """Write a row for each sample, by its index in the source (n,): index, label, confidence, kept, second_label."""
-        columns = ["index", "label", "confidence", "kept", "second_label"]
-        labels, second = schema.decode(self.labels), schema.decode(self.second)
-        shown = [f"{value:.6f}" for value in self.confidence]
-        write_csv(
-            path, [columns, *zip(indices.tolist(), labels, shown, self.kept.astype(int).tolist(), second, strict=True)]
-        )
+    def write(self, folder: Path, schema: DataSchema, indices: np.ndarray) -> None:
+        """Write a row for each sample, by its index in the source (n,), into pseudo_labels.csv, and which to label next into next_to_label.csv."""
+        labels, second = np.array(schema.decode(self.labels)), np.array(schema.decode(self.second))
+        sure = np.array([f"{value:.6f}" for value in self.confidence])
+        columns = {
+            "index": indices,
+            "label": labels,
+            "confidence": sure,
+            "kept": self.kept.astype(int),
+            "second_label": second,
+        }
+        for name, places in {"pseudo_labels": slice(None), "next_to_label": self.next_to_label}.items():
+            shown = {key: column[places].tolist() for key, column in columns.items()}
+            write_csv(folder / f"{name}.csv", [list(shown), *zip(*shown.values(), strict=True)])
 
     def summary(self, schema: DataSchema, source: str) -> list[str]:
         """Return the line that says what was learnt from, and a line for each warning."""

@@ -16,6 +16,7 @@ from mmgan.errors import MmganError, Positive, Range, Seed, ShareBelowOne, Width
 from mmgan.evaluation.classifiers import fit, probabilities
 from mmgan.labelling.gate import told_apart, unlike
 from mmgan.labelling.graphs import neighbour_graph, spread_labels
+from mmgan.labelling.next_labels import next_to_label
 from mmgan.labelling.pseudo_labels import PseudoLabels, chosen
 from mmgan.schema import Arrays
 
@@ -48,7 +49,7 @@ class Teacher:
         neighbours: Width = 10,
         rounds: Annotated[int, Range(0, 100)] = 5,
         labelled_weight: Positive = 3.0,
-        drop: ShareBelowOne = 0.2,
+        drop: ShareBelowOne = 0.1,
         seed: Seed = 0,
     ) -> None:
         self.neighbours, self.rounds, self.labelled_weight, self.drop, self.seed = (
@@ -91,6 +92,8 @@ class Teacher:
             while len(_ANSWERS) >= REMEMBERED:
                 del _ANSWERS[next(iter(_ANSWERS))]
             options = {"labelled_weight": self.labelled_weight, "by_class": self._weighed}
+            like = np.flatnonzero(~self._refused)
+            options["next_to_label"] = like[next_to_label(self._found[like], self._features[len(y) :], seed=self.seed)]
             _ANSWERS[key] = PseudoLabels.of(self._found, self._refused, y, self.drop, **options)
         return _ANSWERS[key]
 

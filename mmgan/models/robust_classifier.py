@@ -34,7 +34,8 @@ PREDICTED_SAMPLES = 512  # that go through the network together
 class RobustClassifier(PhasedModel):
     """Per-modality variational encoders, uncertainty-aware fusion, class logits; with decoders and a contrastive term beside it.
 
-    Several such networks, which start and see the samples differently, answer together (Lakshminarayanan et al. 2017, arXiv:1612.01474).
+    Several such networks, which start and see the samples differently, answer together (Lakshminarayanan et al. 2017, arXiv:1612.01474),
+    as one member beside classical ones.
     Synthetic samples that `fit_synthetic` takes add a term of their own to each batch.
 
     Parameters
@@ -43,6 +44,7 @@ class RobustClassifier(PhasedModel):
     contrast : (n_modalities, width) -> the contrastive term, of `mmgan.losses.contrastive`.
     corruption : what training samples go through: noise, and modalities that are missing.
     members : number of networks.
+    classical : schema -> members that answer beside the networks, such as `mmgan.models.members.ClassicalMembers`; None: none.
     gamma : exponent of the focal loss; 0: cross-entropy.
     smoothing : of the labels.
     balance : weigh classes by their rarity.
@@ -64,6 +66,7 @@ class RobustClassifier(PhasedModel):
         contrast: Callable[..., nn.Module],
         corruption: nn.Module,
         members: Annotated[int, Range(1, 1000)],
+        classical: Callable[..., nn.Module] | None,
         gamma: NonNegative,
         smoothing: Share,
         balance: bool,
@@ -81,6 +84,7 @@ class RobustClassifier(PhasedModel):
         self.networks = nn.ModuleList(network(schema) for _ in range(members))
         width = self.networks[0].width
         self.contrasts = nn.ModuleList(contrast(len(schema.modalities), width) for _ in range(members))
+        self.classical = None if classical is None else classical(schema)
         self.corruption = corruption
         self.gamma, self.smoothing, self.balance = gamma, smoothing, balance
         self.mixup, self.kl_warmup, self.fade = float(mixup), kl_warmup, fade
@@ -96,6 +100,13 @@ class RobustClassifier(PhasedModel):
         if self.balance:
             counts = torch.from_numpy(self.class_counts).float()
             self.class_weights.copy_(counts.sum() / counts.clamp_min(1) / (counts > 0).sum())
+        if self.classical is not None:
+            self.classical.take(x, y)
+
+    def fit_unlabelled(self, x: Arrays, y: np.ndarray, unlabelled: Arrays, told: np.ndarray) -> None:
+        """Tell apart the labelled samples, with class indices (n,), and the unlabelled ones, with class probabilities (m, K)."""
+        if self.classical is not None:
+            self.classical.take(x, y, unlabelled, told)
 
     def fit_synthetic(self, x: Arrays, y: np.ndarray) -> None:
         """Take synthetic samples in physical units with class indices (n,), to train on beside the real ones."""
@@ -165,15 +176,23 @@ class RobustClassifier(PhasedModel):
 
     # -- answers --------------------------------------------------------------------------------------------------
     def predict_probabilities(self, x: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return class probabilities (n, K) of samples {name: (n, *shape)} in physical units; modalities may be missing.
+        """Return class probabilities (n, K) of samples {name: (n, *shape)} in physical units, the mean over members; modalities may be missing.
 
         Raises MmganError for samples without any known modality, or of wrong shapes.
+        """
+        return np.mean(list(self.predict_members(x).values()), axis=0)
+
+    def predict_members(self, x: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return each member's class probabilities (n, K): those of `network`, the networks together, and of classical classifiers.
+
+        Raises MmganError as `predict_probabilities` does.
         """
         n, given = self._given(x)
         parts = np.split(np.arange(n), range(PREDICTED_SAMPLES, n, PREDICTED_SAMPLES))
         with self.evaluating():
             answers = [self.answer(self.from_arrays(take(given, part)), list(x)).cpu().numpy() for part in parts]
-        return np.concatenate(answers)
+        classical = {} if self.classical is None else self.classical.answers({name: given[name] for name in x})
+        return {"network": np.concatenate(answers), **classical}
 
     def _given(self, x: Mapping[str, np.ndarray]) -> tuple[int, Arrays]:
         """Return the number of samples and all modalities, zeros where one is missing."""

@@ -120,7 +120,7 @@ class FoldRun:
         data = self.data(self.final)
         if data.pool is None:
             return {}
-        data.pseudo_labels.write(folder.path / "pseudo_labels.csv", data.schema, data.pool.indices)
+        data.pseudo_labels.write(folder.path, data.schema, data.pool.indices)
         return {"unlabelled": data.pseudo_labels.summary(data.schema, data.pool.source)}
 
     def train(self, folder: RunFolder, max_epochs: int) -> tuple[int, float | None]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.data.dataset import Dataset
+from mmgan.data.unlabelled import NONE
 from mmgan.evaluation import prediction, reconstruction, utility
 from mmgan.evaluation.metrics import number
 from mmgan.evaluation.score import MIN_SAMPLES
@@ -114,8 +115,10 @@ class Classification(Task):
     def after_folds(self, models: Iterable[Any], dataset: Dataset, folder: Path) -> Mapping[str, Path]:
         if dataset.x_test is None:
             return {}
-        answers = np.stack([model.predict_probabilities(dataset.x_test) for model in models])
-        write_predictions(folder / "predictions.csv", dataset.schema, answers)
+        models = list(models)
+        source = models[0].recipe.get("unlabelled", {}).get("source", NONE)
+        answers = [model.predict_members(dataset.x_test) for model in models]
+        write_predictions(folder / "predictions.csv", dataset.schema, answers, source)
         return {"x_test": folder / "predictions.csv"}
 
 
