@@ -214,6 +214,15 @@ def test_utility_is_what_each_adds_and_what_share_of_more_real_samples_that_is()
     assert "+20.0 ± 0.0 (100 %)" in single and ".100 ± .000 (100 %)" in loss
 
 
+def test_draws_of_one_data_set_stand_apart_and_together():
+    lines = [line("net", 1, gain=0.01 * draw) | {"draw": draw, "rows": "5"} for draw in (0, 1, 4)]
+    for each in lines:
+        each["metrics"] |= {"baseline": 0.5}
+    first, *_, together = tables_page(measure_of("utility"), lines, []).split("# toy")[1:]
+    assert first.startswith(", draw 0\n") and "| net | +0.0 |" in first
+    assert together.startswith(", draws 0, 1, 4 together\n") and "| net | +1.7 ± " in together
+
+
 def test_a_table_without_columns_of_its_own_shows_each_metric_and_leaves_what_is_missing_empty():
     lines = [line("net", 1, variant="a") | {"metrics": {"all": 0.95, "calibration error": 0.02}}]
     lines += [line("svc", 1) | {"metrics": {"all": 0.7}}]

@@ -173,9 +173,19 @@ def _quiet_worker(log: str) -> None:
 
 
 def tables_page(measure: Measure, lines: list[Line], order: list[str]) -> str:
-    """Return the tables of the lines as markdown, a part for each data set; rows in this order."""
-    parts = []
-    for data in dict.fromkeys(map(data_of, lines)):
-        own = [line for line in lines if data_of(line) == data]
-        parts += [f"# {data}", *(table_text(table) for table in measure.tables(own, order))]
-    return "\n\n".join(parts) + "\n"
+    """Return the tables of the lines as markdown, a part for each data set, and one for all draws of it; rows in this order."""
+    parts: dict[str, list[Line]] = {}
+    for line in lines:
+        parts.setdefault(data_of(line), []).append(line)
+    for name in dict.fromkeys(line["data"] for line in lines):
+        own = [line for line in lines if line["data"] == name]
+        if len(draws := sorted({line["draw"] for line in own if line["draw"] is not None})) > 1:
+            # A fold of another draw is another fold.
+            together = [line | {"fold": len(draws) * line["fold"] + draws.index(line["draw"])} for line in own]
+            parts[f"{name}, draws {', '.join(map(str, draws))} together"] = together
+    pages = [
+        text
+        for title, own in parts.items()
+        for text in (f"# {title}", *(table_text(table) for table in measure.tables(own, order)))
+    ]
+    return "\n\n".join(pages) + "\n"
