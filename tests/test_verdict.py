@@ -213,6 +213,22 @@ def test_every_limit_is_tried_by_a_test():
     assert {name for name, metric in METRICS.items() if metric.limit} <= tried
 
 
+@pytest.mark.parametrize(
+    ("real", "text"),
+    [
+        (Interval(0.04, 0.03, 0.05, 0.005), "; as many more real samples add +4.0, of which 50% is captured; alone"),
+        (
+            Interval(0.004, -0.01, 0.018, 0.005),
+            "add +0.4, which is not distinguishable from 0: the data are saturated;",
+        ),
+        (Interval(0.04, np.nan, np.nan, np.nan), "beside the real samples; alone"),
+    ],
+)
+def test_useful_says_what_real_samples_would_add(real, text):
+    found = verdict(GOOD, GOOD, NONE, Interval(0.02, 0.01, 0.03, 0.005), 570, (), ["a", "b"], real)
+    assert text in found.answers[-1].reason and found.answers[-1].answer == "yes"
+
+
 def test_what_real_samples_do_by_chance_is_not_held_against_synthetic_ones():
     off = {"signal_cross": 1.6, "coverage": 0.90, "close": 0.04}
     found = word_on(off, {**NONE, "signal_cross": 0.2, "coverage": 0.04, "close": 0.02})

@@ -1,6 +1,6 @@
 """The job of evaluate.py: a file of synthetic samples, judged beside real samples and the baselines, and its report."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from mmgan.data.trust import build, trusted_names
 from mmgan.errors import MmganError
 from mmgan.evaluation.evaluator import Evaluator, FoldSamples
 from mmgan.evaluation.files import SyntheticFile, judged_file
-from mmgan.evaluation.statistics import shared_by_key
+from mmgan.evaluation.statistics import Interval, shared_by_key
 from mmgan.evaluation.table import REAL, baseline_samples, judged_row, mean_over
 from mmgan.evaluation.verdict import Verdict, verdict
 from mmgan.report.content import Report, Table
@@ -66,12 +66,15 @@ class Judged:
         """Return the verdict on the file."""
         metrics = self.metrics()
         ours, real = (mean_over(metrics[name].values()) for name in (self.ours, REAL))
-        gains = [
-            value for found in metrics[self.ours].values() for key, value in found.items() if key.startswith("gain/")
-        ]
-        interval = correction.interval(gains) if gains else None
+        gain, of_real = (_gain(metrics[name].values(), correction) for name in (self.ours, REAL))
         n = min(found["n"] for found in self.rows[self.ours].values())
-        return verdict(ours, real, self.deviation(), interval, n, self.missing_classes(), class_names)
+        return verdict(ours, real, self.deviation(), gain, n, self.missing_classes(), class_names, of_real)
+
+
+def _gain(judged: Iterable[Mapping[str, float]], correction: Correction) -> Interval | None:
+    """Return the interval over folds of what samples add to real ones; None where it was not measured."""
+    gains = [value for found in judged for key, value in found.items() if key.startswith("gain/")]
+    return correction.interval(gains) if gains else None
 
 
 def judge_file(cfg: DictConfig) -> Path:

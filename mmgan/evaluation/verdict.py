@@ -12,6 +12,7 @@ import numpy as np
 from mmgan.evaluation.metrics import METRICS, Limit, metric_of, number
 from mmgan.evaluation.power import POWERFUL, power
 from mmgan.evaluation.statistics import Interval
+from mmgan.evaluation.utility import captured
 
 Metrics = Mapping[str, float]
 YES, NO, TOO_FEW = "yes", "no", "too few samples to tell"
@@ -105,17 +106,18 @@ def verdict(
     n: int,
     missing: Sequence[int] = (),
     class_names: Sequence[str] = (),
+    real_gain: Interval | None = None,
 ) -> Verdict:
     """Return the verdict on samples whose means are `ours`, beside the real row's means and deviations.
 
-    `gain` is the interval over folds of what the samples add to real ones (None: not measured), `n` how many samples were
-    compared, `missing` the classes without synthetic samples.
+    `gain` is the interval over folds of what the samples add to real ones (None: not measured), `real_gain` that of as many more
+    real samples, `n` how many samples were compared, `missing` the classes without synthetic samples.
     """
     criteria = [_named(each, class_names) for each in criteria_of(ours, real, deviation)]
     lacking = [class_names[k] for k in missing]
     faithful = _answer("faithful", criteria, n, [f"no samples of {', '.join(lacking)}"] if lacking else [])
     failed = {criterion.key for criterion in criteria if not criterion.met}
-    answers = faithful, _answer("new", criteria, n, []), _useful(ours, real, gain)
+    answers = faithful, _answer("new", criteria, n, []), _useful(ours, real, gain, real_gain)
     return Verdict(answers, tuple(_findings(ours, real, failed, lacking)))
 
 
@@ -153,7 +155,7 @@ def _answer(question: str, criteria: Sequence[Criterion], n: int, faults: list[s
     return Answer(question, YES, f"all {len(own)} figures are within the limits that real samples set", own)
 
 
-def _useful(ours: Metrics, real: Metrics, gain: Interval | None) -> Answer:
+def _useful(ours: Metrics, real: Metrics, gain: Interval | None, real_gain: Interval | None) -> Answer:
     share = ratio(ours.get("tstr"), real.get("tstr"))
     alone = (
         "" if share is None else f"; alone they train classifiers to {number(share)} of what as many real samples do"
@@ -165,6 +167,7 @@ def _useful(ours: Metrics, real: Metrics, gain: Interval | None) -> Answer:
         reason = f"{points} points of macro-F1 on one fold, which has no interval: judge a file of all folds (fold=all){alone}"
         return Answer("useful", TOO_FEW, reason)
     points += f" +- {50 * (gain.high - gain.low):.1f} points of macro-F1 beside the real samples"
+    alone = _more_real_samples(gain, real_gain) + alone
     if gain.low > 0:
         return Answer("useful", YES, f"{points}{alone}")
     if gain.high < 0:
@@ -172,6 +175,17 @@ def _useful(ours: Metrics, real: Metrics, gain: Interval | None) -> Answer:
     if gain.high < WORTH:
         return Answer("useful", NO, f"{points}: less than one point{alone}")
     return Answer("useful", TOO_FEW, f"{points}, not distinguishable from 0{alone}")
+
+
+def _more_real_samples(gain: Interval, real_gain: Interval | None) -> str:
+    """Say what as many more real samples add, and which share of it was captured."""
+    if real_gain is None or np.isnan(real_gain.low):
+        return ""
+    points = f"{round(100 * real_gain.mean, 1) + 0.0:+.1f}"
+    share = captured(gain.mean, real_gain.mean, real_gain.error)
+    if share is None:
+        return f"; as many more real samples add {points}, which is not distinguishable from 0: the data are saturated"
+    return f"; as many more real samples add {points}, of which {share:.0%} is captured"
 
 
 def ratio(value: float | None, real: float | None, error: float = 0.0) -> float | None:
