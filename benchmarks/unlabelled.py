@@ -1,6 +1,7 @@
 """Unlabelled samples: the digits of scikit-learn in two views, pools that do not fit, and the teacher's cost.
 
 python -m benchmarks.unlabelled digits OUT.pkl   writes the 1797 digits, left and right halves
+python -m benchmarks.unlabelled accuracy         accuracy of the pseudo-labels on `watch`, by labelled samples of a class
 python -m benchmarks.unlabelled harm             points of macro-F1 that samples add where the pool has other shares, another domain, ten samples
 python -m benchmarks.unlabelled cost             seconds and peak memory of the teacher by the size of the pool
 """
@@ -38,6 +39,21 @@ def digits(path: str) -> None:
 def watch(draw: int, *words: str) -> Dataset:
     """Return a draw of `watch`, or of other data that the words name."""
     return load_data(compose("train", [f"data.draw={draw}", *words]))
+
+
+def accuracy(draws: tuple[int, ...] = (0, 1, 2, 3, 4)) -> None:
+    """Print the accuracy of pseudo-labels over draws and folds: of all, and of those that a generator learns from."""
+    for limit in ("rows_per_class=5", "rows_per_class=10", "rows_per_class=20", "imbalance_ratio=10"):
+        found = []
+        for draw in draws:
+            cfg = compose("train", [f"data.draw={draw}", f"data.{limit}"])
+            dataset = load_data(cfg)
+            for fold in configured_folds(dataset, cfg.data):
+                pool, hidden = dataset.samples(fold.extra_indices)
+                labels = Teacher().label(*dataset.samples(fold.train_indices), pool)
+                right = labels.labels == hidden
+                found.append((right.mean(), right[labels.kept].mean()))
+        print(f"{limit:20} all {np.mean(found, axis=0)[0]:.3f}, kept {np.mean(found, axis=0)[1]:.3f}", flush=True)
 
 
 def pools(x: Arrays, y: np.ndarray, draw: int, rng: np.random.Generator) -> dict[str, Arrays]:
@@ -97,4 +113,4 @@ def cost(sizes: tuple[int, ...] = (500, 1000, 2000, 5000, 10_000, 20_000)) -> No
 
 
 if __name__ == "__main__":
-    {"digits": digits, "harm": harm, "cost": cost}[sys.argv[1]](*sys.argv[2:])
+    {"digits": digits, "accuracy": accuracy, "harm": harm, "cost": cost}[sys.argv[1]](*sys.argv[2:])
