@@ -14,11 +14,11 @@ import torch
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 
-from mmgan.commands import build
+from mmgan.commands import arguments, build
 from mmgan.data.files import write_pickle
 from mmgan.data.sources.pkl import pkl
 
-CONF = build.CONF
+CONF = arguments.CONF
 
 # What makes a model small, by the names that conf/model/ uses; a test's own overrides come after.
 SMALL = {

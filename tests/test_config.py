@@ -147,7 +147,7 @@ def script(monkeypatch):
 SENTENCES = {
     "misspelt option": (
         ["flod=3"],
-        "error: there is no option 'flod'; did you mean 'fold'?; --help lists the options.",
+        "error: there is no option 'flod'; did you mean 'fold'?",
     ),
     "misspelt key": (["model.latent_dmi=3"], r"error: there is no option 'model.latent_dmi'"),
     "wrong type": (["seed=x"], "error: seed=x: expected an integer"),

@@ -9,10 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import hydra
 import lightning as L
 import torch
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
@@ -20,8 +18,8 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 import mmgan
-from mmgan.commands.arguments import CONF, as_hydra_reads
-from mmgan.commands.options import register_options
+from mmgan.commands.arguments import as_hydra_reads
+from mmgan.commands.names import composed
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.data.dataset import Dataset
 from mmgan.data.files import file_digest
@@ -39,10 +37,7 @@ from mmgan.training.tasks import Task
 def compose(command: str, overrides: str | Iterable[str] = ()) -> DictConfig:
     """Return the configuration of a command, as its script composes it; `overrides` as on the command line, or one string of them."""
     words = as_hydra_reads(shlex.split(overrides) if isinstance(overrides, str) else overrides)
-    register_options()
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        return hydra.compose(command, words)
+    return composed(command, words)
 
 
 def plain(node: DictConfig) -> dict[str, Any]:
