@@ -19,8 +19,9 @@ from omegaconf.errors import OmegaConfBaseException
 from mmgan.commands.build import check_run, chosen_folds, compose, fold_path, fold_run, load_data, plain, train_fold
 from mmgan.commands.checks import RENAMED, check_options, declared_options, own_options, refuse_renamed
 from mmgan.commands.help import options_text
+from mmgan.commands.meanings import USUAL
 from mmgan.commands.names import known_names, suggestion
-from mmgan.commands.options import COMMANDS, MORE, USUAL
+from mmgan.commands.options import COMMANDS, MORE
 from mmgan.commands.sentences import refuse_words, sentence
 from mmgan.commands.synthesize import synthesize
 from mmgan.commands.tune import ConfiguredTrials, sweep_settings

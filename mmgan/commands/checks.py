@@ -11,8 +11,9 @@ from typing import Annotated, Any, get_origin
 from omegaconf import OmegaConf
 
 from mmgan.commands.arguments import CONF
+from mmgan.commands.meanings import COMMON
 from mmgan.commands.names import suggestion
-from mmgan.commands.options import COMMANDS, COMMON, MORE
+from mmgan.commands.options import COMMANDS, MORE
 from mmgan.data.trust import trusted_names
 from mmgan.errors import MmganError, Part, alternatives, check_value, expected, is_checked
 

@@ -9,8 +9,9 @@ from omegaconf import MISSING, OmegaConf
 import mmgan
 from mmgan.commands.arguments import CONF, command_line
 from mmgan.commands.checks import Declared, declared_options, own_options
+from mmgan.commands.meanings import USUAL
 from mmgan.commands.names import composed
-from mmgan.commands.options import COMMANDS, MORE, USUAL
+from mmgan.commands.options import COMMANDS, MORE
 from mmgan.errors import MOST, MmganError, expected, shown_value
 
 DOES = {

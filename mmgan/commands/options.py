@@ -78,7 +78,7 @@ class SynthesizeOptions(Options):
     ckpt: Any = option(Any, "best.ckpt or best.pth, a run's folder, a folder of folds, or a list of these", MISSING)
     ratio: Any = option(
         Annotated[float, Range(0, 10_000)] | None,
-        "synthetic samples per training sample of a class; null: 1, or more after unlabelled ones",
+        "synthetic samples per training sample of a class; null: 1",
     )
     n_per_class: Any = option(Annotated[int, Range(1, 10**7)] | None, "the same number for every class instead")
     balance: Any = option(bool, "fill every class up to the largest instead", False)
@@ -175,77 +175,6 @@ MORE = {
     "pruner.max_resource": (PositiveInt, "epochs of a trial"),
     "pruner.reduction_factor": (Annotated[int, Range(2, 1000)], "one of so many trials goes on"),
 }
-
-# What an argument means wherever a part of a model takes it; its own docstring says more where there is more to say.
-COMMON = {
-    "alpha": "share of the uncertainties in the weights of modalities; a learnt gate has the rest",
-    "axis": "what the critic sees of the texture of single samples; null: nothing",
-    "baseline": "the classical generator",
-    "betas": "of Adam: decay of the mean and of the squares of gradients",
-    "block_out_channels": "channels of each level of a convolutional network; all but the last halve the length",
-    "branch": "layers of a modality's own before fusion: channels of the first of `stages` halvings, over `dims` axes",
-    "cache": "folder in which read files are kept; null: in the user's cache folder",
-    "channels": "of the first halving; each later one has twice as many",
-    "class_dim": "numbers that stand for a class",
-    "classes": "of which pictures are drawn, at most",
-    "clip": "largest gradient norm of a step; null: none",
-    "colour_map": "of matplotlib",
-    "conditioning": "how the critic learns of the class",
-    "decay": "of the moving averages",
-    "depth": "residual blocks, or hidden layers",
-    "differences": "differences of two neighbours each that make the noise",
-    "dim": "of the space in which modalities are compared",
-    "dimensions": "latent dimensions that are shown",
-    "drop": "probability that a modality is hidden",
-    "dropout": "share of units that are set to 0 in training",
-    "env": "how the envelope of a window is taken: bands, points, max_hz, gain",
-    "erase": "largest share of a sample that is erased",
-    "every_n_epochs": "epochs from one picture to the next",
-    "form": "what noise is made of",
-    "fusion": "how modalities are joined: model/fusion=",
-    "h": "bandwidth: share of the noise, 0 to 1",
-    "heads": "of attention",
-    "hop": "from one window to the next; null: windows adjoin",
-    "image": "the part for a single image",
-    "image_size": "both sides, in pixels",
-    "imbalance": "samples of the most frequent class over those of the least frequent",
-    "labelled": "false: a file without y_train, all of whose samples are of one class",
-    "lags": "lags of autocorrelations",
-    "layers_per_block": "convolutions of a level",
-    "lr": "learning rates of the phases",
-    "mask_same_class": "samples of one class are not told apart",
-    "mean": "of the normal distribution that times are drawn by",
-    "n_test": "samples that test",
-    "n_train": "samples that train",
-    "neighbours": "nearest samples of the class that are drawn from",
-    "network": "of one class",
-    "noise": "largest standard deviation of added noise, in those of a feature",
-    "norm": "normalise hidden layers",
-    "patch": "places of the last axis that make a token",
-    "penalized": "share of a batch that the gradient penalty is taken on",
-    "revive": "codes that so few tokens use are replaced",
-    "samples": "of each class that are shown",
-    "scale": "standard deviation of the noise, in those of a feature",
-    "scaler": "how values are scaled for the networks: model/scaler=",
-    "shrinkage": "of correlations towards none; null: they are not used",
-    "signal": "the part for anything but a single image",
-    "size": "vectors of the codebook",
-    "spec": "how the spectrum of a window is taken: bands, points, gain",
-    "spread": "of the normal distribution that times are drawn by",
-    "stages": "halvings of the last axis; 0: dense layers",
-    "stft": "how the spectrogram of a window is taken: size, gain",
-    "temperature": "of the softmax",
-    "weights": "of the terms of each phase's loss",
-    "width": "units of a hidden layer",
-    "window": "length of a sample, in seconds (0.2s) or in values",
-}
-USUAL = {  # the options that people use, in the order of the help
-    "train": ("data", "data.path", "model", "fold", "final", "trainer.max_epochs", "trainer.accelerator", "resume", "seed", "out_dir"),
-    "tune": ("data", "data.path", "model", "fold", "n_trials", "workers", "trainer.max_epochs", "timeout", "storage", "out_dir"),
-    "synthesize": ("ckpt", "ratio", "n_per_class", "balance", "given", "unfinished", "out", "data.path", "seed", "sampling"),
-    "evaluate": ("synthetic", "data", "data.path", "fold", "quick", "draws", "workers", "curve", "seed", "out_dir"),
-    "compare": ("data", "models", "variants", "folds", "seeds", "rows", "draws", "workers", "overrides", "out"),
-}  # fmt: skip
 
 
 def register_options() -> None:
