@@ -1,6 +1,7 @@
 """A configuration to objects: the one place where that happens."""
 
 import functools
+import math
 import platform
 import shlex
 from collections.abc import Iterable, Mapping
@@ -28,10 +29,13 @@ from mmgan.data.synthetic_file import samples_of_fold
 from mmgan.data.trust import build, named_targets, trusted_names
 from mmgan.data.unlabelled import NONE
 from mmgan.errors import MmganError, require
-from mmgan.training.checkpoint import FORMAT, build_model, load
+from mmgan.schema import DataSchema
+from mmgan.training.checkpoint import FORMAT, build_model, load, n_parameters
 from mmgan.training.first_stage import first_stage_file, read_first_stage
 from mmgan.training.fit import FitResult, FoldRun
 from mmgan.training.tasks import Task
+
+MOST_PARAMETERS = 2 * 10**8  # some 4 GB while they are trained
 
 
 def compose(command: str, overrides: str | Iterable[str] = ()) -> DictConfig:
@@ -123,17 +127,31 @@ def fold_run(cfg: DictConfig, dataset: Dataset, fold: int, best_params: Mapping[
     )
 
 
-def check_run(cfg: DictConfig, run: FoldRun) -> None:
-    """Build everything once, and throw it away: whatever is refused is refused before a folder is touched."""
+def check_run(cfg: DictConfig, run: FoldRun) -> tuple[FoldDataModule, L.Trainer]:
+    """Build everything once: whatever is refused is refused before a folder is touched. Return what serves a fold, and what trains."""
     if run.select_length and not run.final and "final" in cfg:
         raise MmganError("select_length=true asks for a second training on all samples; give final=true too.")
-    run.build(run.final and not run.select_length)
+    if cfg.first_stage is None:
+        check_size(plain(cfg.model), run.build.dataset.schema)
+    _, datamodule = run.build(run.final and not run.select_length)
     run.callbacks()
     trainer = _trainer(cfg, logger=False, enable_checkpointing=False, enable_progress_bar=False)
     if trainer.world_size > 1 and "fork" not in str(cfg.trainer.get("strategy")):
         raise MmganError(
             f"trainer.devices={cfg.trainer.devices}: give trainer=ddp, whose devices share each batch;"
             " or train several folds at once by several calls."
+        )
+    return datamodule, trainer
+
+
+def check_size(model: dict[str, Any], schema: DataSchema) -> None:
+    """Raise MmganError for networks that no memory holds, with the modality that makes them so large."""
+    if (count := n_parameters(model, schema)) > MOST_PARAMETERS:
+        name, shape = max(schema.modalities.items(), key=lambda each: math.prod(each[1]))
+        raise MmganError(
+            f"model={model['name']} would have {count / 1e6:.0f} million parameters, and checkpoints of {count * 10 / 1e9:.1f} GB, for"
+            f" {math.prod(shape)} values a sample of '{name}': give shorter windows, a lower rate or features (data=recordings makes them), or"
+            " a classical model (model=smoothed_bootstrap)."
         )
 
 

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from mmgan.commands.arguments import command_line, print_table, shell_line, tell, trust_option
 from mmgan.commands.build import check_run, chosen_folds, fold_path, fold_run, load_data, task_of, trusted
+from mmgan.commands.opening import tell_opening
 from mmgan.training.fit import FitResult
 from mmgan.training.quiet import quiet_lightning
 from mmgan.training.tasks import Task
@@ -22,8 +23,8 @@ def train_folds(cfg: DictConfig) -> list[FitResult]:
     quiet_lightning()
     dataset = load_data(cfg)
     runs = {fold: fold_run(cfg, dataset, fold) for fold in chosen_folds(cfg, dataset)}
-    for run in runs.values():
-        check_run(cfg, run)
+    checked = [check_run(cfg, run) for run in runs.values()]
+    tell_opening(cfg, dataset, [datamodule for datamodule, _ in checked], checked[0][1])
     results = {fold: run.run(fold_path(cfg, "train", fold)) for fold, run in runs.items()}
     first, task = next(iter(results.values())).folder, task_of(cfg)
     shown = first.parent if str(cfg.fold) == "all" else first

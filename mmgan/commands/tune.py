@@ -18,6 +18,7 @@ from sqlalchemy.engine import URL
 
 from mmgan.commands import build
 from mmgan.commands.arguments import shell_line
+from mmgan.commands.opening import tell_opening
 from mmgan.commands.train import next_command, print_lines, print_results, tell_unlabelled
 from mmgan.data.dataset import Dataset
 from mmgan.data.folds import make_folds
@@ -90,8 +91,8 @@ def tune_folds(cfg: DictConfig) -> list[FitResult]:
     if cfg.trainer.get("strategy") is not None:
         raise MmganError("trainer: a trial trains on one device; leave trainer=ddp out, and give workers=.")
     sweep = Sweep(sweep_settings(cfg, trials, paths, home), trials)
+    checked = {fold: build.check_run(cfg, build.fold_run(cfg, trials.dataset, fold)) for fold in paths}
     for fold in paths:
-        build.check_run(cfg, build.fold_run(cfg, trials.dataset, fold))
         if not trials.sizes(fold)[1]:
             raise MmganError(
                 f"{trials.dataset.source}: fold {fold} has no inner split (it takes 60 training samples and data.inner_val above"
@@ -102,6 +103,7 @@ def tune_folds(cfg: DictConfig) -> list[FitResult]:
             raise MmganError(f"{home}: there is no sweep to report on; run it first, or give its out_dir=.")
         _write(sweep.studies(create=False), home, sweep)
         return []
+    tell_opening(cfg, trials.dataset, [datamodule for datamodule, _ in checked.values()], checked[min(checked)][1])
     results = run_sweep(sweep, home, one_machine=not cfg.storage)
     print_results(results, build.task_of(cfg))
     tell_unlabelled(results)
