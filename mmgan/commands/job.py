@@ -89,7 +89,10 @@ def script(job: Callable[[Any], None]) -> Callable[[Any], None]:
             if isinstance(error, RuntimeError) and not any(words in str(error) for words in NO_MEMORY):
                 raise
             sys.exit("error: the memory is too small for this; give a smaller data.batch_size=, or shorter samples.")
-        except (KeyboardInterrupt, SystemExit) as error:  # Lightning turns Ctrl-C into the latter, rich a reader that has gone
+        except (
+            KeyboardInterrupt,
+            SystemExit,
+        ) as error:  # Lightning turns Ctrl-C into the latter, rich a reader that has gone
             if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):
                 leave_at_once()
             raise

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
 
 from mmgan.errors import EachOf, NonNegative, NonNegativeInt, Part, Positive, PositiveInt, Range, Seed
 
@@ -133,7 +134,7 @@ COMMANDS = {
 
 # Options of other packages' classes, and of nodes that are read key by key: (declared, meaning).
 MORE = {
-    "data.name": (str, "of folders and studies"),
+    "data.name": (str, "of folders and studies; of your own file its name"),
     "data.source": (Part, "where samples come from"),
     "data.datamodule": (Part, "what makes batches of them"),
     "data.draw": (Seed, "which samples are drawn; published tables use 0, so choose settings on others"),
@@ -177,10 +178,21 @@ MORE = {
 }
 
 
+def name_of(path: str | None, otherwise: str) -> str:
+    """Return the name of a file without its ending, or of a folder, as runs of it are called."""
+    if path is None:
+        return otherwise
+    name = Path(str(path)).resolve()
+    return ("".join(each for each in (name.name if name.is_dir() else name.stem) if each.isprintable()) or otherwise)[
+        :80
+    ]
+
+
 def register_options() -> None:
     """Make the options known to Hydra under the names that the primary configs list first."""
     store = ConfigStore.instance()
     # Hydra's --help copies the repository, and with it this store, once per group; nothing changes the copies.
     ConfigStore.__deepcopy__ = lambda self, memo: self
+    OmegaConf.register_new_resolver("name_of", name_of, replace=True)
     for name, options in COMMANDS.items():
         store.store(name=f"{name}_options", node=options)

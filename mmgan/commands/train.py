@@ -15,7 +15,7 @@ from mmgan.training.quiet import quiet_lightning
 from mmgan.training.tasks import Task
 
 # A terminal's line is short.
-HEADINGS = {"indistinguishability": "indist.", "calibration_error": "calibr. error", "log_likelihood": "log-lik."}
+HEADINGS = {"inner score": "inner", "indistinguishability": "indist.", "calibration_error": "calibr. error", "log_likelihood": "log-lik."}
 
 
 def train_folds(cfg: DictConfig) -> list[FitResult]:
@@ -56,6 +56,12 @@ def print_results(results: Mapping[int, FitResult], task: Task) -> None:
     rows = [[str(fold), str(result.epochs), *map(_shown, scores.loc[fold])] for fold, result in results.items()]
     if len(results) > 1:
         rows += [["mean", "", *map(_shown, scores.mean())], ["spread", "", *map(_shown, scores.std())]]
+    for name in dict.fromkeys(name for result in results.values() for name in result.metrics.get("references", ())):
+        beside = pandas.DataFrame(
+            [result.metrics["references"].get(name, {}) for result in results.values()], dtype=float
+        )
+        rows.append([name, *map(_shown, beside.reindex(columns=scores.columns).mean())])
+        rows[-1].insert(1, "")
     print_table(task.title, ["fold", "epochs", *(HEADINGS.get(column, column) for column in scores)], rows)
     tell(*task.doubts({fold: result.metrics["scores"] for fold, result in results.items()}))
 
@@ -73,4 +79,4 @@ def print_lines(lines: Mapping[str, str | Path]) -> None:
 
 
 def _shown(score: float) -> str:
-    return "none" if pandas.isna(score) else f"{score:.3f}"
+    return "\N{EN DASH}" if pandas.isna(score) else f"{score:.3f}"

@@ -59,8 +59,8 @@ class ScoreSamples(L.Callback):
         parts = self._judge(Synthesizer(pl_module))
         self.recent = [*self.recent, parts["score"]][-self.window :]
         pl_module.log("val/score", math.fsum(self.recent) / len(self.recent), prog_bar=True, sync_dist=True)
-        pl_module.log("val/score_now", parts.pop("score"), sync_dist=True)
-        pl_module.log_dict({f"val/{name}": value for name, value in parts.items()}, sync_dist=True)
+        parts["latest"] = parts.pop("score")
+        pl_module.log_dict({f"val_parts/{name}": value for name, value in parts.items()}, sync_dist=True)
 
 
 class FolderCheckpoint(ModelCheckpoint):

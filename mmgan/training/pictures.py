@@ -23,7 +23,7 @@ from mmgan.training.callbacks import draw_like
 
 
 class Pictures(L.Callback, ABC):
-    """Hands pictures to the logger every `every_n_epochs` epochs, and after the last."""
+    """Hands pictures to the logger after the first epoch, every `every_n_epochs` epochs, and after the last."""
 
     every_n_epochs: int
 
@@ -33,7 +33,7 @@ class Pictures(L.Callback, ABC):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         epoch = trainer.current_epoch + 1
-        due = epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs
+        due = epoch % self.every_n_epochs == 0 or epoch in (1, trainer.max_epochs)
         if due and isinstance(trainer.logger, TensorBoardLogger | WandbLogger):
             for name, figure in self.figures(trainer.datamodule, pl_module):
                 _hand_over(trainer.logger, name, _image(figure), trainer.global_step)

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from mmgan.baselines import BASELINES
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.data.dataset import Dataset
 from mmgan.evaluation import prediction, reconstruction, utility
 from mmgan.evaluation.metrics import number
 from mmgan.evaluation.score import MIN_SAMPLES
+from mmgan.models.classical import ClassicalGenerator
 from mmgan.models.synthesizer import Synthesizer
 from mmgan.plots import drawings
 from mmgan.plots import samples as plots
@@ -48,6 +50,10 @@ class Task:
         """Return the scores of a finished model on the fold's `val_indices`, and leave a picture in `folder`."""
         return {}
 
+    def references(self, data: FoldDataModule) -> dict[str, Scores]:
+        """Return, by name, what `score` gives of samples to compare a model's with."""
+        return {}
+
     def doubts(self, scores: Mapping[int, Scores]) -> list[str]:
         """Return what is wrong with finished folds, by their scores: sentences with a remedy."""
         return []
@@ -64,7 +70,7 @@ class Task:
 class Generation(Task):
     """A generator: its samples are scored beside the fold's own held-out samples."""
 
-    title = "samples against the fold's own val_indices (1 is best)"
+    title = "samples against the fold's own val_indices (real samples: 1)"
     offers = frozenset({"samples", "latents"})
 
     def finished(self, model: Any) -> Synthesizer:
@@ -80,8 +86,15 @@ class Generation(Task):
         classes = np.unique(y)
         picture = plots.overview(x, y, draw_like(model, classes), classes, model.schema.class_names)
         picture.savefig(folder / "samples.png", dpi=DPI)
-        enough = min(len(data.training_indices), len(data.fold.val_indices)) >= MIN_SAMPLES
-        return _rounded(fold_judge(data, data.fold.val_indices, seed=0)(model)) if enough else {}
+        return _rounded(fold_judge(data, data.fold.val_indices, seed=0)(model)) if _enough(data) else {}
+
+    def references(self, data: FoldDataModule) -> dict[str, Scores]:
+        if not _enough(data):
+            return {}
+        classical = ClassicalGenerator(data.schema, baseline=BASELINES["smote"][0])
+        classical.fit_data(*data.samples(data.training_indices))
+        scores = _rounded(fold_judge(data, data.fold.val_indices, seed=0)(Synthesizer(classical)))
+        return {"smote": scores, "real": dict.fromkeys(scores, 1.0)}  # by which all parts are measured
 
     def doubts(self, scores: Mapping[int, Scores]) -> list[str]:
         near = {fold: found["novelty"] for fold, found in scores.items() if found.get("novelty", 1.0) < LEAST_NOVELTY}
@@ -137,6 +150,10 @@ class FirstStage(Task):
 
     def next_command(self, folder: Path) -> Sequence[str]:
         return "train", "model=ldm", f"first_stage={folder}"
+
+
+def _enough(data: FoldDataModule) -> bool:
+    return min(len(data.training_indices), len(data.fold.val_indices)) >= MIN_SAMPLES
 
 
 def _rounded(scores: Mapping[str, float]) -> Scores:
