@@ -128,7 +128,8 @@ def quick_judge() -> Iterator[None]:
     """Score with `QuickJudge` and leave the overview's picture empty."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mmgan.training.callbacks.CheapScore", QuickJudge)
-        patch.setattr("mmgan.plots.samples.overview", lambda *samples, **options: Figure(figsize=(1, 1)))
+        patch.setattr("mmgan.plots.overview.overview", lambda *samples, **options: Figure(figsize=(1, 1)))
+        patch.setattr("mmgan.training.pictures.class_figures", lambda *samples: [])
         yield
 
 

@@ -9,6 +9,7 @@ from mmgan.commands.arguments import tell
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.data.dataset import Dataset
 from mmgan.data.description import description, oddities
+from mmgan.plots.style import legible
 
 WORDS = ("no", "one", "two", "three", "four")
 
@@ -21,7 +22,7 @@ def tell_opening(cfg: DictConfig, dataset: Dataset, folds: Iterable[FoldDataModu
     machine = f"cpu, {threads}" if device == "cpu" else f"{trainer.num_devices} {device}"
     several = f" and {len(others)} more" if others else ""
     tell(f"{description(dataset)}; fold {first.fold.fold}{several}: {_division(first)}; {machine}")
-    for sentence in oddities(dataset, first.fold):
+    for sentence in [*oddities(dataset, first.fold), *_illegible(dataset.schema.class_names)]:
         tell(f"note: {sentence}")
 
 
@@ -30,3 +31,13 @@ def _division(data: FoldDataModule) -> str:
     parts = [f"{len(data.training_indices)} to train", f"{inner} to choose the checkpoint" if inner else ""]
     parts += [f"{len(data.pool.indices)} unlabelled" if data.pool is not None else "", f"{held} held out"]
     return ", ".join(filter(None, parts))
+
+
+def _illegible(class_names: tuple[str, ...]) -> list[str]:
+    """Say what pictures call the classes where no installed font has their names' letters."""
+    if (drawn := legible(class_names)) == class_names:
+        return []
+    pairs = ", ".join(f"{short}: {name}" for short, name in list(zip(drawn, class_names, strict=True))[:20])
+    return [
+        f"no installed font has all letters of the class names, so that pictures number them ({pairs}); install one, such as Noto CJK."
+    ]

@@ -15,7 +15,12 @@ from mmgan.training.quiet import quiet_lightning
 from mmgan.training.tasks import Task
 
 # A terminal's line is short.
-HEADINGS = {"inner score": "inner", "indistinguishability": "indist.", "calibration_error": "calibr. error", "log_likelihood": "log-lik."}
+HEADINGS = {
+    "inner score": "inner",
+    "indistinguishability": "indist.",
+    "calibration_error": "calibr. error",
+    "log_likelihood": "log-lik.",
+}
 
 
 def train_folds(cfg: DictConfig) -> list[FitResult]:

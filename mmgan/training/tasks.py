@@ -17,13 +17,13 @@ from mmgan.evaluation.metrics import number
 from mmgan.evaluation.score import MIN_SAMPLES
 from mmgan.models.classical import ClassicalGenerator
 from mmgan.models.synthesizer import Synthesizer
-from mmgan.plots import drawings
-from mmgan.plots import samples as plots
-from mmgan.training.callbacks import draw_like, fold_judge
+from mmgan.plots import drawings, overview
+from mmgan.plots.style import legible
+from mmgan.training.callbacks import fold_judge
+from mmgan.training.pictures import DPI, draw_pictures
 from mmgan.training.predictions import write_predictions
 
 Scores = dict[str, float]
-DPI = 110  # of pictures beside a checkpoint
 LEAST_NOVELTY = 0.8  # of a finished fold that is not doubted; other real samples have 1
 
 
@@ -82,10 +82,7 @@ class Generation(Task):
         return fold_judge(data, data.inner_val_indices, data.seed)(model)["score"]
 
     def score(self, model: Synthesizer, data: FoldDataModule, folder: Path) -> Scores:
-        x, y = data.samples(data.training_indices, most=1000)  # enough for a picture
-        classes = np.unique(y)
-        picture = plots.overview(x, y, draw_like(model, classes), classes, model.schema.class_names)
-        picture.savefig(folder / "samples.png", dpi=DPI)
+        draw_pictures(model, data, folder)
         return _rounded(fold_judge(data, data.fold.val_indices, seed=0)(model)) if _enough(data) else {}
 
     def references(self, data: FoldDataModule) -> dict[str, Scores]:
@@ -121,7 +118,7 @@ class Classification(Task):
             return {}
         answers = model.predict_probabilities(x)
         matrix = utility.confusion(y, answers.argmax(1), model.schema.n_classes)
-        drawings.confusion(matrix, model.schema.class_names).savefig(folder / "confusion.png", dpi=DPI)
+        drawings.confusion(matrix, legible(model.schema.class_names)).savefig(folder / "confusion.png", dpi=DPI)
         return _rounded(prediction.scores(y, answers))
 
     def after_folds(self, models: Iterable[Any], dataset: Dataset, folder: Path) -> Mapping[str, Path]:
@@ -144,7 +141,8 @@ class FirstStage(Task):
         if not len(y):
             return {}
         rebuilt, codes = model.reconstruct(x)
-        picture = plots.overview(x, y, rebuilt, y, model.schema.class_names, kinds=("held out", "rebuilt"))
+        names, kinds = legible(model.schema.class_names), ("held out", "rebuilt")
+        picture = overview.overview(x, y, rebuilt, y, names, kinds)
         picture.savefig(folder / "rebuilt.png", dpi=DPI)
         return _rounded(reconstruction.scores(x, rebuilt, codes, model.quantizers.size))
 
