@@ -1,22 +1,16 @@
 """How a command starts and ends: what the user can mend is one sentence and status 1, an interrupt 130, a fault 70 and a log file."""
 
-import contextlib
 import os
 import signal
 import sys
-import tempfile
-import time
-import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-# The commands themselves are imported where they run: an interrupt meanwhile ends like any other.
+# All else is imported where it is used: an interrupt meanwhile ends like any other.
 JOBS = {  # functions of mmgan.commands.<command>
     "train": "train_folds", "tune": "tune_folds", "synthesize": "synthesize", "evaluate": "judge_file", "compare": "compare",
 }  # fmt: skip
 INTERRUPTED, FAULT = 130, 70  # exit statuses: of a shell's interrupt, and EX_SOFTWARE of sysexits.h
-LOGS = Path("runs") / "errors"
 
 
 def start(command: str) -> None:
@@ -50,15 +44,15 @@ def ended_well(run: Callable[[], Any]) -> None:
 def leave_at_once(*signalled: Any) -> None:
     """End the process for an interrupt, with one line, and without anything that Python does as it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with contextlib.suppress(OSError, ValueError):
+    try:
+        sys.stdout.flush()
         print(
             "\ninterrupted: a training goes on with resume=true, a sweep by the same command.",
             file=sys.stderr,
             flush=True,
         )
-    with contextlib.suppress(OSError, ValueError):
-        sys.stdout.flush()
-    os._exit(INTERRUPTED)
+    finally:  # also where nobody reads any more
+        os._exit(INTERRUPTED)
 
 
 def end(sentence: str, status: int) -> None:
@@ -67,15 +61,24 @@ def end(sentence: str, status: int) -> None:
     sys.exit(status)
 
 
-def _logged() -> Path:
+def _logged() -> str:
     """Write what is known of the exception in hand into a file, and return where."""
+    import tempfile
+    import time
+    import traceback
+
     name = f"{time.strftime('%Y-%m-%d-%H-%M-%S')}-{os.getpid()}.log"
     text = f"{' '.join(sys.argv)}\n\n{traceback.format_exc()}"
+    path = os.path.join("runs", "errors", name)
     try:
-        LOGS.mkdir(parents=True, exist_ok=True)
-        path = LOGS / name
-        path.write_text(text, encoding="utf-8", errors="backslashreplace")
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        _write(path, text)
     except OSError:  # a folder that takes no files
-        path = Path(tempfile.gettempdir()) / f"mmgan-{name}"
-        path.write_text(text, encoding="utf-8", errors="backslashreplace")
+        path = os.path.join(tempfile.gettempdir(), f"mmgan-{name}")
+        _write(path, text)
     return path
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w", encoding="utf-8", errors="backslashreplace") as stream:
+        stream.write(text)

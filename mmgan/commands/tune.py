@@ -24,6 +24,7 @@ from mmgan.data.dataset import Dataset
 from mmgan.data.folds import make_folds
 from mmgan.errors import MmganError
 from mmgan.report.page import write_report
+from mmgan.training.callbacks import TellEpoch
 from mmgan.training.fit import FitResult, FoldRun
 from mmgan.training.folder import RunFolder
 from mmgan.training.quiet import quiet_lightning
@@ -62,7 +63,8 @@ class ConfiguredTrials(Trials):
         run = self._run(fold, params)
 
         def callbacks() -> dict[str, Callback]:  # the sweep has a view of its own
-            return {name: each for name, each in run.callbacks().items() if not isinstance(each, ProgressBar)}
+            own = {name: each for name, each in run.callbacks().items() if not isinstance(each, ProgressBar)}
+            return own | {"epoch": TellEpoch()}
 
         settings = self.refit_settings(fold, params)
         return replace(run, final=True, resume=True, settings=settings, callbacks=callbacks).run(folder)

@@ -41,7 +41,7 @@ def pkl(path: str | Path | None = None, labelled: bool = True) -> Dataset:
                 f"{path} is no data set; for a folder of recordings ({', '.join(READERS)}) give data=recordings data.path=FOLDER."
             ) from None
         raise
-    data = {_known_key(key): value for key, value in data.items()}
+    data = {key if (known := _known_key(key)) in data else known: value for key, value in data.items()}
     needed = ("x_train", "y_train") if labelled else ("x_train",)
     for key in needed:
         if data.get(key) is None:
@@ -132,15 +132,17 @@ def _lost_digits(samples: np.ndarray) -> str:
     """Return what is wrong where float32, which networks compute in, would not keep the differences between samples."""
     if (samples.dtype.itemsize <= 4 and samples.dtype.kind == "f") or samples.dtype.kind == "b":
         return ""
-    low, high = (float(end) for end in (samples.min(), samples.max()))
-    if not np.isfinite(high - low) or high == low:
+    low, high = samples.min(0).astype(np.float64), samples.max(0).astype(np.float64)
+    reach = np.maximum(np.abs(low), np.abs(high))
+    with np.errstate(all="ignore"):  # of what is not finite, which is told elsewhere
+        steps = (high - low) / np.spacing(reach.astype(np.float32))
+    coarse = np.isfinite(steps) & (high > low) & (steps < MIN_STEPS) & ((reach >= 2**24) | (samples.dtype.kind == "f"))
+    if not coarse.any():
         return ""
-    steps = (high - low) / float(np.spacing(np.float32(max(abs(low), abs(high)))))
-    if steps > MIN_STEPS or (samples.dtype.kind in "iu" and max(abs(low), abs(high)) < 2**24):
-        return ""
+    worst = np.unravel_index(np.argmin(np.where(coarse, steps, np.inf)), steps.shape)
     return (
-        f"lies between {low:.10g} and {high:.10g}, of which float32 keeps {steps:.0f} steps: subtract a constant first, such as"
-        f" {low + (high - low) / 2:.6g}, in float64."
+        f"has {coarse.sum()} of {coarse.size} values that vary little around a large number, as from {low[worst]:.12g} to {high[worst]:.12g}, of"
+        f" which float32 keeps {steps[worst]:.0f} steps: subtract a constant first, in float64, such as {np.rint(low[worst]):.12g}."
     )
 
 
