@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,6 @@ import numpy as np
 from hydra.utils import get_class, instantiate
 from lightning.pytorch.callbacks import Callback, ProgressBar
 from omegaconf import DictConfig, OmegaConf
-from optuna.trial import TrialState
 from sqlalchemy.engine import URL
 
 from mmgan.commands import build
@@ -31,7 +29,7 @@ from mmgan.training.quiet import quiet_lightning
 from mmgan.tuning.settings import MakePruning, SweepSettings, Trials
 from mmgan.tuning.space import is_plain, usable_space, warm_params
 from mmgan.tuning.study import FoldStudy
-from mmgan.tuning.summary import summary
+from mmgan.tuning.summary import summary, write_study
 from mmgan.tuning.sweep import Sweep
 from mmgan.tuning.view import progress_shown
 from mmgan.tuning.workers import run_workers
@@ -232,23 +230,3 @@ def _with_neighbours(studies: Mapping[int, FoldStudy], home: Path, sweep: Sweep)
                 settings = sweep_settings(trials.cfg, trials, {fold.fold: path}, home)
                 found[fold.fold] = FoldStudy(settings, fold.fold, storage, trials, create=False)
     return dict(sorted(found.items()))
-
-
-def write_study(study: FoldStudy) -> None:
-    """Write trials.csv and Optuna's pictures of one study into the folder of its fold."""
-    from matplotlib import pyplot
-    from optuna.visualization import matplotlib as pictures
-
-    RunFolder(study.path).make()
-    study.study.trials_dataframe().to_csv(study.path / "trials.csv", index=False)
-    complete = len(study.trials(TrialState.COMPLETE))
-    drawn = {"history": pictures.plot_optimization_history, "parallel": pictures.plot_parallel_coordinate}
-    if complete > 1:
-        drawn["importance"] = pictures.plot_param_importances
-    for name, draw in drawn.items() if complete else ():
-        with warnings.catch_warnings(), pyplot.rc_context():  # Optuna sets a style for good
-            warnings.simplefilter("ignore", UserWarning)  # of an axis on which all trials have one value
-            figure = draw(study.study).figure
-        figure.set_size_inches(14 if name == "parallel" else 10, 6)
-        figure.savefig(study.path / f"{name}.png", dpi=90, bbox_inches="tight")
-        pyplot.close(figure)  # which pyplot keeps otherwise, fold after fold
