@@ -1,19 +1,33 @@
-"""Every command from any folder: python -m mmgan train [OPTIONS]."""
+"""Every command from any folder: mmgan train [OPTIONS], or python -m mmgan train [OPTIONS]."""
 
+import difflib
 import sys
 
-from mmgan.commands.entry import JOBS, start
+from mmgan.commands.entry import JOBS, ended_well, start
 
 
 def main() -> None:
     """Run the command that the command line names first, with the options behind it."""
-    usage = f"give a command, python -m mmgan {'|'.join(JOBS)} [OPTIONS]; --help behind it lists the options."
-    if sys.argv[1:] in (["--help"], ["-h"]):
-        print(usage)
-        return
-    if len(sys.argv) < 2 or sys.argv[1] not in JOBS:
-        sys.exit(f"error: {usage}")
-    start(sys.argv.pop(1))
+    if len(sys.argv) > 1 and sys.argv[1] in JOBS:
+        start(sys.argv.pop(1))
+    else:
+        ended_well(lambda: _without_command(sys.argv[1:]))
+
+
+def _without_command(words: list[str]) -> None:
+    from mmgan.commands.help import options_text, usage, versions_text
+    from mmgan.commands.job import told
+
+    if words in (["--help"], ["-h"], ["help"]):
+        print(usage())
+    elif words in (["--version"], ["-V"], ["version"]):
+        print(versions_text())
+    elif words[:1] == ["options"]:
+        told("train", lambda: print(options_text(words[1:])))
+    else:
+        near = difflib.get_close_matches(words[0], JOBS, n=1) if words else []
+        meant = f"; did you mean {near[0]}" if near else ""
+        sys.exit(f"error: give a command, one of {', '.join(JOBS)}{meant}; mmgan --help says what they do.")
 
 
 if __name__ == "__main__":

@@ -14,11 +14,11 @@ import torch
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 
-from mmgan.commands import build
+from mmgan.commands import arguments, build
 from mmgan.data.files import write_pickle
 from mmgan.data.sources.pkl import pkl
 
-CONF = build.CONF
+CONF = arguments.CONF
 
 # What makes a model small, by the names that conf/model/ uses; a test's own overrides come after.
 SMALL = {
@@ -128,7 +128,8 @@ def quick_judge() -> Iterator[None]:
     """Score with `QuickJudge` and leave the overview's picture empty."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mmgan.training.callbacks.CheapScore", QuickJudge)
-        patch.setattr("mmgan.plots.samples.overview", lambda *samples, **options: Figure(figsize=(1, 1)))
+        patch.setattr("mmgan.plots.overview.overview", lambda *samples, **options: Figure(figsize=(1, 1)))
+        patch.setattr("mmgan.training.pictures.class_figures", lambda *samples: [])
         yield
 
 

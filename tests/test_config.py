@@ -2,7 +2,9 @@
 
 import importlib.util
 import inspect
+import re
 import runpy
+import signal
 import subprocess
 import sys
 
@@ -14,6 +16,8 @@ from hydra.utils import get_method, instantiate
 from omegaconf import OmegaConf
 
 from mmgan.commands.build import plain
+from mmgan.commands.entry import ended_well
+from mmgan.commands.job import script as job_script
 from mmgan.commands.options import register_options
 from mmgan.schema import DataSchema
 from mmgan.training.checkpoint import build_model
@@ -147,7 +151,7 @@ def script(monkeypatch):
 SENTENCES = {
     "misspelt option": (
         ["flod=3"],
-        "error: there is no option 'flod'; did you mean 'fold'?; --help lists the options.",
+        "error: there is no option 'flod'; did you mean 'fold'?",
     ),
     "misspelt key": (["model.latent_dmi=3"], r"error: there is no option 'model.latent_dmi'"),
     "wrong type": (["seed=x"], "error: seed=x: expected an integer"),
@@ -247,3 +251,60 @@ def test_hydra_s_own_folders_are_not_made():
     for name in choices("."):
         text = OmegaConf.load(CONF / f"{name}.yaml").hydra
         assert text.output_subdir is None and text.run.dir == "."
+
+
+# -- how a command ends -------------------------------------------------------------------------------------------------
+@pytest.fixture
+def ended(monkeypatch, tmp_path):
+    """Run something as a command in this process; return its exit status."""
+    handler = signal.getsignal(signal.SIGINT)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("os._exit", sys.exit)
+
+    def run(job):
+        with pytest.raises(SystemExit) as ended:
+            ended_well(job)
+        return ended.value.code
+
+    yield run
+    signal.signal(signal.SIGINT, handler)
+
+
+def test_what_nobody_expected_ends_with_the_place_of_a_log(ended, capsys, tmp_path):
+    def job():
+        raise KeyError("a fault\x1b")
+
+    assert ended(job) == 70
+    said = capsys.readouterr().err
+    (log,) = (tmp_path / "runs" / "errors").glob("*.log")
+    assert said == f"error: this is a fault of mmgan (KeyError); {log.relative_to(tmp_path)} says more.\n"
+    assert "Traceback" in log.read_text() and 'raise KeyError("a fault' in log.read_text()
+
+
+def test_an_interrupt_is_one_line_and_status_130(ended, capsys):
+    def job():
+        raise KeyboardInterrupt
+
+    assert ended(job) == 130
+    assert capsys.readouterr().err.strip() == (
+        "interrupted: a training goes on with resume=true, a sweep by the same command."
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            PermissionError(13, "Permission denied", "x.ckpt"),
+            "error: x.ckpt cannot be read or written (Permission denied)",
+        ),
+        (MemoryError(), "error: the memory is too small for this"),
+        (RuntimeError("[enforce fail] can't allocate memory: 12"), "error: the memory is too small for this"),
+    ],
+)
+def test_what_is_no_fault_of_mmgan_is_one_sentence(error, said):
+    def job(cfg):
+        raise error
+
+    with pytest.raises(SystemExit, match=re.escape(said)):
+        job_script(job)(compose("train"))

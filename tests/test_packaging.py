@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from conftest import CONF
 
-from mmgan.commands import build
 from mmgan.commands.entry import JOBS
 
 ROOT = CONF.parent
@@ -18,7 +17,6 @@ TINY = ["model=vae", "trainer.max_epochs=1", "data.steps_per_epoch=2", "data.bat
 
 
 def test_every_configuration_of_a_command_has_its_job():
-    assert build.CONF.samefile(CONF)
     for name in (path.stem for path in CONF.glob("*.yaml")):
         assert callable(getattr(import_module(f"mmgan.commands.{name}"), JOBS[name]))
 
@@ -26,7 +24,7 @@ def test_every_configuration_of_a_command_has_its_job():
 def test_a_command_that_is_none_is_refused_with_those_there_are():
     for words in ([], ["trian"]):
         done = subprocess.run([sys.executable, "-m", "mmgan", *words], cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 1 and done.stderr.startswith("error: give a command") and "train|tune" in done.stderr
+        assert done.returncode == 1 and done.stderr.startswith("error: give a command") and "train, tune" in done.stderr
 
 
 @pytest.mark.slow

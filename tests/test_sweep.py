@@ -475,7 +475,7 @@ def test_a_launcher_trains_folds_as_jobs(tmp_path, launcher):
 
 
 def test_without_the_plug_ins_the_command_that_installs_them_is_told():
-    from mmgan.commands.entry import sentence
+    from mmgan.commands.sentences import sentence
 
     message = "In 'hydra/config': Could not find 'hydra/launcher/submitit_slurm'\n\nAvailable options in 'hydra/launcher': basic"
     assert sentence(ValueError(message)) == (

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 import mmgan
 from mmgan.commands.build import check_run, data_options, fold_run, plain, settings_of, train_fold
-from mmgan.commands.entry import script
+from mmgan.commands.job import script
 from mmgan.commands.synthesize import synthesize
 from mmgan.commands.tune import ConfiguredTrials, sweep_settings, with_params
 from mmgan.data.files import read_archive, write_pickle

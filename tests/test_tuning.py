@@ -92,7 +92,7 @@ def test_a_sweep_leaves_its_files(swept):
         "metrics.json",
         "samples.png",
     } <= names
-    assert {"trials.csv", "study.db", "history.png", "parallel.png", "importance.png"} <= names
+    assert {"trials.csv", "study.db", "history.png", "parameters.png", "importance.png"} <= names
     trials = sorted(path.name for path in (swept.folder / "trials").iterdir())
     assert trials == ["trial000", "trial001", "trial002"]  # none overwrites another's files
     assert len(states(swept.folder)) == 3 and set(states(swept.folder)) <= {"COMPLETE", "PRUNED"}

@@ -74,6 +74,8 @@ def command_line(command: str, *words: object) -> str:
     running = Path(sys.argv[0])
     if running.suffix == ".py" and running.stem in SCRIPTS and command in SCRIPTS:
         return shell_line("python", running.with_stem(command), *words)
+    if running.stem == "mmgan":  # the command that is installed
+        return shell_line("mmgan", command, *words)
     return shell_line("python", "-m", "mmgan", command, *words)
 
 

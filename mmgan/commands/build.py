@@ -1,6 +1,7 @@
 """A configuration to objects: the one place where that happens."""
 
 import functools
+import math
 import platform
 import shlex
 from collections.abc import Iterable, Mapping
@@ -9,10 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import hydra
 import lightning as L
 import torch
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
@@ -20,8 +19,8 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 import mmgan
-from mmgan.commands.arguments import CONF, as_hydra_reads
-from mmgan.commands.options import register_options
+from mmgan.commands.arguments import as_hydra_reads
+from mmgan.commands.names import composed
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.data.dataset import Dataset
 from mmgan.data.files import file_digest
@@ -30,19 +29,19 @@ from mmgan.data.synthetic_file import samples_of_fold
 from mmgan.data.trust import build, named_targets, trusted_names
 from mmgan.data.unlabelled import NONE
 from mmgan.errors import MmganError, require
-from mmgan.training.checkpoint import FORMAT, build_model, load
+from mmgan.schema import DataSchema
+from mmgan.training.checkpoint import FORMAT, build_model, load, n_parameters
 from mmgan.training.first_stage import first_stage_file, read_first_stage
 from mmgan.training.fit import FitResult, FoldRun
 from mmgan.training.tasks import Task
+
+MOST_PARAMETERS = 2 * 10**8  # some 4 GB while they are trained
 
 
 def compose(command: str, overrides: str | Iterable[str] = ()) -> DictConfig:
     """Return the configuration of a command, as its script composes it; `overrides` as on the command line, or one string of them."""
     words = as_hydra_reads(shlex.split(overrides) if isinstance(overrides, str) else overrides)
-    register_options()
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        return hydra.compose(command, words)
+    return composed(command, words)
 
 
 def plain(node: DictConfig) -> dict[str, Any]:
@@ -128,17 +127,31 @@ def fold_run(cfg: DictConfig, dataset: Dataset, fold: int, best_params: Mapping[
     )
 
 
-def check_run(cfg: DictConfig, run: FoldRun) -> None:
-    """Build everything once, and throw it away: whatever is refused is refused before a folder is touched."""
+def check_run(cfg: DictConfig, run: FoldRun) -> tuple[FoldDataModule, L.Trainer]:
+    """Build everything once: whatever is refused is refused before a folder is touched. Return what serves a fold, and what trains."""
     if run.select_length and not run.final and "final" in cfg:
         raise MmganError("select_length=true asks for a second training on all samples; give final=true too.")
-    run.build(run.final and not run.select_length)
+    if cfg.first_stage is None:
+        check_size(plain(cfg.model), run.build.dataset.schema)
+    _, datamodule = run.build(run.final and not run.select_length)
     run.callbacks()
     trainer = _trainer(cfg, logger=False, enable_checkpointing=False, enable_progress_bar=False)
     if trainer.world_size > 1 and "fork" not in str(cfg.trainer.get("strategy")):
         raise MmganError(
             f"trainer.devices={cfg.trainer.devices}: give trainer=ddp, whose devices share each batch;"
             " or train several folds at once by several calls."
+        )
+    return datamodule, trainer
+
+
+def check_size(model: dict[str, Any], schema: DataSchema) -> None:
+    """Raise MmganError for networks that no memory holds, with the modality that makes them so large."""
+    if (count := n_parameters(model, schema)) > MOST_PARAMETERS:
+        name, shape = max(schema.modalities.items(), key=lambda each: math.prod(each[1]))
+        raise MmganError(
+            f"model={model['name']} would have {count / 1e6:.0f} million parameters, and checkpoints of {count * 10 / 1e9:.1f} GB, for"
+            f" {math.prod(shape)} values a sample of '{name}': give shorter windows, a lower rate or features (data=recordings makes them), or"
+            " a classical model (model=smoothed_bootstrap)."
         )
 
 

@@ -1,6 +1,5 @@
 """What an option is given: checked against its declaration, and refused with its new name where it has one."""
 
-import difflib
 import functools
 import inspect
 import pkgutil
@@ -12,7 +11,9 @@ from typing import Annotated, Any, get_origin
 from omegaconf import OmegaConf
 
 from mmgan.commands.arguments import CONF
-from mmgan.commands.options import MORE
+from mmgan.commands.meanings import COMMON
+from mmgan.commands.names import suggestion
+from mmgan.commands.options import COMMANDS, MORE
 from mmgan.data.trust import trusted_names
 from mmgan.errors import MmganError, Part, alternatives, check_value, expected, is_checked
 
@@ -40,8 +41,9 @@ class Declared:
 def check_options(cfg: Any) -> None:
     """Raise MmganError for options that the command does not have (+fold=3), and for values that an option may not have."""
     kind = OmegaConf.get_type(cfg)
-    if added := sorted(set(cfg) - set(kind.__dataclass_fields__) - {"experiment"}):
-        raise MmganError(f"there is no option '{added[0]}'{closest(added[0], kind)}; --help lists the options.")
+    if added := [*sorted(set(cfg) - set(kind.__dataclass_fields__) - {"experiment"}), *_unknown_below(cfg)]:
+        command = next(name for name, each in COMMANDS.items() if each is kind)
+        raise MmganError(f"there is no option '{added[0]}'{suggestion(added[0], command)}")
     for each in own_options(kind, cfg):
         check_value(each.name, each.value, each.kind)
     trusted_names(OmegaConf.select(cfg, "trust", default=()))
@@ -87,11 +89,44 @@ def _declared_below(name: str, node: dict[str, Any]) -> Iterator[Declared]:
         if f"{name}.{key}" == "model.space.first_stage":
             continue  # the option first_stage, in whose place the stage's own configuration comes
         if key in parameters:
-            yield Declared(f"{shown}.{key}", value, _configured(parameters[key].annotation))
+            yield Declared(
+                f"{shown}.{key}", value, _configured(parameters[key].annotation), _meaning(str(node["_target_"]), key)
+            )
         elif name == "callbacks":
             yield Declared(f"callbacks.{key}", value, Part | None)
         if isinstance(value, dict):
             yield from _declared_below(f"{name}.{key}", value)
+
+
+def _unknown_below(cfg: Any) -> Iterator[str]:
+    """Yield the dotted names of what was added to data, or to a part of the model, and that nothing there takes."""
+    data = _plain(OmegaConf.select(cfg, "data")) or {}
+    targets = [str((data.get(key) or {}).get("_target_")) for key in ("source", "datamodule")]
+    if all(target.startswith("mmgan.") for target in targets):
+        taken = {key for target in targets for key in _parameters(target)}
+        yield from (f"data.{key}" for key in data if key not in taken and f"data.{key}" not in MORE)
+    for group in ("model", "callbacks"):
+        if isinstance(node := _plain(OmegaConf.select(cfg, group)), dict):
+            yield from _unknown_of_part(group, node)
+
+
+def _unknown_of_part(name: str, node: dict[str, Any]) -> Iterator[str]:
+    parameters = _parameters(str(node.get("_target_")))
+    closed = parameters and not any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+    for key, value in node.items():
+        known = key in parameters or key.startswith("_") or f"{name}.{key}" in MORE or f"{name}.{key}" == "model.fusion"
+        if closed and not known:
+            yield f"{name}.{key}"
+        elif isinstance(value, dict):
+            yield from _unknown_of_part(f"{name}.{key}", value)
+
+
+@functools.cache
+def _meaning(target: str, key: str) -> str:
+    """Return what the docstring of a class says of an argument under Parameters; otherwise what it means everywhere."""
+    text = inspect.getdoc(pkgutil.resolve_name(target)) or ""
+    found = re.search(rf"^{key} : (.+(?:\n {{4,}}.+)*)", text, re.MULTILINE)
+    return " ".join(found[1].split()).rstrip(".") if found else COMMON.get(key, "")
 
 
 def _configured(declared: Any) -> Any:
@@ -129,11 +164,3 @@ def refuse_renamed(words: list[str]) -> None:
                 of_gan = re.sub(r"model\.(generator|critic)\.", r"model.\1.network.", now)
                 more = f" (with model=gan {of_gan}=...)" if of_gan != now else ""
                 raise MmganError(f"the option '{name}' is called '{now}' now; give {now}=...{more}")
-
-
-def closest(name: str, options: type) -> str:
-    """Return a suggestion for a misspelt option of the command that has these."""
-    if name == "data.path":
-        return ", except of data=pkl, data=images and data=recordings; give data=pkl data.path=FILE"
-    near = difflib.get_close_matches(name, [each.name for each in fields(options)], n=1)
-    return f"; did you mean '{near[0]}'?" if near else ""

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
 
 from mmgan.errors import EachOf, NonNegative, NonNegativeInt, Part, Positive, PositiveInt, Range, Seed
 
@@ -83,6 +84,7 @@ class SynthesizeOptions(Options):
     n_per_class: Any = option(Annotated[int, Range(1, 10**7)] | None, "the same number for every class instead")
     balance: Any = option(bool, "fill every class up to the largest instead", False)
     sampling: Any = option(Literal["posterior", "density", "prior"] | None, "where samples come from")
+    unfinished: Any = option(bool, "take checkpoints of trainings that have not ended, too", False)
     given: Any = option(Any, "a modality, or a list: keep it of training samples, and draw the others for it")
     out: Any = option(Text, "the file: NAME.pkl or NAME.npz")
     data: Group = option(Mapping, "data.path: the data file, if it has moved since the training")
@@ -132,11 +134,11 @@ COMMANDS = {
 
 # Options of other packages' classes, and of nodes that are read key by key: (declared, meaning).
 MORE = {
-    "data.name": (str, "of folders and studies"),
+    "data.name": (str, "of folders and studies; of your own file its name"),
     "data.source": (Part, "where samples come from"),
     "data.datamodule": (Part, "what makes batches of them"),
     "data.draw": (Seed, "which samples are drawn; published tables use 0, so choose settings on others"),
-    "data.path": (Text, "the user's own file or folder"),
+    "data.path": (Text, "your own file or folder, with data=pkl, recordings or images"),
     "data.ordered": (
         Annotated[Sequence[str], EachOf(str, empty=True)],
         "vectors whose values have an order, as signals and images always have: [name, ...]",
@@ -149,7 +151,10 @@ MORE = {
     "model.batch_size": (PositiveInt, "data.batch_size, unless that is given"),
     "model.views_per_epoch": (Positive, "data.views_per_epoch, unless that is given"),
     "trainer.max_epochs": (PositiveInt, "length of a training; an epoch is data.steps_per_epoch batches"),
-    "trainer.accelerator": (Literal["auto", "cpu", "cuda", "gpu", "mps", "tpu"], "what trains"),
+    "trainer.accelerator": (
+        Literal["auto", "cpu", "cuda", "gpu", "mps", "tpu"],
+        "what trains; auto: a GPU if there is one",
+    ),
     "trainer.devices": (Devices, "how many, or a list of their numbers; several with trainer=ddp"),
     "trainer.strategy": (str, "of several devices"),
     "trainer.precision": (Precision, "of the arithmetic"),
@@ -173,10 +178,21 @@ MORE = {
 }
 
 
+def name_of(path: str | None, otherwise: str) -> str:
+    """Return the name of a file without its ending, or of a folder, as runs of it are called."""
+    if path is None:
+        return otherwise
+    name = Path(str(path)).resolve()
+    return ("".join(each for each in (name.name if name.is_dir() else name.stem) if each.isprintable()) or otherwise)[
+        :80
+    ]
+
+
 def register_options() -> None:
     """Make the options known to Hydra under the names that the primary configs list first."""
     store = ConfigStore.instance()
     # Hydra's --help copies the repository, and with it this store, once per group; nothing changes the copies.
     ConfigStore.__deepcopy__ = lambda self, memo: self
+    OmegaConf.register_new_resolver("name_of", name_of, replace=True)
     for name, options in COMMANDS.items():
         store.store(name=f"{name}_options", node=options)

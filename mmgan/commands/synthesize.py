@@ -34,6 +34,12 @@ def synthesize(cfg: DictConfig) -> Path:
     out = Path(cfg.out or home / "synthetic.pkl")
     synthetic_file.check_name(out)
     check_writable(out)
+    unfinished = [path for path in checkpoints if path.name == "best.ckpt" and RunFolder(path.parent).is_unfinished()]
+    if unfinished and not cfg.unfinished:
+        raise MmganError(
+            f"{unfinished[0]}: its training has not ended; go on with it ({command_line('train')} ... resume=true), or take it as it is"
+            " with unfinished=true."
+        )
     trust = trusted_names(cfg.trust)
     found = [(load(path, trust=trust), path) for path in checkpoints]
     if other := [path for model, path in found if not hasattr(model, "sample")]:
@@ -49,6 +55,8 @@ def synthesize(cfg: DictConfig) -> Path:
         [entry["fold"], entry["model"], len(entry["y_synth"]), len(np.unique(entry["y_synth"]))] for entry in entries
     ]
     print_table("synthetic samples", ["fold", "model", "samples", "classes"], [map(str, row) for row in rows])
+    if unfinished:
+        tell(f"unfinished: the training of {', '.join(map(str, unfinished))} has not ended, and the file says so.")
     if learnt := synthetic_file.learnt_from(entries):
         tell(learnt)
     tell(f"file:   {out}", f"next:   mmgan.load_augmented({str(out)!r}, fold={folds[0]}) in Python")
@@ -129,6 +137,7 @@ def _fold_entry(model: Synthesizer, path: Path, dataset: Dataset, cfg: DictConfi
         scores=metrics.get("scores", {}),
         seed=cfg.seed,
         epochs=metrics.get("epochs"),
+        unfinished=path.name == "best.ckpt" and RunFolder(path.parent).is_unfinished(),
         given=None if cfg.given is None else [*map(str, listed(cfg.given))],
     )
 

@@ -9,12 +9,18 @@ from omegaconf import DictConfig
 
 from mmgan.commands.arguments import command_line, print_table, shell_line, tell, trust_option
 from mmgan.commands.build import check_run, chosen_folds, fold_path, fold_run, load_data, task_of, trusted
+from mmgan.commands.opening import tell_opening
 from mmgan.training.fit import FitResult
 from mmgan.training.quiet import quiet_lightning
 from mmgan.training.tasks import Task
 
 # A terminal's line is short.
-HEADINGS = {"indistinguishability": "indist.", "calibration_error": "calibr. error", "log_likelihood": "log-lik."}
+HEADINGS = {
+    "inner score": "inner",
+    "indistinguishability": "indist.",
+    "calibration_error": "calibr. error",
+    "log_likelihood": "log-lik.",
+}
 
 
 def train_folds(cfg: DictConfig) -> list[FitResult]:
@@ -22,8 +28,8 @@ def train_folds(cfg: DictConfig) -> list[FitResult]:
     quiet_lightning()
     dataset = load_data(cfg)
     runs = {fold: fold_run(cfg, dataset, fold) for fold in chosen_folds(cfg, dataset)}
-    for run in runs.values():
-        check_run(cfg, run)
+    checked = [check_run(cfg, run) for run in runs.values()]
+    tell_opening(cfg, dataset, [datamodule for datamodule, _ in checked], checked[0][1])
     results = {fold: run.run(fold_path(cfg, "train", fold)) for fold, run in runs.items()}
     first, task = next(iter(results.values())).folder, task_of(cfg)
     shown = first.parent if str(cfg.fold) == "all" else first
@@ -55,6 +61,12 @@ def print_results(results: Mapping[int, FitResult], task: Task) -> None:
     rows = [[str(fold), str(result.epochs), *map(_shown, scores.loc[fold])] for fold, result in results.items()]
     if len(results) > 1:
         rows += [["mean", "", *map(_shown, scores.mean())], ["spread", "", *map(_shown, scores.std())]]
+    for name in dict.fromkeys(name for result in results.values() for name in result.metrics.get("references", ())):
+        beside = pandas.DataFrame(
+            [result.metrics["references"].get(name, {}) for result in results.values()], dtype=float
+        )
+        rows.append([name, *map(_shown, beside.reindex(columns=scores.columns).mean())])
+        rows[-1].insert(1, "")
     print_table(task.title, ["fold", "epochs", *(HEADINGS.get(column, column) for column in scores)], rows)
     tell(*task.doubts({fold: result.metrics["scores"] for fold, result in results.items()}))
 
@@ -72,4 +84,4 @@ def print_lines(lines: Mapping[str, str | Path]) -> None:
 
 
 def _shown(score: float) -> str:
-    return "none" if pandas.isna(score) else f"{score:.3f}"
+    return "\N{EN DASH}" if pandas.isna(score) else f"{score:.3f}"

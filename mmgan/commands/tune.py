@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,23 +12,24 @@ import numpy as np
 from hydra.utils import get_class, instantiate
 from lightning.pytorch.callbacks import Callback, ProgressBar
 from omegaconf import DictConfig, OmegaConf
-from optuna.trial import TrialState
 from sqlalchemy.engine import URL
 
 from mmgan.commands import build
 from mmgan.commands.arguments import shell_line
+from mmgan.commands.opening import tell_opening
 from mmgan.commands.train import next_command, print_lines, print_results, tell_unlabelled
 from mmgan.data.dataset import Dataset
 from mmgan.data.folds import make_folds
 from mmgan.errors import MmganError
 from mmgan.report.page import write_report
+from mmgan.training.callbacks import TellEpoch
 from mmgan.training.fit import FitResult, FoldRun
 from mmgan.training.folder import RunFolder
 from mmgan.training.quiet import quiet_lightning
 from mmgan.tuning.settings import MakePruning, SweepSettings, Trials
 from mmgan.tuning.space import is_plain, usable_space, warm_params
 from mmgan.tuning.study import FoldStudy
-from mmgan.tuning.summary import summary
+from mmgan.tuning.summary import summary, write_study
 from mmgan.tuning.sweep import Sweep
 from mmgan.tuning.view import progress_shown
 from mmgan.tuning.workers import run_workers
@@ -61,7 +61,8 @@ class ConfiguredTrials(Trials):
         run = self._run(fold, params)
 
         def callbacks() -> dict[str, Callback]:  # the sweep has a view of its own
-            return {name: each for name, each in run.callbacks().items() if not isinstance(each, ProgressBar)}
+            own = {name: each for name, each in run.callbacks().items() if not isinstance(each, ProgressBar)}
+            return own | {"epoch": TellEpoch()}
 
         settings = self.refit_settings(fold, params)
         return replace(run, final=True, resume=True, settings=settings, callbacks=callbacks).run(folder)
@@ -90,8 +91,8 @@ def tune_folds(cfg: DictConfig) -> list[FitResult]:
     if cfg.trainer.get("strategy") is not None:
         raise MmganError("trainer: a trial trains on one device; leave trainer=ddp out, and give workers=.")
     sweep = Sweep(sweep_settings(cfg, trials, paths, home), trials)
+    checked = {fold: build.check_run(cfg, build.fold_run(cfg, trials.dataset, fold)) for fold in paths}
     for fold in paths:
-        build.check_run(cfg, build.fold_run(cfg, trials.dataset, fold))
         if not trials.sizes(fold)[1]:
             raise MmganError(
                 f"{trials.dataset.source}: fold {fold} has no inner split (it takes 60 training samples and data.inner_val above"
@@ -102,6 +103,7 @@ def tune_folds(cfg: DictConfig) -> list[FitResult]:
             raise MmganError(f"{home}: there is no sweep to report on; run it first, or give its out_dir=.")
         _write(sweep.studies(create=False), home, sweep)
         return []
+    tell_opening(cfg, trials.dataset, [datamodule for datamodule, _ in checked.values()], checked[min(checked)][1])
     results = run_sweep(sweep, home, one_machine=not cfg.storage)
     print_results(results, build.task_of(cfg))
     tell_unlabelled(results)
@@ -228,23 +230,3 @@ def _with_neighbours(studies: Mapping[int, FoldStudy], home: Path, sweep: Sweep)
                 settings = sweep_settings(trials.cfg, trials, {fold.fold: path}, home)
                 found[fold.fold] = FoldStudy(settings, fold.fold, storage, trials, create=False)
     return dict(sorted(found.items()))
-
-
-def write_study(study: FoldStudy) -> None:
-    """Write trials.csv and Optuna's pictures of one study into the folder of its fold."""
-    from matplotlib import pyplot
-    from optuna.visualization import matplotlib as pictures
-
-    RunFolder(study.path).make()
-    study.study.trials_dataframe().to_csv(study.path / "trials.csv", index=False)
-    complete = len(study.trials(TrialState.COMPLETE))
-    drawn = {"history": pictures.plot_optimization_history, "parallel": pictures.plot_parallel_coordinate}
-    if complete > 1:
-        drawn["importance"] = pictures.plot_param_importances
-    for name, draw in drawn.items() if complete else ():
-        with warnings.catch_warnings(), pyplot.rc_context():  # Optuna sets a style for good
-            warnings.simplefilter("ignore", UserWarning)  # of an axis on which all trials have one value
-            figure = draw(study.study).figure
-        figure.set_size_inches(14 if name == "parallel" else 10, 6)
-        figure.savefig(study.path / f"{name}.png", dpi=90, bbox_inches="tight")
-        pyplot.close(figure)  # which pyplot keeps otherwise, fold after fold

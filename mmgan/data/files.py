@@ -29,6 +29,10 @@ def read_archive(path: str | os.PathLike) -> dict[str, Any]:
     with opened(path) as stream:
         is_zip = stream.read(4) == b"PK\x03\x04"
         stream.seek(0)
+        if is_zip and path.suffix.lower() in (".pt", ".pth", ".ckpt"):
+            raise MmganError(
+                f"{path} is a file of torch; save a dict of numpy arrays as .pkl or .npz (array = tensor.numpy())."
+            )
         content = _read_npz(stream, path) if is_zip else unpickle(stream, path)
     if not isinstance(content, dict):
         raise MmganError(f"{path} holds a {type(content).__name__}, not a dict; save a dict with x_train and y_train.")

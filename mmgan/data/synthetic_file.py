@@ -70,17 +70,20 @@ def fold_entry(
     seed: int,
     epochs: int | None = None,
     given: list[str] | None = None,
+    unfinished: bool = False,
 ) -> dict[str, Any]:
     """Return the entry of one generator: its fold, its `samples` with the user's own labels, and how they were made.
 
     `seed` is that of the samples, `epochs` the length of the training (None: not known). `given` names the modalities whose
-    values are those of training samples.
+    values are those of training samples; `unfinished` says that the training had not ended.
     """
     entry = {"fold": fold.fold, "train_indices": fold.train_indices, "val_indices": fold.val_indices}
     if len(fold.extra_indices):
         entry["extra_indices"] = fold.extra_indices
     if given is not None:
         entry["given"] = given
+    if unfinished:
+        entry["unfinished"] = True
     if seen := recipe.get("unlabelled"):
         entry["unlabelled_indices"] = np.array(seen["indices"], dtype=np.int64)
         entry["unlabelled"] = {key: seen[key] for key in ("source", "number", "teacher", "share_dropped")}
@@ -95,12 +98,12 @@ def fold_entry(
     }
 
 
-def training_of(entry: Mapping[str, Any]) -> dict[str, int]:
-    """Return `seed` and `epochs` of the training of an entry's generator, those that the entry has."""
+def training_of(entry: Mapping[str, Any]) -> dict[str, int | bool]:
+    """Return `seed` and `epochs` of the training of an entry's generator, those that the entry has, and whether it is `unfinished`."""
     said = entry.get("training")
-    return {
-        k: v for k, v in (said if isinstance(said, dict) else {}).items() if k in ("seed", "epochs") and type(v) is int
-    }
+    known = said if isinstance(said, dict) else {}
+    found: dict[str, int | bool] = {k: v for k, v in known.items() if k in ("seed", "epochs") and type(v) is int}
+    return found | ({"unfinished": True} if entry.get("unfinished") is True else {})
 
 
 @dataclass(frozen=True)

@@ -139,27 +139,6 @@ def beside_nearest(
     return grid(lines, columns, ((WIDTH - 0.5) / columns, height), title, names)
 
 
-def overview(
-    real: Arrays,
-    y_real: np.ndarray,
-    synthetic: Arrays,
-    y_synthetic: np.ndarray,
-    class_names: tuple,
-    most: int = 6,
-    kinds: tuple[str, str] = ("real", "synthetic"),
-) -> Figure:
-    """Show one real and one synthetic sample of each class (at most `most` of them), a pair of lines per modality."""
-    classes = [k for k in np.unique(y_real) if (y_synthetic == k).any()][:most]
-    lines = []
-    for name, values in real.items():
-        pairs = zip(kinds, ((values, y_real, REAL), (synthetic[name], y_synthetic, SYNTHETIC)), strict=True)
-        for label, (x, y, colour) in pairs:
-            first = [x[np.flatnonzero(y == k)[0]] for k in classes]
-            titles = () if lines else [shortened(class_names[k], 18) for k in classes]
-            lines.append(Line(f"{name}\n{label}", first, scale_of(values), colour, titles))
-    return grid(lines, len(classes), (1.9, 1.15))
-
-
 def traversal(
     samples: list[np.ndarray], dimensions: list[int], values: np.ndarray, name: str, class_name: object
 ) -> Figure:
@@ -206,6 +185,14 @@ def mean_and_spread(
     if class_name is not None:
         figure.suptitle(f"class {class_name}", fontsize=10, x=0.02, ha="left")
     return figure
+
+
+def log_power(values: np.ndarray) -> np.ndarray:
+    """(n, C, L) -> (n, C, L // 2): log10 of the power at 1, 2, ... cycles in a sample, each sample's mean removed, Hann window."""
+    length = values.shape[-1]
+    centred = values.astype(np.float64) - values.mean(-1, keepdims=True)
+    power = np.abs(np.fft.rfft(centred * np.hanning(length))[..., 1 : length // 2 + 1]) ** 2
+    return np.log10(power + 1e-12 * (power.mean() or 1.0))
 
 
 def _panels(name: str, real: np.ndarray, synthetic: np.ndarray) -> list[tuple[str, np.ndarray, np.ndarray]]:

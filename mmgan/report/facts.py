@@ -54,7 +54,8 @@ def _training(entry: Mapping[str, int]) -> str:
     """Say how long a generator was trained and from which seed, as far as its file knows."""
     epochs, seed = entry.get("epochs"), entry.get("seed")
     length = "length not known" if epochs is None else _count(epochs, "epoch") if epochs else "none, a classical model"
-    return f"{length}, seed {'not known' if seed is None else seed}"
+    ended = ", unfinished: the training had not ended" if entry.get("unfinished") else ""
+    return f"{length}, seed {'not known' if seed is None else seed}{ended}"
 
 
 def notes(file: SyntheticFile) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
@@ -26,6 +27,11 @@ def _plain_markdown(text: object) -> str:
     return re.sub(r"[\\`*|<]|\](?=\()", r"\\\g<0>", " ".join(str(text).split()))
 
 
+def _breakable(text: object) -> Markup:
+    """Return `text` for HTML, with places where a long dotted name may go on in the next line."""
+    return Markup(re.sub(r"(?<=\w)([._])(?=\w)", r"\1<wbr>", str(escape(text))))
+
+
 JINJA = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
     autoescape=lambda name: name.startswith("report.html"),
@@ -34,6 +40,7 @@ JINJA = Environment(
     lstrip_blocks=True,
 )
 JINJA.filters["plain"] = _plain_markdown
+JINJA.filters["breakable"] = _breakable
 
 
 def table_text(table: Table) -> str:

@@ -1,7 +1,9 @@
 """While a model trains: score its samples on the inner validation samples, and keep its best moment."""
 
+import json
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -12,6 +14,7 @@ from mmgan.data.datamodule import FoldDataModule
 from mmgan.errors import PositiveInt, checked
 from mmgan.evaluation.score import MAX_REFERENCE, MAX_TRAINED, CheapScore
 from mmgan.models.synthesizer import Synthesizer
+from mmgan.training.folder import RunFolder
 
 
 def draw_like(model: Synthesizer, y: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
@@ -59,8 +62,31 @@ class ScoreSamples(L.Callback):
         parts = self._judge(Synthesizer(pl_module))
         self.recent = [*self.recent, parts["score"]][-self.window :]
         pl_module.log("val/score", math.fsum(self.recent) / len(self.recent), prog_bar=True, sync_dist=True)
-        pl_module.log("val/score_now", parts.pop("score"), sync_dist=True)
-        pl_module.log_dict({f"val/{name}": value for name, value in parts.items()}, sync_dist=True)
+        parts["latest"] = parts.pop("score")
+        pl_module.log_dict({f"val_parts/{name}": value for name, value in parts.items()}, sync_dist=True)
+
+
+class TellEpoch(L.Callback):
+    """Keep the number of finished epochs in a file of the run's folder while it trains, for who watches from another process."""
+
+    file = "progress.json"
+
+    @classmethod
+    def read(cls, folder: Path) -> int | None:
+        """Return the number of finished epochs of the training that runs in a folder; None where none does."""
+        try:
+            return int(json.loads((folder / cls.file).read_text(encoding="utf-8"))["epochs"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        RunFolder(trainer.default_root_dir).write_json(self.file, {"epochs": trainer.current_epoch})
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        RunFolder(trainer.default_root_dir).write_json(self.file, {"epochs": trainer.current_epoch + 1})
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        (Path(trainer.default_root_dir) / self.file).unlink(missing_ok=True)
 
 
 class FolderCheckpoint(ModelCheckpoint):

@@ -26,6 +26,13 @@ def build_model(config: Mapping[str, Any], schema: DataSchema) -> Any:
     return instantiate(of_model(config), _convert_="all")(schema)
 
 
+def n_parameters(config: Mapping[str, Any], schema: DataSchema) -> int:
+    """Return how many parameters the networks of such a model would have; nothing is allocated."""
+    with torch.device("meta"):
+        model = build_model(config, schema)
+    return sum(each.numel() for each in model.parameters()) if isinstance(model, torch.nn.Module) else 0
+
+
 def of_model(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a model's configuration without what is said of runs; so that of a first stage within it."""
     own = {key: value for key, value in config.items() if key not in NOT_OF_MODEL}

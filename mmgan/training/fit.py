@@ -8,7 +8,7 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.errors import MmganError
@@ -56,6 +56,8 @@ def fit(
         raise MmganError(
             f"{folder.path}: {done} epochs are done there; give trainer.max_epochs={done} or more to resume."
         )
+    if run.logger is not None:  # hparams.yaml, and TensorBoard's table of runs
+        run.logger.log_hyperparams(_told(model.recipe))
     _fit(run, model, datamodule, ckpt_path=resume_from, weights_only=True)
     # Of several processes that trained, this one knows only what they left.
     state = read_checkpoint(folder.best if scored else folder.last)
@@ -74,6 +76,11 @@ def _fit(run: L.Trainer, model: Any, datamodule: FoldDataModule, **options: Any)
     finally:  # also where a trial is pruned: wandb would go on with its run in the next one
         if isinstance(run.logger, WandbLogger):
             run.logger.experiment.finish()
+
+
+def _told(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a logger keeps of a run's settings: the model's and the data's, by dotted names."""
+    return {key: recipe[key] for key in ("model", "data", "fold", "seed", "final") if key in recipe}
 
 
 @dataclass(frozen=True)
@@ -112,6 +119,7 @@ class FoldRun:
             metrics = {"epochs": epochs, "max_epochs": self.max_epochs, "inner_score": score}
             metrics |= self._learnt(folder)
             metrics["scores"] = self.task.score(self.load(folder.best), self.data(True), folder.path)
+            metrics["references"] = self.task.references(self.data(True))
             folder.write_json("metrics.json", metrics | {"seconds": round(time.monotonic() - started, 1)})
         return FitResult(path, epochs, score, metrics)
 
@@ -144,7 +152,11 @@ class FoldRun:
         callbacks = [*scoring, pruning(model.monitor)]
         run = _trainer(self.trainer(max_epochs), folder, callbacks, enable_checkpointing=False)
         _fit(run, model, datamodule)
-        return float(run.callback_metrics[model.monitor])
+        value = float(run.callback_metrics[model.monitor])
+        if isinstance(run.logger, TensorBoardLogger):  # a row of the table of trials
+            run.logger.log_hyperparams(model.recipe["best_params"], {f"trial/{model.monitor.partition('/')[2]}": value})
+            run.logger.save()
+        return value
 
     def fitting_callbacks(self, model: Any) -> dict[str, L.Callback]:
         """Return fresh callbacks by name: those whose needs the task and the model offer."""

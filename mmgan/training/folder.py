@@ -16,7 +16,7 @@ from mmgan.errors import MmganError
 # Keys that say where, how long and on how many threads a run works, not what it computes.
 FREE_KEYS = (
     "out_dir", "resume", "threads", "logger", "callbacks", "trainer.max_epochs", "model.epochs",
-    "data.path", "data.source.path", "n_trials", "max_epochs", "timeout", "workers", "storage", "study", "warm_start", "report",
+    "data.path", "data.name", "data.source.path", "n_trials", "max_epochs", "timeout", "workers", "storage", "study", "warm_start", "report",
     "trust",
 )  # fmt: skip
 LOCK = ".lock"
@@ -108,6 +108,25 @@ class RunFolder:
             return {}
         return found if isinstance(found, dict) else {}
 
+    def is_unfinished(self) -> bool:
+        """Say whether a training began here that has not ended, or not at the length that was asked for last."""
+        if not self.params.exists():
+            return False  # a checkpoint that was copied, of which nothing is known
+        asked = self._read_params().get("trainer")
+        length = asked.get("max_epochs") if isinstance(asked, dict) else None
+        known = self.read_metrics()
+        return not known or (self.last.exists() and length is not None and known.get("max_epochs") != length)
+
+    def _read_params(self) -> dict[str, Any]:
+        """Return params.yaml; raises MmganError for anything else under that name."""
+        try:
+            known = yaml.safe_load(self.params.read_text(encoding="utf-8"))
+        except (ValueError, yaml.YAMLError):  # no UTF-8, no YAML, or one that asks for objects
+            known = None
+        if not isinstance(known, dict):
+            raise MmganError(f"{self.params}: it is not the settings of a run; give another out_dir=.")
+        return known
+
     def _replace(self, name: str, text: str) -> None:
         temporary = self.path / f"{name}.part"
         temporary.write_text(text, encoding="utf-8")
@@ -127,13 +146,7 @@ class RunFolder:
         """Return the keys in which the run there differs from these settings; none where there is no run."""
         if not self.params.exists():
             return []
-        try:
-            known = yaml.safe_load(self.params.read_text(encoding="utf-8"))
-        except (ValueError, yaml.YAMLError):  # no UTF-8, no YAML, or one that asks for objects
-            known = None
-        if not isinstance(known, dict):
-            raise MmganError(f"{self.params}: it is not the settings of a run; give another out_dir=.")
-        return differing_keys(known, params)
+        return differing_keys(self._read_params(), params)
 
     def set_aside(self) -> None:
         """Move the files of the run, and nothing else, into `earlier.1/`, `earlier.2/`, ... of its folder."""

@@ -18,12 +18,20 @@ from mmgan.data.arrays import flatten, take
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.errors import MmganError, NonNegativeInt, PositiveInt, Range, checked
 from mmgan.models.synthesizer import Synthesizer
+from mmgan.plots import overview
 from mmgan.plots import samples as plots
+from mmgan.plots.samples import log_power
+from mmgan.plots.style import legible
+from mmgan.schema import Arrays
 from mmgan.training.callbacks import draw_like
+
+DPI = 110  # of pictures beside a checkpoint
+MOST_DRAWN, MOST_CLASSES = 60, 12  # samples of a class that make its mean; classes whose means are drawn
+SHORTEST = 32  # signal that has a spectrum
 
 
 class Pictures(L.Callback, ABC):
-    """Hands pictures to the logger every `every_n_epochs` epochs, and after the last."""
+    """Hands pictures to the logger after the first epoch, every `every_n_epochs` epochs, and after the last."""
 
     every_n_epochs: int
 
@@ -33,7 +41,7 @@ class Pictures(L.Callback, ABC):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         epoch = trainer.current_epoch + 1
-        due = epoch % self.every_n_epochs == 0 or epoch == trainer.max_epochs
+        due = epoch % self.every_n_epochs == 0 or epoch in (1, trainer.max_epochs)
         if due and isinstance(trainer.logger, TensorBoardLogger | WandbLogger):
             for name, figure in self.figures(trainer.datamodule, pl_module):
                 _hand_over(trainer.logger, name, _image(figure), trainer.global_step)
@@ -54,12 +62,46 @@ class DrawSamples(Pictures):
         synthetic = draw_like(Synthesizer(model), y)
         for k in np.unique(y)[: self.classes]:
             real, drawn = (take(values, y == k) for values in (x, synthetic))
-            class_name = model.schema.class_names[k]
+            class_name = legible(model.schema.class_names)[k]
             for name in x:
                 yield f"samples/{name}/{class_name}", plots.real_and_synthetic(real, drawn, name, class_name)
-            yield f"mean_and_spread/{class_name}", plots.mean_and_spread(real, drawn, class_name)
+            for name, figure in class_figures(real, drawn, class_name):
+                yield f"{name}/{class_name}", figure
         if (plane := Plane(x)).exists:
             yield "plane", plots.scatter(plane(x), plane(synthetic), *plane.names)
+
+
+def class_figures(real: Arrays, drawn: Arrays, class_name: str) -> Iterator[tuple[str, Figure]]:
+    """Yield mean and spread of a class's real and synthetic samples, and those of their power spectra, channel by channel."""
+    yield "mean_and_spread", plots.mean_and_spread(real, drawn, class_name)
+    signals = [name for name, values in real.items() if values.ndim == 3 and values.shape[-1] >= SHORTEST]
+    if signals:
+        pair = ({name: log_power(x[name]) for name in signals} for x in (real, drawn))
+        yield "spectrum", plots.mean_and_spread(*pair, class_name, ("cycles in a sample", "log10 of power"), first=1)
+
+
+def draw_pictures(model: Synthesizer, data: FoldDataModule, folder: Path) -> None:
+    """Write samples.png, means.png and spectra.png of a finished generator into `folder`."""
+    classes, y = data.training_indices, data.dataset.y_train
+    some = np.concatenate([classes[y[classes] == k][:MOST_DRAWN] for k in np.unique(y[classes])])
+    x, y = data.samples(some)
+    synthetic, names = draw_like(model, y), legible(model.schema.class_names)
+    overview.overview(x, y, synthetic, y, names).savefig(folder / "samples.png", dpi=DPI)
+    drawn: dict[str, list[Image.Image]] = {}
+    for k in np.unique(y)[:MOST_CLASSES]:
+        for name, figure in class_figures(take(x, y == k), take(synthetic, y == k), names[k]):
+            drawn.setdefault({"mean_and_spread": "means"}.get(name, "spectra"), []).append(_image(figure))
+    for name, images in drawn.items():
+        _sheet(images).save(folder / f"{name}.png")
+
+
+def _sheet(images: list[Image.Image], across: int = 3) -> Image.Image:
+    """Return images of one size beside and below each other, on white."""
+    width, height = images[0].size
+    sheet = Image.new("RGB", (width * min(across, len(images)), height * -(-len(images) // across)), "white")
+    for number, image in enumerate(images):
+        sheet.paste(image, (number % across * width, number // across * height))
+    return sheet
 
 
 class Plane:
@@ -95,7 +137,7 @@ class DrawTraversals(Pictures):
         self.dimensions = dimensions
 
     def figures(self, data: FoldDataModule, model: Any) -> Iterator[tuple[str, Figure]]:
-        for label, class_name in enumerate(model.schema.class_names[: self.classes]):
+        for label, class_name in enumerate(legible(model.schema.class_names)[: self.classes]):
             chosen, drawn = traversed(model, label, self.values, self.dimensions)
             for name in model.schema.modalities if chosen else ():
                 figure = plots.traversal([x[name] for x in drawn], chosen, self.values, name, class_name)
@@ -122,7 +164,7 @@ class DrawReconstructions(Pictures):
         for k in np.unique(y)[: self.classes]:
             real = take(x, np.flatnonzero(y == k)[: self.samples])
             rebuilt, _ = model.reconstruct(real)
-            class_name = model.schema.class_names[k]
+            class_name = legible(model.schema.class_names)[k]
             for name in x:
                 figure = plots.real_and_synthetic(real, rebuilt, name, class_name, self.samples, kinds)
                 yield f"rebuilt/{name}/{class_name}", figure

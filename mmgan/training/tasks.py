@@ -9,20 +9,22 @@ from typing import Any
 
 import numpy as np
 
+from mmgan.baselines import BASELINES
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.data.dataset import Dataset
 from mmgan.data.unlabelled import NONE
 from mmgan.evaluation import prediction, reconstruction, utility
 from mmgan.evaluation.metrics import number
 from mmgan.evaluation.score import MIN_SAMPLES
+from mmgan.models.classical import ClassicalGenerator
 from mmgan.models.synthesizer import Synthesizer
-from mmgan.plots import drawings
-from mmgan.plots import samples as plots
-from mmgan.training.callbacks import draw_like, fold_judge
+from mmgan.plots import drawings, overview
+from mmgan.plots.style import legible
+from mmgan.training.callbacks import fold_judge
+from mmgan.training.pictures import DPI, draw_pictures
 from mmgan.training.predictions import write_predictions
 
 Scores = dict[str, float]
-DPI = 110  # of pictures beside a checkpoint
 LEAST_NOVELTY = 0.8  # of a finished fold that is not doubted; other real samples have 1
 
 
@@ -49,6 +51,10 @@ class Task:
         """Return the scores of a finished model on the fold's `val_indices`, and leave a picture in `folder`."""
         return {}
 
+    def references(self, data: FoldDataModule) -> dict[str, Scores]:
+        """Return, by name, what `score` gives of samples to compare a model's with."""
+        return {}
+
     def doubts(self, scores: Mapping[int, Scores]) -> list[str]:
         """Return what is wrong with finished folds, by their scores: sentences with a remedy."""
         return []
@@ -65,7 +71,7 @@ class Task:
 class Generation(Task):
     """A generator: its samples are scored beside the fold's own held-out samples."""
 
-    title = "samples against the fold's own val_indices (1 is best)"
+    title = "samples against the fold's own val_indices (real samples: 1)"
     offers = frozenset({"samples", "latents"})
 
     def finished(self, model: Any) -> Synthesizer:
@@ -77,12 +83,16 @@ class Generation(Task):
         return fold_judge(data, data.inner_val_indices, data.seed)(model)["score"]
 
     def score(self, model: Synthesizer, data: FoldDataModule, folder: Path) -> Scores:
-        x, y = data.samples(data.training_indices, most=1000)  # enough for a picture
-        classes = np.unique(y)
-        picture = plots.overview(x, y, draw_like(model, classes), classes, model.schema.class_names)
-        picture.savefig(folder / "samples.png", dpi=DPI)
-        enough = min(len(data.training_indices), len(data.fold.val_indices)) >= MIN_SAMPLES
-        return _rounded(fold_judge(data, data.fold.val_indices, seed=0)(model)) if enough else {}
+        draw_pictures(model, data, folder)
+        return _rounded(fold_judge(data, data.fold.val_indices, seed=0)(model)) if _enough(data) else {}
+
+    def references(self, data: FoldDataModule) -> dict[str, Scores]:
+        if not _enough(data):
+            return {}
+        classical = ClassicalGenerator(data.schema, baseline=BASELINES["smote"][0])
+        classical.fit_data(*data.samples(data.training_indices))
+        scores = _rounded(fold_judge(data, data.fold.val_indices, seed=0)(Synthesizer(classical)))
+        return {"smote": scores, "real": dict.fromkeys(scores, 1.0)}  # by which all parts are measured
 
     def doubts(self, scores: Mapping[int, Scores]) -> list[str]:
         near = {fold: found["novelty"] for fold, found in scores.items() if found.get("novelty", 1.0) < LEAST_NOVELTY}
@@ -109,7 +119,7 @@ class Classification(Task):
             return {}
         answers = model.predict_probabilities(x)
         matrix = utility.confusion(y, answers.argmax(1), model.schema.n_classes)
-        drawings.confusion(matrix, model.schema.class_names).savefig(folder / "confusion.png", dpi=DPI)
+        drawings.confusion(matrix, legible(model.schema.class_names)).savefig(folder / "confusion.png", dpi=DPI)
         return _rounded(prediction.scores(y, answers))
 
     def after_folds(self, models: Iterable[Any], dataset: Dataset, folder: Path) -> Mapping[str, Path]:
@@ -134,12 +144,17 @@ class FirstStage(Task):
         if not len(y):
             return {}
         rebuilt, codes = model.reconstruct(x)
-        picture = plots.overview(x, y, rebuilt, y, model.schema.class_names, kinds=("held out", "rebuilt"))
+        names, kinds = legible(model.schema.class_names), ("held out", "rebuilt")
+        picture = overview.overview(x, y, rebuilt, y, names, kinds)
         picture.savefig(folder / "rebuilt.png", dpi=DPI)
         return _rounded(reconstruction.scores(x, rebuilt, codes, model.quantizers.size))
 
     def next_command(self, folder: Path) -> Sequence[str]:
         return "train", "model=ldm", f"first_stage={folder}"
+
+
+def _enough(data: FoldDataModule) -> bool:
+    return min(len(data.training_indices), len(data.fold.val_indices)) >= MIN_SAMPLES
 
 
 def _rounded(scores: Mapping[str, float]) -> Scores:

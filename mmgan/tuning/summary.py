@@ -10,10 +10,9 @@ import numpy as np
 import optuna
 import pandas
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from optuna.trial import TrialState
 
-from mmgan.plots.samples import MUTED
+from mmgan.plots import sweeps
 from mmgan.report.content import Picture, Report, Table
 from mmgan.report.tables import Correction, plus_minus, three
 from mmgan.training.folder import RunFolder
@@ -137,34 +136,54 @@ def _importance(shares: pandas.DataFrame) -> tuple[list[Table], list[Picture]]:
     rows = [[key, *("" if np.isnan(share) else three(share) for share in row)] for key, *row in shares.itertuples()]
     columns = ["parameter", *(f"fold {fold}" for fold in shares.columns[:-1]), "mean"]
     note = "Shares of the variance of scores (fANOVA) that a parameter explains; of few trials, a rough guess."
-    largest = shares.fillna(0)[:SHOWN_PARAMETERS][::-1]
-    figure = Figure(figsize=(5.2, 0.6 + 0.26 * len(largest)), layout="constrained")
-    axis = figure.subplots()
-    places = np.arange(len(largest))
-    axis.barh(places, largest["mean"], color=MUTED, alpha=0.35)
-    axis.plot(largest.drop(columns="mean"), places, "o", ms=3)
-    axis.set_yticks(places, [key.removeprefix("model.") for key in largest.index], fontsize=7)
-    axis.set_xlabel("share of the variance of scores")
+    largest = shares.fillna(0)[:SHOWN_PARAMETERS]
+    folds = {key: list(row) for key, row in largest.drop(columns="mean").T.items()}
+    figure = sweeps.importances(dict(largest["mean"]), folds)
     picture = Picture("Importance of parameters", "mean over folds, and each fold", figure)
     return [Table("Importance", columns, rows, note=note)], [picture]
 
 
 def _history(studies: Mapping[int, FoldStudy]) -> Picture:
-    figure = Figure(figsize=(5.2, 3.0), layout="constrained")
-    axis = figure.subplots()
-    for fold, study in studies.items():
-        values = pandas.Series({trial.number: trial.value for trial in study.trials(TrialState.COMPLETE)}, dtype=float)
-        best = values.cummax() if study.settings.direction == "maximize" else values.cummin()
-        (line,) = axis.step(best.index, best, where="post", lw=1.2, label=f"fold {fold}")
-        axis.plot(values, ".", ms=4, alpha=0.5, color=line.get_color())
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.set_xlabel("trial")
-    axis.set_ylabel("score on the inner split")
-    axis.legend(fontsize=7)
-    return Picture("Scores of trials", "each complete trial, and the best so far", figure)
+    maximize = next(iter(studies.values())).settings.direction == "maximize"
+    scores = {
+        f"fold {fold}": {trial.number: trial.value for trial in study.trials(TrialState.COMPLETE)}
+        for fold, study in studies.items()
+    }
+    return Picture(
+        "Scores of trials", "each complete trial, and the best so far", sweeps.history(scores, maximize=maximize)
+    )
+
+
+def _by_parameter(study: FoldStudy) -> Figure:
+    """Return the picture of a study's complete trials by each of their parameters."""
+    trials, space = study.trials(TrialState.COMPLETE), study.settings.space
+    params = {key: [trial.params[key] for trial in trials] for key in space if all(key in t.params for t in trials)}
+    logarithmic = {key for key, options in space.items() if options.get("log")}
+    return sweeps.by_parameter(params, [trial.value for trial in trials], logarithmic)
 
 
 def _shown(value: Any) -> str:
     if value is None:
         return ""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def write_study(study: FoldStudy) -> None:
+    """Write trials.csv and Optuna's pictures of one study into the folder of its fold."""
+    from matplotlib import pyplot
+    from optuna.visualization import matplotlib as pictures  # here, with pyplot, which a summary needs not
+
+    RunFolder(study.path).make()
+    study.study.trials_dataframe().to_csv(study.path / "trials.csv", index=False)
+    complete = len(study.trials(TrialState.COMPLETE))
+    drawn = {"history": pictures.plot_optimization_history}
+    if complete > 1:
+        drawn["importance"] = pictures.plot_param_importances
+        _by_parameter(study).savefig(study.path / "parameters.png", dpi=90)
+    for name, draw in drawn.items() if complete else ():
+        with warnings.catch_warnings(), pyplot.rc_context():  # Optuna sets a style for good
+            warnings.simplefilter("ignore", UserWarning)  # of an axis on which all trials have one value
+            figure = draw(study.study).figure
+        figure.set_size_inches(10, 6)
+        figure.savefig(study.path / f"{name}.png", dpi=90, bbox_inches="tight")
+        pyplot.close(figure)  # which pyplot keeps otherwise, fold after fold

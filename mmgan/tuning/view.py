@@ -3,11 +3,13 @@
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from optuna.trial import TrialState
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mmgan.errors import MmganError
+from mmgan.training.callbacks import TellEpoch
 from mmgan.tuning.study import FoldStudy
 
 EVERY = 2.0  # seconds between two looks at the studies
@@ -30,7 +32,7 @@ def progress_shown(studies: Mapping[int, FoldStudy]) -> Iterator[None]:
 
         def look() -> None:
             for fold, study in studies.items():
-                progress.update(tasks[fold], completed=len(study.finished()), note=note(study))
+                progress.update(tasks[fold], note=note(study), **place(study))
 
         def watch() -> None:
             with suppress(MmganError):  # who works says it
@@ -45,6 +47,18 @@ def progress_shown(studies: Mapping[int, FoldStudy]) -> Iterator[None]:
         finally:
             over.set()
             watcher.join(EVERY)
+
+
+def place(study: FoldStudy) -> dict[str, Any]:
+    """Return how far a study is: of its trials, and once a refit runs, of that one's epochs."""
+    epochs = TellEpoch.read(study.path)
+    if epochs is None:
+        return {
+            "description": f"fold {study.fold}",
+            "completed": len(study.finished()),
+            "total": study.settings.n_trials,
+        }
+    return {"description": f"fold {study.fold} refit", "completed": epochs, "total": study.settings.refit_epochs}
 
 
 def note(study: FoldStudy) -> str:

@@ -11,11 +11,13 @@ from mmgan.data.dataset import Dataset
 from mmgan.data.files import read_archive
 from mmgan.data.folds import read_splits
 from mmgan.data.pickles import as_array
-from mmgan.errors import MmganError, checked
+from mmgan.errors import MmganError, checked, shown_value
 from mmgan.schema import DataSchema
 
 # Keys with a meaning here; the others are passed on as they are. `folds` and `meta` are of an earlier export.
 _READ = ("x_train", "y_train", "x_test", "cv_splits", "class_names", "folds", "meta")
+
+MIN_STEPS = 1000  # of float32, between the smallest and the largest value of a modality
 
 
 @checked
@@ -39,17 +41,24 @@ def pkl(path: str | Path | None = None, labelled: bool = True) -> Dataset:
                 f"{path} is no data set; for a folder of recordings ({', '.join(READERS)}) give data=recordings data.path=FOLDER."
             ) from None
         raise
+    data = {key if (known := _known_key(key)) in data else known: value for key, value in data.items()}
     needed = ("x_train", "y_train") if labelled else ("x_train",)
     for key in needed:
         if data.get(key) is None:
+            has = shown_value(", ".join(sorted(map(str, data))) or "nothing")
             raise MmganError(
-                f"{path} has no key '{key}'; it needs {' and '.join(needed)}, and has {sorted(map(str, data))}."
+                f"{path} has no key '{key}'; it needs {' and '.join(needed)}, and has {has}."
                 + (" For samples without labels give data.labelled=false." if key == "y_train" else "")
             )
     try:
         return _dataset(data, labelled, str(path))
     except MmganError as error:
         raise MmganError(f"{path}: {error}") from None
+
+
+def _known_key(key: Any) -> Any:
+    """Return a key as it is spelt here: X_train and Y_TRAIN are read too."""
+    return key.lower() if isinstance(key, str) and key.lower() in _READ else key
 
 
 def _dataset(data: dict[str, Any], labelled: bool, source: str) -> Dataset:
@@ -103,6 +112,8 @@ def _read_samples(samples: Any, where: str) -> np.ndarray:
         raise MmganError(
             f"{where} is empty, of shape {samples.shape}; give at least one sample and one value a sample."
         )
+    if lost := _lost_digits(samples):
+        raise MmganError(f"{where} {lost}")
     with np.errstate(over="ignore"):  # what overflows is counted below
         converted = np.require(samples, np.float32, ["C", "W"])
     for array, fault, remedy in (
@@ -117,6 +128,24 @@ def _read_samples(samples: Any, where: str) -> np.ndarray:
     return converted
 
 
+def _lost_digits(samples: np.ndarray) -> str:
+    """Return what is wrong where float32, which networks compute in, would not keep the differences between samples."""
+    if (samples.dtype.itemsize <= 4 and samples.dtype.kind == "f") or samples.dtype.kind == "b":
+        return ""
+    low, high = samples.min(0).astype(np.float64), samples.max(0).astype(np.float64)
+    reach = np.maximum(np.abs(low), np.abs(high))
+    with np.errstate(all="ignore"):  # of what is not finite, which is told elsewhere
+        steps = (high - low) / np.spacing(reach.astype(np.float32))
+    coarse = np.isfinite(steps) & (high > low) & (steps < MIN_STEPS) & ((reach >= 2**24) | (samples.dtype.kind == "f"))
+    if not coarse.any():
+        return ""
+    worst = np.unravel_index(np.argmin(np.where(coarse, steps, np.inf)), steps.shape)
+    return (
+        f"has {coarse.sum()} of {coarse.size} values that vary little around a large number, as from {low[worst]:.12g} to {high[worst]:.12g}, of"
+        f" which float32 keeps {steps[worst]:.0f} steps: subtract a constant first, in float64, such as {np.rint(low[worst]):.12g}."
+    )
+
+
 def _check_lengths(columns: dict[str, np.ndarray], what: str) -> None:
     if len({len(column) for column in columns.values()}) > 1:
         listed = ", ".join(f"{name} {len(column)}" for name, column in columns.items())
@@ -126,6 +155,10 @@ def _check_lengths(columns: dict[str, np.ndarray], what: str) -> None:
 def _read_labels(value: Any) -> tuple[np.ndarray, tuple[int | str, ...]]:
     """Return the classes int64 (n,) in 0..K-1 and the label that the file has for each of them."""
     labels = as_array(value, "y_train")
+    if labels.ndim == 2 and labels.shape[1] == 1:  # a column of labels
+        labels = labels[:, 0]
+    if labels.dtype.kind == "f" and labels.size and np.isfinite(labels).all() and (labels == np.rint(labels)).all():
+        labels = labels.astype(np.int64)  # whole numbers, as MATLAB writes them
     if fault := _labels_fault(labels):
         raise MmganError(f"y_train {fault}")
     names, classes = np.unique(labels if labels.dtype.kind == "U" else labels.astype(np.int64), return_inverse=True)
@@ -134,10 +167,20 @@ def _read_labels(value: Any) -> tuple[np.ndarray, tuple[int | str, ...]]:
 
 def _labels_fault(labels: np.ndarray) -> str:
     kind = labels.dtype.kind
+    if labels.ndim == 2 and kind in "iubf" and labels.size and np.isin(labels, (0, 1)).all():
+        if (labels.sum(1) == 1).all():
+            return f"has shape {labels.shape}, one column for each class; give one label a sample, (samples,), as y.argmax(1)."
+        return (
+            f"has shape {labels.shape} and samples of several labels, or of none: mmgan takes one label a sample; give each"
+            " combination a label of its own, or leave samples out."
+        )
     if labels.ndim != 1 or labels.size == 0:
-        return f"has shape {labels.shape}; give one label a sample, (samples,), such as by .argmax(1)."
+        return f"has shape {labels.shape}; give one label a sample, (samples,)."
     if kind == "f":
-        return "holds floats; give integers with .astype(int), or strings."
+        return (
+            f"holds numbers that are not whole, such as {labels[labels != np.rint(labels)][0]:g}: mmgan takes classes, not targets to be"
+            " predicted; give integers or strings, such as the bins of the targets, or data.labelled=false."
+        )
     if kind not in "iubU":
         return f"holds {labels.dtype} values; give integers, or strings with .astype(str)."
     if kind == "i" and (labels < 0).any():

@@ -1,0 +1,106 @@
+"""A command as a job of Hydra's: its configuration is composed and checked, then the job runs."""
+
+import errno
+import functools
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from mmgan.commands.arguments import CONF, as_hydra_reads
+from mmgan.commands.checks import check_options, refuse_renamed
+from mmgan.commands.entry import JOBS, leave_at_once
+from mmgan.commands.help import help_text
+from mmgan.commands.options import COMMANDS, register_options
+from mmgan.commands.sentences import refuse_words, sentence
+from mmgan.errors import MmganError
+
+USERS = (MmganError, HydraException, OmegaConfBaseException)  # what the user can mend
+NOT_OURS = (  # nor mmgan's fault: no room, no right, no such name
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.EMFILE,
+)  # fmt: skip
+NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")  # as torch says it
+
+
+def run_command(command: str, words: list[str]) -> None:
+    """Run a command with these options; what the user can mend ends with one sentence and status 1."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises, and `sentence` words the error
+    register_options()
+    sys.argv[1:] = as_hydra_reads(words)
+    told(command, lambda: _run(command, sys.argv[1:]), sys.argv[1:])
+
+
+def told(command: str, run: Callable[[], Any], words: Sequence[str] = ()) -> None:
+    """Run it; what the user can mend ends with one sentence and status 1."""
+    try:
+        run()
+    except USERS as error:
+        sys.exit(f"error: {sentence(error, command, words)}")
+    except ValueError as error:  # Hydra's, of a group that is given null or a number
+        if "Config group override" not in str(error):
+            raise
+        sys.exit("error: data, model and other groups take the name of one of their choices; --help lists them.")
+
+
+def _run(command: str, words: list[str]) -> None:
+    if {"--help", "-h"} & set(words):
+        print(help_text(command))
+        return
+    refuse_words(command, words)
+    refuse_renamed(words)
+    module = f"mmgan.commands.{command}"
+
+    def job(cfg: Any) -> None:
+        run = getattr(import_module(module), JOBS[command])
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # from here on there is something to save
+        run(cfg)
+
+    job.__module__ = module  # by which Hydra names the job
+    hydra.main(version_base="1.3", config_path=str(CONF), config_name=command)(script(job))()
+
+
+def script(job: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Wrap the function under `@hydra.main`: what the user can mend ends with one sentence on stderr and status 1."""
+
+    @functools.wraps(job)
+    def wrapped(cfg: Any) -> None:
+        # Inside the job: what leaves it, but for SystemExit, Hydra announces in words of its own.
+        try:
+            # Before anything imports torch and numpy, whose pools of threads are sized once.
+            for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+                os.environ.setdefault(pool, str(cfg.threads))
+            check_options(cfg)
+            job(cfg)
+        except USERS as error:
+            sys.exit(f"error: {sentence(error, command_of(cfg))}")
+        except OSError as error:
+            if error.errno not in NOT_OURS:
+                raise
+            where = f"{error.filename2 or error.filename or 'a file'} cannot be read or written ({error.strerror})"
+            sys.exit(f"error: {where}; make room, or give another place, and give the same command again.")
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not any(words in str(error) for words in NO_MEMORY):
+                raise
+            sys.exit("error: the memory is too small for this; give a smaller data.batch_size=, or shorter samples.")
+        except (
+            KeyboardInterrupt,
+            SystemExit,
+        ) as error:  # Lightning turns Ctrl-C into the latter, rich a reader that has gone
+            if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):
+                leave_at_once()
+            raise
+
+    return wrapped
+
+
+def command_of(cfg: Any) -> str:
+    """Return the name of the command that a configuration is of."""
+    kind = OmegaConf.get_type(cfg)
+    return next((name for name, each in COMMANDS.items() if each is kind), "train")

@@ -1,0 +1,73 @@
+"""What is wrong with a command line, in one sentence: mmgan's own, or Hydra's in plain words."""
+
+import difflib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmgan.commands.arguments import CONF, command_line
+from mmgan.commands.names import suggestion
+from mmgan.errors import MmganError, shown_value
+
+FLAGS = {  # of Hydra; a word without = may follow one
+    "-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "--resolve", "-p", "--package", "-r", "--run", "-m", "--multirun",
+    "-sc", "--shell-completion", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir", "-i", "--info",
+}  # fmt: skip
+
+
+def refuse_words(command: str, words: Sequence[str]) -> None:
+    """Raise MmganError for words of a command line that are no options, as other tools write them: --epochs 3, data.pkl."""
+    for before, word in zip(["", *words], words, strict=False):
+        name, equals, value = word.lstrip("-").partition("=")
+        if word.startswith("-") and word.partition("=")[0] not in FLAGS:
+            raise MmganError(
+                f"'{shown_value(word)}': options are written without dashes, as {name}={value or 'VALUE'};"
+                f" {command_line(command, '--help')} lists them."
+            )
+        if name == "data" and (Path(value).suffix or "/" in value or "\\" in value):
+            raise MmganError(f"{shown_value(word)}: for your own file give data=pkl data.path={value}.")
+        if not equals and before not in FLAGS and not word.startswith(("-", "~")):
+            file = Path(word).suffix or Path(word).exists()
+            meant = f"data=pkl data.path={word}" if file else f"{word}=VALUE"
+            raise MmganError(f"'{shown_value(word)}': an option is written NAME=VALUE, without blanks, as {meant}.")
+
+
+def sentence(error: BaseException, command: str = "train", words: Sequence[str] = ()) -> str:
+    """Return mmgan's own sentence, also from under Hydra's, or say what Hydra or OmegaConf found wrong with an option."""
+    for each in (error, error.__cause__):
+        if isinstance(each, MmganError):
+            return str(each)
+    text = " ".join(f"{error} {error.__cause__ or ''}".split())
+    if unknown := re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", text):
+        name = unknown[1] or unknown[2]
+        return f"there is no option '{name}'{suggestion(name, command, words)}"
+    if wrong := re.search(r"Value '([^']*)' .*could not be converted to (\w+).*full_key: (\S+)", text):
+        return f"{wrong[3]}={wrong[1]}: this option takes a value of type {wrong[2].lower()}."
+    if plugin := re.search(r"Could not find 'hydra/launcher/([^']+)'", text):
+        return (
+            f"launcher={plugin[1].removeprefix('submitit_')} needs a plug-in of Hydra:"
+            ' python -m pip install -c constraints.txt -e ".[cluster]".'
+        )
+    if choice := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
+        return _no_choice(choice[1], choice[2])
+    if named := re.search(r"Could not override '([^']*)'\. No match in the defaults list", text):
+        return f"there is no group of options '{named[1]}'; --help lists the groups."
+    if "mismatched input" in text and "=" in text:
+        return (
+            f"an option cannot be read ({text.split(' See ')[0]}); put a value with = or , in quotes: 'name=\"a=b\"'."
+        )
+    if missing := re.search(r"Missing mandatory value: (\S+)", text):
+        return f"give {missing[1]}=... on the command line."
+    if inner := re.search(r"Error in call to target '[\w.]*?(\w+)': \w+\((['\"])(.*?)\2\)", text):
+        return f"{inner[1]} refuses its options: {inner[3]}"
+    return text.split(" full_key")[0]
+
+
+def _no_choice(group: str, name: str) -> str:
+    """Return the sentence for a choice that a group does not have."""
+    names = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    if not names:
+        return f"{group}={name}: there is no such group; --help lists the groups."
+    near = difflib.get_close_matches(name, names, n=1)
+    meant = f"; did you mean {near[0]}?" if near else "."
+    return f"{group}={name}: there is no such choice; choose {', '.join(names)}{meant}"
