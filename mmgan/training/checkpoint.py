@@ -87,6 +87,8 @@ def load(path: str | Path, *, trust: Sequence[str] = ()) -> Any:
         finished = build(recipe["model"]["task"]).finished
         model = build(of_model(recipe["model"]))(DataSchema.from_dict(recipe["schema"]))
         needs_training = model.needs_training
+    except MmganError:
+        raise
     except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
         raise MmganError(f"{path}: its recipe makes no model; it was changed, or another version wrote it.") from error
     try:
