@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -43,7 +44,7 @@ class Augmenter(BaseSampler):
     _sampling_type = "over-sampling"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "model": [str],
-        "sampling_strategy": ["numeric", str, Mapping, callable],
+        "sampling_strategy": [Real, str, Mapping, callable],
         "overrides": [str, "array-like"],
         "shapes": [Mapping, None],
         "random_state": ["random_state"],
@@ -82,8 +83,15 @@ class Augmenter(BaseSampler):
         if not len(more):
             return _copied(X), y.copy()
         seed = self._seed()
-        options = {"overrides": self.overrides, "seed": seed, "progress": self.progress}
-        self.generator_ = fit(x, codes, self.model, class_names=[*map(str, classes)], **options)
+        self.generator_ = fit(
+            x,
+            codes,
+            self.model,
+            overrides=self.overrides,
+            seed=seed,
+            progress=self.progress,
+            class_names=[*map(str, classes)],
+        )
         drawn = self.generator_.sample(more, seed=seed)
         return self._joined(X, drawn), np.concatenate([y, classes[more]])
 

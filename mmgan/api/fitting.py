@@ -1,14 +1,16 @@
 """A generator from samples, or from a file."""
 
+import copyreg
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmgan.api.inputs import dataset_from
 from mmgan.commands.fit import fit_whole
 from mmgan.commands.synthesize import find_checkpoints
+from mmgan.data.trust import named_targets
 from mmgan.data.unlabelled import KEY
 from mmgan.errors import MmganError
 from mmgan.models.synthesizer import Synthesizer
@@ -97,3 +99,15 @@ def load(path: str | os.PathLike[str], fold: int | None = None, *, trust: Sequen
         listed = ", ".join(str(number or "none") for number in known)
         raise MmganError(f"{path} has no model of fold {fold}; it has fold {listed}.")
     return checkpoint.load(known[fold], trust=trust)
+
+
+def _reduced(generator: Synthesizer) -> tuple[Any, ...]:
+    return _restored, (generator.recipe, generator.model.state_dict())
+
+
+def _restored(recipe: dict[str, Any], state_dict: Mapping[str, Any]) -> Synthesizer:
+    named = {target.partition(".")[0] for target in named_targets(recipe["model"])}
+    return checkpoint.restored(recipe, state_dict, "this pickle", trust=sorted(named))  # which runs code anyway
+
+
+copyreg.pickle(Synthesizer, _reduced)  # as a checkpoint; parts of a model cannot be pickled

@@ -1,6 +1,7 @@
 """What users have at hand, as the data set of a file with the same content: arrays, dicts of arrays, tensors, lists, DataFrames."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -29,10 +30,8 @@ def dataset_from(
     content = {"x_train": modalities(x, "x"), "y_train": labels(y, "y")}
     content["groups"] = None if groups is None else labels(groups, "groups")
     content["class_names"] = class_names
-    try:
+    with _as_arguments():
         dataset = dataset_of(content, source)
-    except MmganError as error:  # whose keys are arguments here
-        raise MmganError(str(error).replace("x_train", "x").replace("y_train", "y")) from None
     counts = np.bincount(dataset.y_train)
     if len(counts) == 1:
         raise MmganError(f"y holds one class, {dataset.schema.class_names[0]}; give samples of two classes or more.")
@@ -40,16 +39,28 @@ def dataset_from(
         name = dataset.schema.class_names[counts.argmin()]
         raise MmganError(f"class {name} has one sample; give two or more of each class, or leave the class out.")
     if unlabelled is not None:
-        more = read_unlabelled(modalities(unlabelled, "unlabelled"), "unlabelled", dataset.schema)
-        dataset.passthrough[KEY] = more
+        with _as_arguments():
+            dataset.passthrough[KEY] = read_unlabelled(
+                modalities(unlabelled, "unlabelled"), "unlabelled", dataset.schema
+            )
     return replace(dataset, schema=replace(dataset.schema, columns=_columns(x)))
 
 
 def samples_from(samples: LabelledSamples, schema: DataSchema, what: str) -> LabelledSamples:
     """Return a pair (x, y) of samples like those of `schema`: {name: float32 (n, *shape)} and class indices (n,)."""
     x, y = pair(samples, what)
-    found = labels(y, f"the labels of the {what} samples")
-    return read_unlabelled(modalities(x, what), what, schema), np.array(schema.encode(found), np.int64)
+    with _as_arguments():
+        arrays = read_unlabelled(modalities(x, what), what, schema)
+    return arrays, np.array(schema.encode(labels(y, f"the labels of the {what} samples")), np.int64)
+
+
+@contextmanager
+def _as_arguments() -> Iterator[None]:
+    """Let messages of a file's keys name the arguments that stand for them."""
+    try:
+        yield
+    except MmganError as error:
+        raise MmganError(str(error).replace("x_train", "x").replace("y_train", "y")) from None
 
 
 def pair(samples: Any, what: str) -> tuple[Any, Any]:

@@ -139,5 +139,8 @@ def _listed(samples: Any) -> list[Any]:
 
 
 def _fold(number: int, dataset: Dataset, train: Any, heldout: Any, synthetic: Any) -> FoldSamples:
-    kinds = {"training": train, "held-out": heldout, "synthetic": synthetic}
-    return FoldSamples(number, *(samples_from(samples, dataset.schema, kind) for kind, samples in kinds.items()))
+    train, heldout, synthetic = (
+        samples_from(samples, dataset.schema, kind)
+        for samples, kind in ((train, "training"), (heldout, "held-out"), (synthetic, "synthetic"))
+    )
+    return FoldSamples(number, train, heldout, synthetic)

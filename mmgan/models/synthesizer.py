@@ -101,16 +101,16 @@ class Synthesizer:
         """
         if (labels is None) == (n_per_class is None):
             raise MmganError("give labels, {label: how many}, or n_per_class=: one of them.")
-        if n_per_class is not None:
+        if labels is None:
             check_value("n_per_class", n_per_class, PositiveInt)
-            labels = dict.fromkeys(self.schema.labels, n_per_class)
+            labels = dict.fromkeys(self.schema.labels, n_per_class or 0)
         if isinstance(labels, Mapping):
             for label, n in labels.items():
                 check_value(f"number of {label}", n, NonNegativeInt)
             labels = [label for label, n in labels.items() for _ in range(n)]
-        elif isinstance(labels, int | str):
-            labels = [labels]
-        return np.array(self.schema.decode(self.schema.encode(labels)))
+        one_each: list[Any] = [labels] if isinstance(labels, int | str) else list(labels)
+        own: list[Any] = self.schema.decode(self.schema.encode(one_each))
+        return np.array(own)
 
     def resample(self, x: Given, labels: Iterable[int | str], *, seed: int = 0) -> dict[str, np.ndarray]:
         """Draw one sample near each given one, {name: (n, *shape)}; raises MmganError where the model cannot."""
