@@ -21,6 +21,7 @@ from mmgan.errors import MmganError
 
 NAMES = np.array(["slow", "walk", "run"])
 FAST = ["trainer.max_epochs=1", "trainer.accelerator=cpu", "data.steps_per_epoch=2", "data.batch_size=16"]
+FAST += ["model.n_calibration_samples=200", "~callbacks.pictures", "~callbacks.traversals"]
 
 
 def samples(n=90, seed=0):
