@@ -15,7 +15,7 @@ MOST = 10**9  # of an integer without a limit of its own: more would end in an o
 CallableT = TypeVar("CallableT", bound=Callable[..., Any])
 
 
-class MmganError(Exception):
+class MmganError(ValueError):
     """One sentence that names the file, key, sample or option at fault, and the remedy; scripts end with it and status 1."""
 
 

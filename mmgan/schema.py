@@ -1,7 +1,7 @@
 """What a data set looks like: the only thing that networks, files and folds agree upon."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -24,12 +24,14 @@ def kind_of(shape: tuple[int, ...]) -> Literal["vector", "signal", "image"]:
 class DataSchema:
     """Modality names with their shapes of one sample, and the classes, which are 0..n_classes-1 inside mmgan.
 
-    `labels[k]` is what the user's data call class k, `class_names[k]` is how pictures name it.
+    `labels[k]` is what the user's data call class k, `class_names[k]` is how pictures name it. `columns` are names of a vector's values,
+    where the data have some.
     """
 
     modalities: dict[str, tuple[int, ...]]
     labels: tuple[int | str, ...]
     class_names: tuple[str, ...]
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def n_classes(self) -> int:
@@ -38,11 +40,12 @@ class DataSchema:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python containers, for a checkpoint's recipe and a file's meta."""
-        return {
+        plain = {
             "modalities": {name: list(shape) for name, shape in self.modalities.items()},
             "labels": list(self.labels),
             "class_names": list(self.class_names),
         }
+        return plain | ({"columns": {name: list(of) for name, of in self.columns.items()}} if self.columns else {})
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "DataSchema":
@@ -51,6 +54,7 @@ class DataSchema:
             modalities={name: tuple(shape) for name, shape in plain["modalities"].items()},
             labels=tuple(plain["labels"]),
             class_names=tuple(plain["class_names"]),
+            columns={name: tuple(of) for name, of in plain.get("columns", {}).items()},
         )
 
     def check_samples(self, x: Mapping[str, Any]) -> int:
@@ -77,9 +81,14 @@ class DataSchema:
         return DataSchema(given, self.labels, self.class_names).check_samples(x)
 
     def encode(self, labels: Iterable[int | str]) -> list[int]:
-        """Return the class indices of the user's own labels; raise MmganError for a label that the data do not have."""
-        index = {label: k for k, label in enumerate(self.labels)}
-        labels = list(labels)
+        """Return the class indices of the user's own labels, or of class names; raise MmganError for a label that the data do not have."""
+        taken = {*map(str, self.labels)}  # a name that could be a label is none
+        names = {name: k for k, name in enumerate(self.class_names) if self.class_names.count(name) == 1}
+        index = {name: k for name, k in names.items() if name not in taken}
+        index |= {label: k for k, label in enumerate(self.labels)}
+        labels = np.asarray(list(labels), dtype=object)
+        if labels.ndim != 1:
+            raise MmganError(f"the labels have shape {labels.shape}; give one label for each sample, (samples,).")
         unknown = sorted({str(label) for label in labels if label not in index})
         if unknown:
             raise MmganError(f"the labels {unknown} are none of the data's labels {list(self.labels)}.")

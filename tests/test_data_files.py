@@ -8,9 +8,9 @@ import sys
 import numpy as np
 import pytest
 
+from mmgan import load_augmented
 from mmgan.data.files import check_writable, read_archive, write_npz, write_pickle
 from mmgan.data.pickles import read_npy_dict
-from mmgan.data.synthetic_file import load_augmented
 from mmgan.errors import MmganError
 
 

@@ -26,7 +26,13 @@ EXTRA = {
 }
 OF_COMPARE = ["models=[vacwgan]", "folds=[1]", "draws=1", f"overrides='{' '.join(SMALL)}'"]
 OF_MOMENTS = ["seeds=1", "overrides='experiment=linear_gan callbacks=default trainer.max_epochs=1'"]
-PAGES = ["README.md", "docs/sweeps.md", "docs/usage.md", "docs/tutorial.md", "docs/two-stages.md"]
+PAGES = ["README.md", "docs/sweeps.md", "docs/usage.md", "docs/tutorial.md", "docs/two-stages.md", "docs/python.md"]
+# What stands before a page's Python: short trainings.
+SHORT_FIT = """
+import mmgan.commands.fit as short
+composed = short.compose
+short.compose = lambda command, words: composed(command, [*words, "trainer.max_epochs=1", "data.steps_per_epoch=2"])
+"""
 STANDS_FOR = {
     "ckpt=...": "ckpt=runs/train/watch-vacwgan/fold1",
     "n_trials=50": "n_trials=1",
@@ -65,7 +71,7 @@ def commands_of(page: str) -> Iterator[list[str]]:
     judged = []
     for language, code in blocks((ROOT / page).read_text()):
         if language == "python":
-            yield ["-c", code]
+            yield ["-c", SHORT_FIT + code]
         for words in commands(code) if not language else []:
             if "resume=true" in words:  # a run to go on with
                 yield made_small([word for word in words if word != "resume=true"])

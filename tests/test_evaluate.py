@@ -69,7 +69,7 @@ def numbers(folder):
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    monkeypatch.setattr("mmgan.commands.evaluate.pictures", lambda *shown: [])
+    monkeypatch.setattr("mmgan.report.judgement.pictures", lambda *shown: [])
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +161,7 @@ def report(ours, tmp_path_factory):
     ]
     curve.write_text("\n".join(map(json.dumps, lines)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mmgan.commands.evaluate.pictures", lambda *shown: [])
+        patch.setattr("mmgan.report.judgement.pictures", lambda *shown: [])
         return judge_file(options(ours, f"curve={curve}"))
 
 

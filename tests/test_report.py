@@ -373,7 +373,7 @@ def paths(value, trail="") -> set[str]:
 
 def test_the_docs_describe_report_json(tiny, tmp_path, monkeypatch):
     """Each path of the file is in the docs' list, where * is any name, and each of the list is in the file."""
-    monkeypatch.setattr("mmgan.commands.evaluate.pictures", lambda *shown: [])
+    monkeypatch.setattr("mmgan.report.judgement.pictures", lambda *shown: [])
     user = content(seed=1)
     synthetic = {"folds": [{"fold": k, "x_synth": user["x_train"], "y_synth": user["y_train"]} for k in (1, 2)]}
     write_pickle(tmp_path / "rows.pkl", synthetic)

@@ -264,7 +264,7 @@ def test_train_folds_of_a_file_s_own_splits(write_data, tmp_path, quick, capsys)
 def test_a_fold_that_is_not_there(tiny, fold):
     cfg = compose("train", path=tiny)
     cfg.fold = fold
-    with pytest.raises(MmganError, match="give one of 1, 2, 3, 4, 5, or all"):
+    with pytest.raises(MmganError, match="give one of 1, 2, 3, 4, 5, all, or none"):
         chosen_folds(cfg, pkl(str(tiny)))
 
 

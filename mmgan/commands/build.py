@@ -24,7 +24,7 @@ from mmgan.commands.names import composed
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.data.dataset import Dataset
 from mmgan.data.files import file_digest
-from mmgan.data.folds import make_folds
+from mmgan.data.folds import WHOLE, make_folds
 from mmgan.data.synthetic_file import samples_of_fold
 from mmgan.data.trust import build, named_targets, trusted_names
 from mmgan.data.unlabelled import NONE
@@ -71,12 +71,14 @@ def make_datamodule(cfg: DictConfig, dataset: Dataset, fold: int, *, final: bool
 
 
 def chosen_folds(cfg: DictConfig, dataset: Dataset) -> list[int]:
-    """Return the fold numbers that `cfg.fold` asks for; raises MmganError if it is neither a fold's number nor `all`."""
+    """Return the fold numbers that `cfg.fold` asks for; raises MmganError if it is no fold's number, `all` or `none`."""
+    if cfg.fold == "none":
+        return [WHOLE]
     numbers = [fold.fold for fold in make_folds(dataset, cfg.data.split, cfg.data.n_splits)]
     if cfg.fold == "all":
         return numbers
     if cfg.fold not in numbers:
-        raise MmganError(f"fold={cfg.fold}: give one of {', '.join(map(str, numbers))}, or all.")
+        raise MmganError(f"fold={cfg.fold}: give one of {', '.join(map(str, numbers))}, all, or none.")
     return [cfg.fold]
 
 
@@ -88,10 +90,11 @@ def run_name(cfg: DictConfig) -> str:
 
 def fold_path(cfg: DictConfig, command: str, fold: int) -> Path:
     """Return the folder of one fold's run; `out_dir` is that folder, or with fold=all (and -m) the one that holds them."""
+    name = "whole" if fold == WHOLE else f"fold{fold}"
     if cfg.out_dir is None:
-        return Path("runs") / command / run_name(cfg) / f"fold{fold}"
+        return Path("runs") / command / run_name(cfg) / name
     several = str(cfg.fold) == "all" or (HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN)
-    return Path(cfg.out_dir) / f"fold{fold}" if several else Path(cfg.out_dir)
+    return Path(cfg.out_dir) / name if several else Path(cfg.out_dir)
 
 
 # -- a training ---------------------------------------------------------------------------------------------------------
@@ -121,10 +124,15 @@ def fold_run(cfg: DictConfig, dataset: Dataset, fold: int, best_params: Mapping[
         load=functools.partial(load, trust=trusted(cfg)),
         settings=settings_of(cfg, dataset, fold),
         max_epochs=int(cfg.trainer.max_epochs),
-        final=bool(cfg.get("final", False)),
+        final=is_final(cfg, fold),
         select_length=bool(cfg.select_length),
         resume=bool(cfg.get("resume", False)),
     )
+
+
+def is_final(cfg: DictConfig, fold: int) -> bool:
+    """Say whether all samples of the fold train: as `final` says, and always where fold=none asks for all that there are."""
+    return "final" in cfg and (cfg.final or fold == WHOLE)  # a sweep's refit takes all samples anyway
 
 
 def check_run(cfg: DictConfig, run: FoldRun) -> tuple[FoldDataModule, L.Trainer]:
@@ -157,7 +165,9 @@ def check_size(model: dict[str, Any], schema: DataSchema) -> None:
 
 def settings_of(cfg: DictConfig, dataset: Dataset, fold: int) -> dict[str, Any]:
     """Return every setting of a run, and what the data were, as params.yaml keeps them."""
-    known = {"fold": fold, "data_fingerprint": dataset.fingerprint()}
+    known = {"fold": fold or "none", "data_fingerprint": dataset.fingerprint()}
+    if is_final(cfg, fold):
+        known["final"] = True
     if cfg.data.synthetic is not None:
         known["synthetic_fingerprint"] = file_digest(cfg.data.synthetic)
     if cfg.data.unlabelled != NONE:

@@ -82,9 +82,13 @@ def known_names(command: str, words: Sequence[str] = ()) -> list[str]:
 def composed(command: str, words: Iterable[str]) -> DictConfig:
     """Return the configuration of a command, as Hydra reads these words."""
     register_options()
+    outer = GlobalHydra.instance().hydra  # of a program that is Hydra's itself
     GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        return hydra.compose(command, list(words))
+    try:
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            return hydra.compose(command, list(words))
+    finally:
+        GlobalHydra.instance().hydra = outer
 
 
 def _names(node: Mapping[str, Any], above: str = "") -> Iterator[str]:

@@ -11,7 +11,7 @@ from omegaconf import MISSING, OmegaConf
 from mmgan.errors import EachOf, NonNegative, NonNegativeInt, Part, Positive, PositiveInt, Range, Seed
 
 Processes = Annotated[int, Range(1, 1024)]  # or threads
-Fold = PositiveInt | Literal["all"]
+Fold = PositiveInt | Literal["all", "none"]
 Text = str | None
 Devices = Annotated[int, Range(-1, 1024)] | list | Literal["auto"]
 Precision = Literal["32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", 16, 32, 64]
@@ -37,7 +37,7 @@ class Options:
 class FitOptions(Options):
     """What the commands take that train."""
 
-    fold: Any = option(Fold, "a fold's number, counted from 1, or all", 1)
+    fold: Any = option(Fold, "a fold's number, counted from 1, all, or none: all samples train, and none judges", 1)
     select_length: Any = option(bool, "find the best length on the inner split first, in a training of its own", False)
     first_stage: Any = option(Text, "of model=ldm: a run of model=vqgan, or the folder that holds the folds'")
     out_dir: Any = option(Text, "folder of the run; with fold=all, the one that holds the folds'")

@@ -1,6 +1,6 @@
 """Checkpoints to one file of synthetic labelled samples that plain numpy reads."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from mmgan.commands.arguments import command_line, listed, print_table, tell
 from mmgan.data import synthetic_file
 from mmgan.data.dataset import Dataset
 from mmgan.data.files import check_writable
-from mmgan.data.folds import Fold, configured_folds, select_fold
+from mmgan.data.folds import Fold, configured_fold
 from mmgan.data.trust import build_source, trusted_names
 from mmgan.errors import MmganError
 from mmgan.evaluation.gain import SYNTHETIC
@@ -50,16 +50,18 @@ def synthesize(cfg: DictConfig) -> Path:
         raise MmganError(f"ckpt: two of the checkpoints are of one fold ({folds}); give one per fold.")
     dataset = _common_data(found, cfg.data.path, trust)
     entries = [_fold_entry(model, path, dataset, cfg) for model, path in found]
-    synthetic_file.write(out, synthetic_file.file_content(dataset, entries, found[0][0].recipe))
+    synthetic_file.write(out, synthetic_file.file_content(dataset, entries, _recipe(found[0][0].recipe, cfg.data.path)))
     rows = [
-        [entry["fold"], entry["model"], len(entry["y_synth"]), len(np.unique(entry["y_synth"]))] for entry in entries
+        [entry["fold"] or "none", entry["model"], len(entry["y_synth"]), len(np.unique(entry["y_synth"]))]
+        for entry in entries
     ]
     print_table("synthetic samples", ["fold", "model", "samples", "classes"], [map(str, row) for row in rows])
     if unfinished:
         tell(f"unfinished: the training of {', '.join(map(str, unfinished))} has not ended, and the file says so.")
     if learnt := synthetic_file.learnt_from(entries):
         tell(learnt)
-    tell(f"file:   {out}", f"next:   mmgan.load_augmented({str(out)!r}, fold={folds[0]}) in Python")
+    which = f", fold={folds[0]}" if folds[0] else ""
+    tell(f"file:   {out}", f"next:   mmgan.load_augmented({str(out)!r}{which}) in Python")
     return out
 
 
@@ -74,7 +76,7 @@ def find_checkpoints(where: Any) -> list[Path]:
         raise MmganError(
             f"ckpt={path}: there is no such file or folder; give a best.ckpt, or a folder of trained folds."
         )
-    folders = [path] if (path / "best.ckpt").exists() else fold_folders(path)
+    folders = [path] if (path / "best.ckpt").exists() else fold_folders(path) or [path / "whole"]
     found = [folder / "best.ckpt" for folder in folders if (folder / "best.ckpt").exists()]
     if not found:
         raise MmganError(
@@ -125,8 +127,16 @@ def _common_data(found: Sequence[tuple[Synthesizer, Path]], moved_to: str | None
     return dataset
 
 
+def _recipe(recipe: Mapping[str, Any], moved_to: str | None) -> Mapping[str, Any]:
+    """Return a recipe with the place where its data are now."""
+    if moved_to is None:
+        return recipe
+    data = recipe["data"] | {"source": recipe["data"]["source"] | {"path": moved_to}}
+    return recipe | {"data": data | ({"path": moved_to} if "path" in data else {})}
+
+
 def _fold_entry(model: Synthesizer, path: Path, dataset: Dataset, cfg: DictConfig) -> dict[str, Any]:
-    fold = select_fold(configured_folds(dataset, model.recipe["data"]), model.recipe["fold"])
+    fold = configured_fold(dataset, model.recipe["data"], model.recipe["fold"])
     metrics = RunFolder(path.parent).read_metrics()
     least = SYNTHETIC if "unlabelled" in model.recipe else 0
     labels = wanted_labels(dataset.y_train[fold.train_indices], dataset.schema.n_classes, cfg, least)

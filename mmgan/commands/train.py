@@ -58,7 +58,9 @@ def print_results(results: Mapping[int, FitResult], task: Task) -> None:
     # A fold with too few val_indices has no scores of its own.
     found = [{"inner score": result.score} | result.metrics["scores"] for result in results.values()]
     scores = pandas.DataFrame(found, list(results), dtype=float)
-    rows = [[str(fold), str(result.epochs), *map(_shown, scores.loc[fold])] for fold, result in results.items()]
+    rows = [
+        [str(fold or "none"), str(result.epochs), *map(_shown, scores.loc[fold])] for fold, result in results.items()
+    ]
     if len(results) > 1:
         rows += [["mean", "", *map(_shown, scores.mean())], ["spread", "", *map(_shown, scores.std())]]
     for name in dict.fromkeys(name for result in results.values() for name in result.metrics.get("references", ())):
@@ -75,7 +77,7 @@ def tell_unlabelled(results: Mapping[int, FitResult]) -> None:
     """Print what was learnt from unlabelled samples, if from any, fold by fold."""
     for fold, result in results.items():
         for line in result.metrics.get("unlabelled", ()):
-            tell(f"fold {fold}, {line}")
+            tell(f"fold {fold or 'none'}, {line}")
 
 
 def print_lines(lines: Mapping[str, str | Path]) -> None:

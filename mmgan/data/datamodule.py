@@ -12,7 +12,17 @@ from torch import Tensor
 
 from mmgan.data.arrays import LabelledSamples, take
 from mmgan.data.dataset import Dataset
-from mmgan.data.folds import NumberOfFolds, Ratio, SamplesPerClass, Split, inner_split, make_folds, select_fold
+from mmgan.data.folds import (
+    WHOLE,
+    NumberOfFolds,
+    Ratio,
+    SamplesPerClass,
+    Split,
+    inner_split,
+    make_folds,
+    select_fold,
+    whole_fold,
+)
 from mmgan.data.unlabelled import NONE, Pool, unlabelled_pool
 from mmgan.errors import MmganError, Positive, PositiveInt, Range, Seed, ShareBelowOne, checked
 from mmgan.schema import Arrays
@@ -94,7 +104,7 @@ class BatchLoader:
 
 
 class FoldDataModule(L.LightningDataModule):
-    """Serve one fold, counted from 1: (modality (B, *shape), ..., y (B,)) in the order of the schema.
+    """Serve one fold, counted from 1, or `WHOLE`: (modality (B, *shape), ..., y (B,)) in the order of the schema.
 
     After `setup`: `fold`, and of its training samples `training_indices` and `inner_val_indices`; `pool`, the unlabelled samples, if any.
     Without these, the arrays are shared with `dataset`, never copied. Raises MmganError where the fold or an option is not possible.
@@ -155,7 +165,10 @@ class FoldDataModule(L.LightningDataModule):
             self.trainer.limit_val_batches = 0  # Lightning warns of a loader without batches
 
     def _find_samples(self) -> None:
-        self.fold = select_fold(make_folds(self.dataset, *self._split, **self._limits), self._number)
+        if self._number == WHOLE:
+            self.fold = whole_fold(self.dataset, **self._limits)
+        else:
+            self.fold = select_fold(make_folds(self.dataset, *self._split, **self._limits), self._number)
         groups, y = self.dataset.groups, self.dataset.y_train
         if groups is not None and np.intersect1d(groups[self.fold.train_indices], groups[self.fold.val_indices]).size:
             groups = None  # where the fold parts groups, so may the inner split

@@ -13,6 +13,7 @@ from mmgan.errors import MmganError, PositiveInt, Range, Seed, ShareBelowOne, ch
 
 RANDOM_STATE = 1024  # of the folds, for every seed of a training
 FEWEST_INNER_VAL = 10  # samples of an inner split
+WHOLE = 0  # the number that stands for fold=none: all samples train, and none judges
 FEWEST_TRAINING = 60  # with fewer training samples, an inner split takes more than it tells
 
 Split = Literal["stratified", "group", "file"]
@@ -68,6 +69,19 @@ def configured_folds(dataset: Dataset, options: Mapping[str, Any]) -> list[Fold]
     """Return the folds that a data configuration describes, with the limits of its training samples; see `make_folds`."""
     limits = {key: options.get(key) for key in ("rows_per_class", "imbalance_ratio")}  # older recipes have none
     return make_folds(dataset, options["split"], options["n_splits"], **limits)
+
+
+def configured_fold(dataset: Dataset, options: Mapping[str, Any], number: int) -> Fold:
+    """Return the fold of that number of a data configuration; see `configured_folds` and `whole_fold`."""
+    if number == WHOLE:
+        return whole_fold(dataset, options.get("rows_per_class"), options.get("imbalance_ratio"))
+    return select_fold(configured_folds(dataset, options), number)
+
+
+def whole_fold(dataset: Dataset, rows_per_class: SamplesPerClass = None, imbalance_ratio: Ratio = None) -> Fold:
+    """Return the fold `WHOLE`: all samples train, limited as `limit_samples` does it, and none judges."""
+    fold = Fold(WHOLE, np.arange(len(dataset)), np.empty(0, np.int64))
+    return limit_samples(dataset.y_train, fold, rows_per_class, imbalance_ratio)
 
 
 def limit_samples(y: np.ndarray, fold: Fold, rows_per_class: SamplesPerClass, imbalance_ratio: Ratio) -> Fold:

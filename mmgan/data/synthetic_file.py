@@ -15,7 +15,7 @@ import numpy as np
 from mmgan.data.arrays import LabelledSamples, check_samples, n_samples_of
 from mmgan.data.dataset import Dataset, taken
 from mmgan.data.files import read_archive, write_npz, write_pickle
-from mmgan.data.folds import RANDOM_STATE, Fold, make_folds
+from mmgan.data.folds import RANDOM_STATE, WHOLE, Fold, make_folds
 from mmgan.data.pickles import as_array
 from mmgan.data.trust import build_source
 from mmgan.data.unlabelled import REST, Pool, samples_of
@@ -43,7 +43,9 @@ def file_content(dataset: Dataset, entries: list[dict[str, Any]], recipe: Mappin
     """Return a file's tree: the data with their folds, an entry for each generator, and the recipe that these share."""
     options = recipe["data"]
     theirs = dataset.splits if options["split"] == "file" else None
-    folds = make_folds(dataset, options["split"], options["n_splits"])  # without limits, for the file's next reader
+    folds = []
+    if any(entry["fold"] for entry in entries):  # without limits, for the file's next reader
+        folds = make_folds(dataset, options["split"], options["n_splits"])
     splits = theirs or [{key: getattr(fold, key) for key in ("fold", "train_indices", "val_indices")} for fold in folds]
     content = {"x_train": dataset.x_train, "y_train": np.array(dataset.schema.decode(dataset.y_train))}
     if dataset.x_test is not None:
@@ -51,8 +53,9 @@ def file_content(dataset: Dataset, entries: list[dict[str, Any]], recipe: Mappin
     if dataset.groups is not None:
         content["groups"] = dataset.groups
     content["class_names"] = list(dataset.schema.class_names)
-    content |= {"cv_splits": splits, "n_splits": len(splits), "random_state": RANDOM_STATE}
-    content |= {"stratified": options["split"] != "group"}
+    if splits:
+        content |= {"cv_splits": splits, "n_splits": len(splits), "random_state": RANDOM_STATE}
+        content |= {"stratified": options["split"] != "group"}
     content |= {key: value for key, value in dataset.passthrough.items() if theirs or key not in SPLIT_KEYS}
     # No time stamp: equal input gives equal bytes.
     shared = {
@@ -74,10 +77,10 @@ def fold_entry(
 ) -> dict[str, Any]:
     """Return the entry of one generator: its fold, its `samples` with the user's own labels, and how they were made.
 
-    `seed` is that of the samples, `epochs` the length of the training (None: not known). `given` names the modalities whose
-    values are those of training samples; `unfinished` says that the training had not ended.
+    The fold `WHOLE` is written as None. `seed` is that of the samples, `epochs` the length of the training (None: not known). `given`
+    names the modalities whose values are those of training samples; `unfinished` says that the training had not ended.
     """
-    entry = {"fold": fold.fold, "train_indices": fold.train_indices, "val_indices": fold.val_indices}
+    entry = {"fold": fold.fold or None, "train_indices": fold.train_indices, "val_indices": fold.val_indices}
     if len(fold.extra_indices):
         entry["extra_indices"] = fold.extra_indices
     if given is not None:
@@ -222,7 +225,7 @@ def samples_of_fold(path: Any, dataset: Dataset, fold: Fold, split: Mapping[str,
     """
     content = read(str(path))
     content.check_made_from(dataset, "give a file made from these.")
-    made = [entry for entry in content.entries if entry.get("fold") == fold.fold]
+    made = [entry for entry in content.entries if (entry.get("fold") or WHOLE) == fold.fold]
     if len(made) != 1:
         known = ", ".join(str(entry.get("fold", "none")) for entry in content.entries)
         raise MmganError(
@@ -245,21 +248,3 @@ def samples_of_fold(path: Any, dataset: Dataset, fold: Fold, split: Mapping[str,
     samples = entry_samples(made[0], dataset, where)
     check_samples(dataset.samples(fold.train_indices), samples, "synthetic")
     return samples
-
-
-def load_augmented(path: str | os.PathLike, fold: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-    """Return x, y, is_synthetic: a fold's training samples, then its synthetic samples, with the file's own labels.
-
-    x is {name: (n, *shape)}, y and is_synthetic are (n,); raises MmganError if the file has no such fold.
-    """
-    content = read(path)
-    entries = {entry.get("fold"): entry for entry in content.entries}
-    if fold not in entries:
-        raise MmganError(f"{path} has no fold {fold}; it holds {', '.join(map(str, entries))}.")
-    entry, tree = entries[fold], content.tree
-    if missing := sorted({"x_train", "y_train"} - tree.keys() | {"train_indices"} - entry.keys()):
-        raise MmganError(f"{path} has no {missing[0]}, which tells the real samples; give a file of synthesize.py.")
-    kept = entry["train_indices"]
-    x = {name: np.concatenate([values[kept], entry["x_synth"][name]]) for name, values in tree["x_train"].items()}
-    y = np.concatenate([tree["y_train"][kept], entry["y_synth"]])
-    return x, y, np.arange(len(y)) >= len(kept)

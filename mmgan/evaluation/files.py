@@ -10,7 +10,7 @@ import numpy as np
 from mmgan.baselines import BASELINES
 from mmgan.data.arrays import LabelledSamples, take
 from mmgan.data.dataset import Dataset, taken
-from mmgan.data.folds import Fold, configured_folds, select_fold
+from mmgan.data.folds import Fold, configured_folds, select_fold, whole_fold
 from mmgan.data.synthetic_file import (
     Content,
     entry_samples,
@@ -61,7 +61,7 @@ class SyntheticFile:
     @property
     def judged_together(self) -> list[list[FoldSamples]]:
         """The folds, those that are judged together in one list: all, where each has few held-out samples."""
-        few = self.heldout == VAL and min(len(fold.heldout[1]) for fold in self.folds) < POOLED
+        few = self.heldout != TEST and min(len(fold.heldout[1]) for fold in self.folds) < POOLED
         return [self.folds] if few else [[fold] for fold in self.folds]
 
 
@@ -86,6 +86,11 @@ def judged_file(content: Content, dataset: Dataset, options: Mapping[str, Any], 
     by_test = judged_by_test(dataset)
     if not has_folds and not by_test:
         lack = "no labelled test samples" if dataset.y_test is None else "test samples of new groups only"
+        if content.entries[0].get("fold", 0) is None:
+            raise MmganError(
+                f"{path}: its generator saw all samples (fold=none), and {dataset.source} has {lack}, so that none is left to judge it;"
+                " judge a file of generators of folds (fold=all)."
+            )
         raise MmganError(f"{path} says no fold, and {dataset.source} has {lack}; give fold=, whose val_indices judge.")
     ordered = list(options.get("ordered") or [])
     if unknown := sorted(set(ordered) - set(dataset.schema.modalities)):
@@ -130,10 +135,10 @@ def _chosen(content: Content, folds: list[Fold], fold: Any) -> list[tuple[int | 
 def _fold_samples(
     number: int | None, entry: Mapping[str, Any], folds: list[Fold], dataset: Dataset, where: str
 ) -> FoldSamples:
-    fold = Fold(0, np.arange(len(dataset)), np.empty(0, np.int64))
+    fold = whole_fold(dataset)
     if number is not None:
         fold = select_fold(folds, number)
-        fold = replace(fold, train_indices=entry_train_indices(entry, fold, dataset, where))
+    fold = replace(fold, train_indices=entry_train_indices(entry, fold, dataset, where))
     if not judged_by_test(dataset) and np.intersect1d(fold.train_indices, fold.val_indices).size:
         raise MmganError(
             f"{where}: the generator saw samples that would judge it; give the data= and data.split= it was trained with."

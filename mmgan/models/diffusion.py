@@ -25,10 +25,10 @@ from mmgan.errors import (
     Weights,
     checked,
 )
+from mmgan.models.latent import fit_quantile_mapping
 from mmgan.models.memory import SampleMemory
 from mmgan.models.module import Phase, PhasedModel, moving_average
 from mmgan.models.noise import BlockNoise
-from mmgan.models.synthesizer import fit_quantile_mapping
 from mmgan.nets.quantile_mapping import QuantileMapping
 from mmgan.schema import Arrays, Batch, DataSchema
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from mmgan.errors import Betas, CalibrationSamples, Clip, PositiveInt, Rates, ShareBelowOne, Weights, Width, checked
 from mmgan.losses.adversarial import GANLoss, of_labels
+from mmgan.models.latent import fit_quantile_mapping
 from mmgan.models.module import Phase, PhasedModel, moving_average
 from mmgan.models.noise import BlockNoise
-from mmgan.models.synthesizer import fit_quantile_mapping
 from mmgan.nets.quantile_mapping import QuantileMapping
 from mmgan.schema import Batch, DataSchema
 

@@ -1,24 +1,25 @@
 """What every generator is to its users: labels in, a dict of named modality arrays out."""
 
-import math
-from collections.abc import Callable, Iterable, Iterator
+import io
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from mmgan.errors import MmganError
-from mmgan.losses.variational import importance_resampled, log_likelihood, reparameterize
-from mmgan.models.memory import AggregatePosterior
+from mmgan.data.files import replacing
+from mmgan.errors import MmganError, NonNegativeInt, PositiveInt, check_value
 from mmgan.models.noise import BLOCK_SIZE, BlockNoise
 from mmgan.schema import Arrays, Batch, DataSchema
 
-CALIBRATION_SEED = 2**63 - 1  # of samples that no user asks for
-MAX_CALIBRATION_VALUES = 2**24  # 64 MB of generated samples
-CANDIDATE_BLOCKS = 32  # of 64 latents each, among which a given modality chooses
+if TYPE_CHECKING:
+    import pandas
 
+Labels = Iterable[int | str] | Mapping[int | str, int]  # one for each sample, or how many of each
+Given = Arrays | np.ndarray  # samples; those of a single modality may come as they are
 CANNOT = {  # what a family may have beside `generate`, and what is said where it has not
     "regenerate": "cannot draw samples near given samples; use sample.",
     "reconstruct": "has no encoder, so it cannot rebuild samples.",
@@ -50,10 +51,14 @@ class Generates(Protocol):
     def evaluating(self) -> AbstractContextManager[None]:
         """Switch to evaluation mode and back."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the tensors of a checkpoint."""
+
 
 class Synthesizer:
     """A generator of labelled samples in physical units.
 
+    Labels are the data's own, or the names of their classes. Where all samples have one modality, it may be given without its name.
     Sample r of class c under a seed is always computed in the same block beside the same neighbours, so that neither the
     number nor the order of the labels changes a bit of it; the global random state is left alone.
     """
@@ -68,21 +73,53 @@ class Synthesizer:
         return self.model.recipe
 
     def sample(
-        self, labels: Iterable[int | str], *, seed: int = 0, sampling: str | None = None
+        self,
+        labels: Labels | None = None,
+        *,
+        n_per_class: int | None = None,
+        seed: int = 0,
+        sampling: str | None = None,
     ) -> dict[str, np.ndarray]:
-        """Draw one sample per label, {name: float32 (n, *shape)}, in the order of `labels` (the data's own labels).
+        """Draw samples, {name: float32 (n, *shape)}, in the order of `labels_for` (labels).
 
         Raises MmganError for labels that the data do not have, an unknown `sampling`, and samples that are not finite.
+
+        Parameters
+        ----------
+        labels : a label for each sample, or {label: how many}.
+        n_per_class : as many of every class, instead.
+        seed : of the noise.
+        sampling : where samples come from, of a model that has several such places; None: as it was trained.
         """
-        sampling = self.checked_sampling(sampling)
+        sampling, labels = self.checked_sampling(sampling), self.labels_for(labels, n_per_class=n_per_class)
         return self._drawn(labels, lambda label, noise, _: self.model.generate(label, noise, sampling), seed)
 
-    def resample(self, x: Arrays, labels: Iterable[int | str], *, seed: int = 0) -> dict[str, np.ndarray]:
+    def labels_for(self, labels: Labels | None = None, *, n_per_class: int | None = None) -> np.ndarray:
+        """Return a label (n,), the data's own, for each sample that `sample` draws with these arguments; numbers go class by class.
+
+        Raises MmganError for labels that the data do not have, or where neither is given, or both are.
+        """
+        if (labels is None) == (n_per_class is None):
+            raise MmganError("give labels, {label: how many}, or n_per_class=: one of them.")
+        if labels is None:
+            check_value("n_per_class", n_per_class, PositiveInt)
+            labels = dict.fromkeys(self.schema.labels, n_per_class or 0)
+        if isinstance(labels, Mapping):
+            for label, n in labels.items():
+                check_value(f"number of {label}", n, NonNegativeInt)
+            labels = [label for label, n in labels.items() for _ in range(n)]
+        one_each: list[Any] = [labels] if isinstance(labels, int | str) else list(labels)
+        own: list[Any] = self.schema.decode(self.schema.encode(one_each))
+        return np.array(own)
+
+    def resample(self, x: Given, labels: Iterable[int | str], *, seed: int = 0) -> dict[str, np.ndarray]:
         """Draw one sample near each given one, {name: (n, *shape)}; raises MmganError where the model cannot."""
+        x = self._named(x)
         return self._drawn_for(x, self.schema.check_samples(x), labels, self._able("regenerate"), seed)
 
-    def reconstruct(self, x: Arrays, labels: Iterable[int | str]) -> dict[str, np.ndarray]:
+    def reconstruct(self, x: Given, labels: Iterable[int | str]) -> dict[str, np.ndarray]:
         """Rebuild each given sample, {name: (n, *shape)}, from what the latents keep of it; raises MmganError where the model cannot."""
+        x = self._named(x)
         n, rebuild = self.schema.check_samples(x), self._able("reconstruct")
         return self._drawn_for(x, n, labels, lambda given, label, noise: rebuild(given, label), mapped=False)
 
@@ -93,10 +130,32 @@ class Synthesizer:
 
         Raises MmganError for samples that have no modality, an unknown one, or all, and where the model cannot.
         """
-        x = {name: np.asarray(value) for name, value in x.items()}
+        x = self._named(x)
         n, fill, sampling = self.schema.check_partial(x), self._able("complete"), self.checked_sampling(sampling)
         drawn = self._drawn_for(x, n, labels, lambda given, label, noise: fill(given, label, noise, sampling), seed)
         return drawn | {name: np.array(value, np.float32) for name, value in x.items()}
+
+    def to_frame(self, x: Given) -> "pandas.DataFrame":
+        """Return samples, {name: (n, *shape)}, as a table with a row for each and a column for each value.
+
+        Columns are called as those of the DataFrame that the model was trained on, otherwise by modality and place, `spec/0/12`.
+        """
+        import pandas
+
+        columns: dict[str, np.ndarray] = {}
+        for name, values in self._named(x).items():
+            places = ["/".join(map(str, place)) for place in np.ndindex(values.shape[1:])]
+            titles = self.schema.columns.get(name) or [f"{name}/{place}" for place in places]
+            columns |= dict(zip(titles, values.reshape(len(values), -1).T, strict=True))
+        return pandas.DataFrame(columns)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the model as a checkpoint, which `mmgan.load` and synthesize.py read; return its path. Raises MmganError if it cannot be written."""
+        buffer = io.BytesIO()
+        torch.save({"recipe": self.recipe, "state_dict": self.model.state_dict()}, buffer)
+        with replacing(path) as stream:
+            stream.write(buffer.getbuffer())
+        return Path(path)
 
     def checked_sampling(self, sampling: str | None) -> str:
         """Return where samples are drawn from, by default as the model was set up; raises MmganError for what the family does not have."""
@@ -105,6 +164,19 @@ class Synthesizer:
         if sampling not in self.model.samplings:
             raise MmganError(f"sampling={sampling}: this model has {', '.join(self.model.samplings)}.")
         return sampling
+
+    def _named(self, x: Given) -> dict[str, np.ndarray]:
+        """Return samples by the name of their modality, as arrays; raises MmganError for what are no numbers."""
+        if not isinstance(x, Mapping):
+            if len(self.schema.modalities) > 1:
+                raise MmganError(
+                    f"the samples have no modalities; give a dict with {', '.join(self.schema.modalities)}."
+                )
+            x = dict.fromkeys(self.schema.modalities, x)
+        x = {name: np.asarray(value) for name, value in x.items()}
+        if other := [name for name, value in x.items() if value.dtype.kind not in "fiub"]:
+            raise MmganError(f"the samples given of {other} hold {x[other[0]].dtype}; give arrays of numbers.")
+        return x
 
     def _able(self, method: str) -> Callable[..., Batch]:
         if not hasattr(self.model, method):
@@ -144,85 +216,6 @@ class Synthesizer:
         if broken := [name for name, value in out.items() if not np.isfinite(value).all()]:
             raise MmganError(f"the generator gives values that are not finite in {broken}; train it again.")
         return out
-
-
-class LatentGenerator:
-    """The sampling half of a trained family that has an encoder E, a generator G, its moving `average`, and `latents`.
-
-    z comes from where `sampling` says; the moving average of G turns it into samples. The family also sets `kl_warmup`.
-    """
-
-    samplings = AggregatePosterior.SAMPLINGS
-
-    def generate(self, label: int, noise: BlockNoise, sampling: str) -> Batch:
-        """Return scaled samples of a class, {name: (64, *shape)}."""
-        return self.sampled(self.latents.sample(label, noise, sampling), label, noise)
-
-    def regenerate(self, x: Batch, label: int, noise: BlockNoise) -> Batch:
-        """Return scaled samples from the posteriors of the scaled samples x."""
-        mu, logvar = self.encoder(x)
-        return self.sampled(reparameterize(mu, logvar, self.tensor(noise.normal((mu.shape[1],)))), label, noise)
-
-    def complete(self, x: Batch, label: int, noise: BlockNoise, sampling: str) -> Batch:
-        """Return scaled samples, all modalities, from latents that explain the scaled samples x of some of them."""
-        z = torch.cat([self.latents.sample(label, noise, sampling) for _ in range(CANDIDATE_BLOCKS)])
-        candidates = self.averaged(z, label)
-        fit = sum(log_likelihood(x[k], candidates.mean[k], candidates.log_std[k]) for k in x)  # (64, candidates)
-        return self.sampled(importance_resampled(z, fit, self.tensor(noise.uniform())), label, noise)
-
-    def reconstruct(self, x: Batch, label: int) -> Batch:
-        """Return the scaled samples x as the means of their posteriors tell them."""
-        return self.averaged(self.encoder(x)[0], label).mean
-
-    def sampled(self, z: Tensor, label: int, noise: BlockNoise) -> Batch:
-        """Return what the moving average of G makes of z (64, latent_dim)."""
-        return self.averaged(z, label, self.shaped(self.tensor(noise.normal((self.generator.noise_dim,))))).samples
-
-    def averaged(self, z: Tensor, label: int, white: Tensor | None = None) -> Any:
-        """Return `Generated` of the moving average of G, for z (B, latent_dim) of a class and noise (B, noise_dim); without noise, zeros."""
-        labels = torch.full((len(z),), label, dtype=torch.int64, device=z.device)
-        return self.average(z, labels, z.new_zeros(len(z), self.generator.noise_dim) if white is None else white)
-
-    def shaped(self, white: Tensor) -> Tensor:
-        """Return the noise that G takes when samples are drawn, of normal noise (B, noise_dim)."""
-        return white
-
-    # -- beside the phases of a training --------------------------------------------------------------------------
-    def weight(self, phase: str, term: str) -> float:
-        weight = super().weight(phase, term)
-        return weight * self.progress(self.kl_warmup) if term == "kl" else weight
-
-    def after_batch(self, x: Batch, labels: Tensor) -> None:
-        self.average.update_parameters(self.generator)
-
-    def fit_data(self, x: Arrays, y: np.ndarray) -> None:
-        super().fit_data(x, y)
-        self.latents.fit_data(x, y)
-
-    def after_epoch(self) -> None:
-        self.latents.update(lambda x: self.encoder(self.from_arrays(x)))
-        self.accumulate({"latent/active_units": torch.tensor(float(self.latents.active_units()))})
-        fit_quantile_mapping(self, self.class_counts)
-
-
-def fit_quantile_mapping(model: Any, class_counts: np.ndarray) -> None:
-    """Fit a trained generator's quantile mapping on samples that it generates, of each class as many as its share asks for.
-
-    Anew after each epoch, and after a change of how samples are drawn; `class_counts` (K,) are those of the training samples.
-    """
-    if model.mapping is None:
-        return
-    values = sum(math.prod(shape) for shape in model.schema.modalities.values())
-    most = min(model.mapping.n_samples, max(BLOCK_SIZE, MAX_CALIBRATION_VALUES // values))
-    shares = class_counts / class_counts.sum()
-    drawn: dict[str, list[Any]] = {name: [] for name in model.mapping.names}
-    with model.evaluating():
-        for label, n in enumerate(np.ceil(shares * most).astype(int)):
-            for block in range(-(-n // BLOCK_SIZE)):
-                scaled = model.generate(label, BlockNoise(CALIBRATION_SEED, label, block), model.sampling)
-                for name, parts in drawn.items():
-                    parts.append(scaled[name][: n - block * BLOCK_SIZE].clone())  # a view would keep the whole block
-        model.mapping.fit_generated({name: torch.cat(parts) for name, parts in drawn.items()})
 
 
 def _blocks(indices: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:

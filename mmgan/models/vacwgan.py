@@ -22,9 +22,9 @@ from mmgan.errors import (
 )
 from mmgan.losses.adversarial import GANLoss, of_labels
 from mmgan.losses.variational import gaussian_nll, kl_standard_normal, reparameterize
+from mmgan.models.latent import LatentGenerator
 from mmgan.models.memory import AggregatePosterior
 from mmgan.models.module import Phase, PhasedModel, moving_average
-from mmgan.models.synthesizer import LatentGenerator
 from mmgan.nets.networks import Generated
 from mmgan.nets.quantile_mapping import QuantileMapping
 from mmgan.schema import Batch, DataSchema

@@ -19,9 +19,9 @@ from mmgan.errors import (
     checked,
 )
 from mmgan.losses.variational import kl_standard_normal, reparameterize
+from mmgan.models.latent import LatentGenerator
 from mmgan.models.memory import AggregatePosterior
 from mmgan.models.module import Phase, PhasedModel, moving_average
-from mmgan.models.synthesizer import LatentGenerator
 from mmgan.nets.quantile_mapping import QuantileMapping
 from mmgan.schema import Batch, DataSchema
 

@@ -73,6 +73,11 @@ def write_report(report: Report, folder: Path, name: str = "report") -> None:
             path.unlink(missing_ok=True)
 
 
+def page(report: Report) -> str:
+    """Return the report as one HTML page, with its figures in it."""
+    return _files(report, "report")["report.html"]
+
+
 def _files(report: Report, name: str) -> dict[str, str]:
     """Return the text of every file by its path in the report's folder."""
     files, sections, number = {}, [], 0

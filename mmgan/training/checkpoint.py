@@ -88,16 +88,24 @@ def load(path: str | Path, *, trust: Sequence[str] = ()) -> Any:
     MmganError if the file is missing, is no checkpoint of mmgan, names a class that is not trusted, or does not fit its own recipe.
     """
     content = read_checkpoint(path)
-    recipe = content["recipe"]
+    return restored(content["recipe"], content["state_dict"], path, trust=trust)
+
+
+def restored(
+    recipe: dict[str, Any], state_dict: Mapping[str, Any], path: str | Path, *, trust: Sequence[str] = ()
+) -> Any:
+    """Return the trained model of a recipe and its tensors, as `load` does of those in the file `path`."""
     admit(recipe["model"], path, trust=trust)
     try:
         finished = build(recipe["model"]["task"]).finished
         model = build(of_model(recipe["model"]))(DataSchema.from_dict(recipe["schema"]))
         needs_training = model.needs_training
+    except MmganError:
+        raise
     except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
         raise MmganError(f"{path}: its recipe makes no model; it was changed, or another version wrote it.") from error
     try:
-        model.load_state_dict(content["state_dict"])
+        model.load_state_dict(state_dict)
     except (RuntimeError, KeyError) as error:
         raise MmganError(
             f"{path}: its tensors do not fit its recipe; it was changed, or another version wrote it."

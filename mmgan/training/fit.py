@@ -111,9 +111,7 @@ class FoldRun:
         """
         started, folder = time.monotonic(), RunFolder(path)
         with folder.opened(self.settings, resume=self.resume):
-            length, score = self._selected_length(path / "selection") if self.select_length else (self.max_epochs, None)
-            epochs, found = self.train(folder, length)
-            score = score if self.final else found
+            epochs, score = self.train_whole(folder)
             best = read_checkpoint(folder.best)
             write_checkpoint(folder.light, best["recipe"], best["state_dict"])
             metrics = {"epochs": epochs, "max_epochs": self.max_epochs, "inner_score": score}
@@ -130,6 +128,15 @@ class FoldRun:
             return {}
         data.pseudo_labels.write(folder.path, data.schema, data.pool.indices)
         return {"unlabelled": data.pseudo_labels.summary(data.schema, data.pool.source)}
+
+    def train_whole(self, folder: RunFolder) -> tuple[int, float | None]:
+        """Train as `run` does, and leave the checkpoints alone; return the length in epochs and the score that chose it."""
+        if not self.select_length:
+            epochs, score = self.train(folder, self.max_epochs)
+            return epochs, None if self.final else score
+        length, chosen = self._selected_length(folder.path / "selection")
+        epochs, score = self.train(folder, length)
+        return epochs, chosen if self.final else score
 
     def train(self, folder: RunFolder, max_epochs: int) -> tuple[int, float | None]:
         """Train once for `max_epochs`; return the length in epochs and the score of the best."""

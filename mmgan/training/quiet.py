@@ -1,12 +1,20 @@
-"""What Lightning and its friends say of every run."""
+"""What Lightning and its friends say of every run, and what a training changes in the process that asked for it."""
 
 import logging
+import signal
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+LOG = logging.getLogger("lightning.pytorch")
 
 
 def quiet_lightning() -> None:
     """Silence what Lightning says of every run, and warnings that do not apply to this project's runs."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    LOG.setLevel(logging.ERROR)
     for message in (
         ".*Checkpoint directory .* exists and is not empty.*",  # the run's own folder, where params.yaml lies
         ".*isinstance.treespec, LeafSpec.*",  # Lightning's use of torch, not ours
@@ -14,3 +22,20 @@ def quiet_lightning() -> None:
         ".*module.s. in eval mode at the start of training.*",  # a frozen first stage
     ):
         warnings.filterwarnings("ignore", message=message)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Be quiet, and leave the caller's process as it was: torch's threads and random numbers, warnings, logs, and Ctrl-C."""
+    level, threads, handler = LOG.level, torch.get_num_threads(), signal.getsignal(signal.SIGINT)
+    try:
+        with warnings.catch_warnings(), torch.random.fork_rng(range(torch.cuda.device_count())):
+            quiet_lightning()
+            yield
+    except SystemExit as error:  # as Lightning answers Ctrl-C, which it ignores from then on
+        raise KeyboardInterrupt from error
+    finally:
+        LOG.setLevel(level)
+        torch.set_num_threads(threads)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)

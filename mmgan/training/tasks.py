@@ -7,8 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mmgan.baselines import BASELINES
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.data.dataset import Dataset

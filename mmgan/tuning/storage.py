@@ -103,6 +103,8 @@ class Storage(RDBStorage):
         """Raise StorageError where Optuna stumbles over what it reads in the block."""
         try:
             yield
+        except MmganError:
+            raise
         except DAMAGED as error:
             raise StorageError(
                 f"{self._shown}: the study there is damaged ({_reason(error)}); put a copy of it back, or give another out_dir="

@@ -51,7 +51,7 @@ def pkl(path: str | Path | None = None, labelled: bool = True) -> Dataset:
                 + (" For samples without labels give data.labelled=false." if key == "y_train" else "")
             )
     try:
-        return _dataset(data, labelled, str(path))
+        return dataset_of(data, str(path), labelled=labelled)
     except MmganError as error:
         raise MmganError(f"{path}: {error}") from None
 
@@ -61,7 +61,8 @@ def _known_key(key: Any) -> Any:
     return key.lower() if isinstance(key, str) and key.lower() in _READ else key
 
 
-def _dataset(data: dict[str, Any], labelled: bool, source: str) -> Dataset:
+def dataset_of(data: dict[str, Any], source: str, *, labelled: bool = True) -> Dataset:
+    """Return the data set of a file's keys, as `pkl` says; `source` is what messages call it, and they name the keys."""
     x_train = _read_modalities(data["x_train"], "x_train")
     if not labelled:
         data = data | {"y_train": np.zeros(n_samples_of(x_train), np.int64), "class_names": None}

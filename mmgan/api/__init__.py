@@ -1,0 +1,1 @@
+"""The Python API: what `import mmgan` offers, above the commands, whose code it shares."""

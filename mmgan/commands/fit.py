@@ -1,0 +1,54 @@
+"""One model trained on all of a data set that is in memory: what `mmgan.fit` asks for, in the commands' own code."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from mmgan.commands.build import check_run, compose, fold_run, task_of
+from mmgan.commands.checks import check_options, refuse_renamed
+from mmgan.commands.entry import sentence
+from mmgan.data.dataset import Dataset
+from mmgan.data.folds import WHOLE
+from mmgan.errors import MmganError
+from mmgan.training.fit import FoldRun
+from mmgan.training.folder import RunFolder
+from mmgan.training.quiet import undisturbed
+
+# Of a training that leaves no files: nobody would look at its pictures and logs.
+UNSEEN = ("logger=csv", "callbacks.pictures=null", "callbacks.traversals=null", "callbacks.reconstructions=null")
+
+
+def fit_whole(dataset: Dataset, words: Iterable[str], folder: Path | None) -> Any:
+    """Return a generator trained on all samples of a data set, as train.py does it with `fold=none` and the options `words`.
+
+    The run's files stand in `folder`, or nowhere (None). Raises MmganError for what the user can mend; the caller's random numbers,
+    threads and warnings stay as they are.
+    """
+    words = [*words]
+    with undisturbed():
+        run = _run(dataset, ["data=pkl", *(UNSEEN if folder is None else ()), *words, "fold=none"])
+        if folder is not None:
+            run.run(folder)
+            return run.load(RunFolder(folder).best)
+        with TemporaryDirectory(prefix="mmgan-") as place:
+            run.train_whole(RunFolder(place))
+            return run.load(RunFolder(place).best)
+
+
+def _run(dataset: Dataset, words: list[str]) -> FoldRun:
+    """Return the training that a configuration describes; raises MmganError for what it cannot be."""
+    try:
+        refuse_renamed(words)
+        cfg = compose("train", words)
+        check_options(cfg)
+        if "samples" not in task_of(cfg).offers:
+            raise MmganError(f"model={cfg.model.name}: this model makes no samples; give a generator, such as vacwgan.")
+        run = fold_run(cfg, dataset, WHOLE)
+        check_run(cfg, run)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise MmganError(sentence(error)) from error
+    return run
