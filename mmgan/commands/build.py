@@ -20,12 +20,12 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 import mmgan
-from mmgan.commands.arguments import CONF, as_hydra_reads
+from mmgan.commands.arguments import CONF, as_hydra_reads, tell
 from mmgan.commands.options import register_options
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.data.dataset import Dataset
 from mmgan.data.files import file_digest
-from mmgan.data.folds import make_folds
+from mmgan.data.folds import make_folds, split_used
 from mmgan.data.synthetic_file import samples_of_fold
 from mmgan.data.trust import build, named_targets, trusted_names
 from mmgan.data.unlabelled import NONE
@@ -72,7 +72,12 @@ def make_datamodule(cfg: DictConfig, dataset: Dataset, fold: int, *, final: bool
 
 
 def chosen_folds(cfg: DictConfig, dataset: Dataset) -> list[int]:
-    """Return the fold numbers that `cfg.fold` asks for; raises MmganError if it is neither a fold's number nor `all`."""
+    """Return the fold numbers that `cfg.fold` asks for; raises MmganError if it is neither a fold's number nor `all`.
+
+    Where a file's groups decide its folds without being asked to, a line says so.
+    """
+    if split_used(dataset, cfg.data.split) == "group" != cfg.data.split:
+        tell(f"splits: by the groups of {dataset.source}, which no fold parts (data.split=stratified would part them)")
     numbers = [fold.fold for fold in make_folds(dataset, cfg.data.split, cfg.data.n_splits)]
     if cfg.fold == "all":
         return numbers

@@ -65,7 +65,7 @@ class Task:
 class Generation(Task):
     """A generator: its samples are scored beside the fold's own held-out samples."""
 
-    title = "samples against the fold's own val_indices (1 is best)"
+    title = "samples against the fold's own held-out samples (1 is best)"
     offers = frozenset({"samples", "latents"})
 
     def finished(self, model: Any) -> Synthesizer:
@@ -81,8 +81,10 @@ class Generation(Task):
         classes = np.unique(y)
         picture = plots.overview(x, y, draw_like(model, classes), classes, model.schema.class_names)
         picture.savefig(folder / "samples.png", dpi=DPI)
-        enough = min(len(data.training_indices), len(data.fold.val_indices)) >= MIN_SAMPLES
-        return _rounded(fold_judge(data, data.fold.val_indices, seed=0)(model)) if enough else {}
+        judge, val = data.fold.judge_indices, data.fold.val_indices
+        heldout, tested = (judge, val) if len(judge) else (val, None)  # of other recordings, utility only
+        enough = min(len(data.training_indices), len(heldout)) >= MIN_SAMPLES
+        return _rounded(fold_judge(data, heldout, 0, tested)(model)) if enough else {}
 
     def doubts(self, scores: Mapping[int, Scores]) -> list[str]:
         near = {fold: found["novelty"] for fold, found in scores.items() if found.get("novelty", 1.0) < LEAST_NOVELTY}

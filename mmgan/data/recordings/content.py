@@ -12,7 +12,7 @@ from mmgan.data.recordings.windows import Recipe, Windows
 from mmgan.errors import MmganError
 
 Read = Sequence[tuple[Item, Windows]]
-FORMAT = 1  # of the tree, and of what is cached
+FORMAT = 2  # of the tree, and of what is cached
 
 
 def content_of(found: Read, recipe: Recipe, n_splits: int, source: str) -> tuple[dict[str, Any], list[str]]:
