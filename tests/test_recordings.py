@@ -13,9 +13,9 @@ from mmgan.commands.arguments import as_hydra_reads
 from mmgan.commands.build import compose, load_data, make_datamodule
 from mmgan.commands.checks import check_options
 from mmgan.data import features
+from mmgan.data.recordings import reading as module
 from mmgan.data.recordings.splits import leakless_splits
 from mmgan.data.recordings.windows import Broken
-from mmgan.data.sources import recordings as module
 from mmgan.data.sources.pkl import pkl
 from mmgan.data.sources.recordings import recordings
 from mmgan.errors import MmganError
@@ -221,6 +221,7 @@ def replaced(folder: Path, **options):
         ({"window": "x"}, r"data\.window=x: expected samples, such as 4096, or seconds"),
         ({"window": 40}, r"data\.window: 40 samples have 20 frequencies"),
         ({"hop": "0"}, r"data\.hop=0: expected samples"),
+        ({"spec": {"bands": 0}}, r"spec\.bands=0: expected an integer >= 1"),
         ({"features": ["spam"]}, r"features=spam: expected one of spec, env, raw, stats, stft"),
         ({"labels_file": "no.csv"}, r"there is no file no\.csv"),
     ],
@@ -280,3 +281,59 @@ def test_the_configuration_gives_the_users_shapes(tmp_path, cache):
     data = load_data(compose("train", ["data=recordings", f"data.path={tmp_path / 'd'}"]))
     assert data.schema.modalities == {"spec": (7, 48), "env": (5, 32)} and len(data) == 40
     assert (CONF / "data" / "recordings.yaml").is_file()
+
+
+# -- several sensors ----------------------------------------------------------------------------------------------------
+SENSORS = {
+    "vib": {"files": "vib/**/*.wav", "features": ["raw", "stats"]},
+    "mic": {"files": "**/*_mic.wav", "features": ["raw"]},
+}
+
+
+@pytest.fixture
+def sensors(tmp_path, cache):
+    """Two classes with two recordings of 1 s by two sensors, at 1000 and 441 Hz, whose values are the time in s."""
+    for name in ("a/one", "a/two", "b/one", "b/two"):
+        write(tmp_path / "s" / "vib" / f"{name}.wav", np.arange(1000) / 1000)
+        write(tmp_path / "s" / f"{name}_mic.wav", np.arange(441) / 441, 441)
+    return tmp_path / "s"
+
+
+def test_sensors_in_files_of_their_own_become_modalities_of_the_same_times(sensors, cache):
+    data = recordings(sensors, modalities=SENSORS, window="0.07s")
+    assert data.schema.modalities == {"vib_raw": (1, 70), "vib_stats": (8,), "mic": (1, 31)} and len(data) == 4 * 14
+    begins = data.x_train["vib_raw"][:, 0, 0]
+    np.testing.assert_allclose(begins[:14], np.arange(14) * 0.07, atol=1e-6)
+    np.testing.assert_allclose(data.x_train["mic"][:, 0, 0], begins, atol=0.5 / 441 + 1e-6)
+    (file,) = cache.iterdir()
+    meta = pickle.loads(file.read_bytes())["meta"]
+    assert [each["file"] for each in meta["recordings"]] == ["a/one", "a/two", "b/one", "b/two"]
+    assert meta["sensors"]["mic"]["rate"] == 441 and meta["channels"] == ["vib.ch0", "mic.ch0"]
+
+
+def test_sensors_that_cannot_be_joined(sensors, capsys):
+    with pytest.raises(MmganError, match=r"data\.window: a/one has windows of 0\.05 s of vib and of 0\.113 s of mic"):
+        recordings(sensors, modalities=SENSORS, window=50)
+    with pytest.raises(MmganError, match=r"modalities\.mic\.files=a/one_mic\.wav: no star stands for one_mic\.wav"):
+        recordings(sensors, modalities=SENSORS | {"mic": {"files": "a/one_mic.wav"}})
+    for wrong in ({"a.b": {"files": "*"}}, {"mic": {}}):
+        with pytest.raises(MmganError, match=r"give a word, and its files=, as in"):
+            recordings(sensors, modalities=wrong)
+    with pytest.raises(MmganError, match=r"modalities\.mic\.fils"):
+        recordings(sensors, modalities={"mic": {"fils": "x"}})
+    (sensors / "a" / "one_mic.wav").unlink()
+    with pytest.raises(
+        MmganError, match=r"recording a/one has no file of data\.modalities\.mic \(\*\*/\*_mic\.wav, whose"
+    ):
+        recordings(sensors, modalities=SENSORS, window="0.07s")
+    assert len(recordings(sensors, modalities=SENSORS, window="0.07s", skip_broken=True)) == 3 * 14
+    assert "left out: not of all sensors: a/one\n" in capsys.readouterr().out
+
+
+def test_short_recordings_are_padded_on_request(folder, capsys):
+    write(folder / "good" / "short.wav", signal(0, 0, 60))
+    data = recordings(folder, pad=True, **SMALL | {"features": ["raw"]})
+    assert len(data) == 81 and "padded with zeros to a window, in 1 file(s)" in capsys.readouterr().out
+    np.testing.assert_array_equal(
+        data.x_train["raw"][30, 0], np.append(signal(0, 0, 60).astype(np.float32), np.zeros(40))
+    )

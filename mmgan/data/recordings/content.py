@@ -15,13 +15,15 @@ Read = Sequence[tuple[Item, Windows]]
 FORMAT = 2  # of the tree, and of what is cached
 
 
-def content_of(found: Read, recipe: Recipe, n_splits: int, source: str) -> tuple[dict[str, Any], list[str]]:
+def content_of(
+    found: Read, recipe: Recipe, n_splits: int, source: str, sensors: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
     """Return what the pkl holds, and lines that say it; raises MmganError for a class without a window, or too few to split."""
     used = [(item, windows) for item, windows in found if len(windows.start)]
     labelled = [pair for pair in used if pair[0].label is not None]
     unlabelled = [pair for pair in used if pair[0].label is None]
     _check_windows(found, labelled)
-    x, y, groups, recording, start = _columns(labelled, recipe)
+    x, y, groups, recording, start = _columns(labelled)
     first = labelled[0][1]
     splits = leakless_splits(y, groups, recording, start, first.window, n_splits)
     content = {"x_train": x, "y_train": y, "class_names": sorted(set(y.tolist())), "groups": splits.groups}
@@ -29,7 +31,7 @@ def content_of(found: Read, recipe: Recipe, n_splits: int, source: str) -> tuple
     second = 1 / (first.rate or 1.0)
     samples = {"recording": recording, "start": start * second}
     if unlabelled:
-        content["x_unlabelled"], _, _, recording, start = _columns(unlabelled, recipe)
+        content["x_unlabelled"], _, _, recording, start = _columns(unlabelled)
         samples |= {"recording_unlabelled": len(labelled) + recording, "start_unlabelled": start * second}
     content["meta"] = {
         "recordings_format": FORMAT,
@@ -39,6 +41,7 @@ def content_of(found: Read, recipe: Recipe, n_splits: int, source: str) -> tuple
         "window": first.window,  # samples
         "channels": first.channels,
         "scale": recipe.scale,
+        "sensors": dict(sensors),  # in files of their own: of each its pattern, rate, window and channels
         "splits": splits.said,
         "recordings": [_facts(*pair) for pair in [*labelled, *unlabelled]],
         "samples": samples,  # of each sample its recording, and where it starts in s (without a rate, in samples)
@@ -63,10 +66,10 @@ def _check_windows(found: Read, labelled: Read) -> None:
         )
 
 
-def _columns(pairs: Read, recipe: Recipe) -> tuple[Any, ...]:
+def _columns(pairs: Read) -> tuple[Any, ...]:
     """Return x, and of each sample label, group, number of its recording and first sample in it, (N,) each."""
     counts = [len(windows.start) for _, windows in pairs]
-    x = {name: np.concatenate([windows.x[name] for _, windows in pairs]) for name in recipe.features}
+    x = {name: np.concatenate([windows.x[name] for _, windows in pairs]) for name in pairs[0][1].x}
     labels = np.repeat([item.label or "" for item, _ in pairs], counts)
     groups = np.repeat([item.group for item, _ in pairs], counts)
     start = np.concatenate([windows.start for _, windows in pairs])
@@ -88,7 +91,7 @@ def _lines(
         + ", ".join(f"{label} {count}" for label, count in classes.items())
         + (f"; {len(unlabelled)} unlabelled" if unlabelled else ""),
         f"channels: {', '.join(meta['channels'])}",
-        f"windows:  {n_windows} of {window} samples{seconds}; features {', '.join(meta['features'])}",
+        f"windows:  {n_windows} of {window} samples{seconds}; features {', '.join(labelled[0][1].x)}",
         f"splits:   {meta['splits']}",
     ]
     short = [item.name for item, windows in found if not len(windows.start)]

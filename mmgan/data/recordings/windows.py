@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from scipy.signal import resample_poly
@@ -16,6 +16,7 @@ from mmgan.errors import MmganError
 
 CHUNK = 2**20  # values that are computed with at a time
 NEED_RATE = {"spec", "env", "stft"}
+Feature = Literal["spec", "env", "raw", "stats", "stft"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Recipe:
     channels: Sequence[str] = ()
     scale: float = 1.0
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # of each feature
+    pad: bool = False  # recordings that are shorter than a window, with zeros
 
 
 @dataclass
@@ -68,11 +70,27 @@ def windows_of(item: Item, recipe: Recipe) -> Windows:
         signal = _resampled(signal, rate / own)
         recording.note = ", ".join(filter(None, [recording.note, f"resampled from {own:g} Hz"]))
     length, window = len(next(iter(signal.values()))), samples_of("window", recipe.window, rate)
-    hop = window if recipe.hop is None else samples_of("hop", recipe.hop, rate)
-    start = np.arange(0, length - window + 1, hop)
+    if recipe.pad and 0 < length < window:
+        signal = {name: _padded(channel, window, recording.offset) for name, channel in signal.items()}
+        recording.note = ", ".join(filter(None, [recording.note, "padded with zeros to a window"]))
+        length = window
+    start = _starts(length, window, recipe, rate)
     x = _features(signal, start, window, rate, recipe, recording, item)
     said = (rate, list(channels), recording.scalars, recording.note)
     return Windows(x, start, window, length, *said)
+
+
+def _padded(channel: np.ndarray, length: int, zero: float) -> np.ndarray:
+    return np.concatenate([channel, np.full(length - len(channel), zero)])
+
+
+def _starts(length: int, window: int, recipe: Recipe, rate: float | None) -> np.ndarray:
+    """Return the first sample of each window, (n,): of hops in seconds the nearest, so that sensors of any rates stay together."""
+    hop = recipe.window if recipe.hop is None else recipe.hop
+    samples_of("hop", hop, rate)
+    exact = float(hop.strip().removesuffix("s")) * rate if isinstance(hop, str) else float(hop)
+    start = np.rint(np.arange(0, max(length - window, -1) / exact + 1) * exact).astype(np.int64)
+    return start[start <= length - window]
 
 
 def samples_of(name: str, value: int | str, rate: float | None) -> int:
