@@ -337,3 +337,12 @@ def test_short_recordings_are_padded_on_request(folder, capsys):
     np.testing.assert_array_equal(
         data.x_train["raw"][30, 0], np.append(signal(0, 0, 60).astype(np.float32), np.zeros(40))
     )
+
+
+def test_doubtful_recordings_are_named(folder, cache, capsys):
+    write(folder / "good" / "good3.wav", signal(0, 0).clip(-0.2, 0.2))
+    write(folder / "good" / "good4.wav", signal(0, 0))
+    recordings(folder, **SMALL)
+    told = capsys.readouterr().out
+    for said in ("good/good3.wav: ch0 is clipped at 0.2\n", "good/good4.wav holds the same as good/good0.wav\n"):
+        assert f"warning:  {said}" in told

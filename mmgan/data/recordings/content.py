@@ -1,5 +1,6 @@
 """The windows of recordings to the tree of the user's own file, and what is told of it."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,11 +13,12 @@ from mmgan.data.recordings.windows import Recipe, Windows
 from mmgan.errors import MmganError
 
 Read = Sequence[tuple[Item, Windows]]
+SHOWN = 6  # warnings that are printed
 FORMAT = 2  # of the tree, and of what is cached
 
 
 def content_of(
-    found: Read, recipe: Recipe, n_splits: int, source: str, sensors: Mapping[str, Any]
+    found: Read, recipe: Recipe, n_splits: int, source: str, sensors: Mapping[str, Any], left_out: Sequence[str]
 ) -> tuple[dict[str, Any], list[str]]:
     """Return what the pkl holds, and lines that say it; raises MmganError for a class without a window, or too few to split."""
     used = [(item, windows) for item, windows in found if len(windows.start)]
@@ -44,6 +46,7 @@ def content_of(
         "sensors": dict(sensors),  # in files of their own: of each its pattern, rate, window and channels
         "splits": splits.said,
         "recordings": [_facts(*pair) for pair in [*labelled, *unlabelled]],
+        "warnings": [*(f"left out: {fault}" for fault in left_out), *_warnings([*labelled, *unlabelled])],
         "samples": samples,  # of each sample its recording, and where it starts in s (without a rate, in samples)
     }
     return content, _lines(found, labelled, unlabelled, content["meta"])
@@ -64,6 +67,19 @@ def _check_windows(found: Read, labelled: Read) -> None:
             f"{item.path}: {windows.length} samples are less than a window of {windows.window}, and class {item.label} has no"
             " longer recording; give a shorter data.window=."
         )
+
+
+def _warnings(used: Read) -> list[str]:
+    """Return what is doubtful: faults of channels, recordings that are there twice, classes of one recording."""
+    said = [f"{item.name}: {fault}" for item, windows in used for fault in windows.faults]
+    seen: dict[str, str] = {}
+    for item, windows in used:
+        content = b"".join(values.tobytes() for values in windows.x.values())
+        first = seen.setdefault(hashlib.sha256(content).hexdigest(), item.name)
+        if first != item.name:
+            said.append(f"{item.name} holds the same as {first}")
+    counts = Counter(item.label for item, _ in used)
+    return said + [f"class {label} has one recording" for label, count in counts.items() if label and count == 1]
 
 
 def _columns(pairs: Read) -> tuple[Any, ...]:
@@ -98,4 +114,7 @@ def _lines(
     if short:
         lines.append(f"left out: shorter than a window: {', '.join(short[:5])}{', ...' if len(short) > 5 else ''}")
     notes = Counter(windows.note for _, windows in found if windows.note)
-    return lines + [f"note:     {note}, in {count} file(s)" for note, count in notes.items()]
+    lines += [f"note:     {note}, in {count} file(s)" for note, count in notes.items()]
+    warnings = [warning for warning in meta["warnings"] if not warning.startswith("left out")]  # which is said already
+    more = [f"warning:  {len(warnings) - SHOWN} more, in dataset.html"] if len(warnings) > SHOWN else []
+    return lines + [f"warning:  {warning}" for warning in warnings[:SHOWN]] + more

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from mmgan.data.recordings.formats import READERS
+from mmgan.data.recordings.series import labels_of, n_series
 from mmgan.data.recordings.text import decoded
 from mmgan.errors import MmganError
 
@@ -27,6 +28,7 @@ class Item:
     rate: float | None = None
     start: float | None = None
     stop: float | None = None
+    number: int | None = None  # of a series in a .ts file
 
 
 def list_items(folder: Path, pattern: str, label_from: str | None, labels_file: str | None) -> list[Item]:
@@ -42,7 +44,22 @@ def list_items(folder: Path, pattern: str, label_from: str | None, labels_file: 
 def labelled_items(files: Sequence[Path], names: Sequence[str], label_from: str | None) -> list[Item]:
     """Return recordings by their files and names, which say the labels; raise MmganError for a name that does not."""
     expression = None if label_from is None else _expression(label_from)
-    return [Item(file, name, _label(name, expression), name) for file, name in zip(files, names, strict=True)]
+    return [item for file, name in zip(files, names, strict=True) for item in _items(file, name, expression)]
+
+
+def _items(file: Path, name: str, expression: re.Pattern | None) -> Iterator[Item]:
+    if file.suffix.lower() != ".ts":
+        yield Item(file, name, _label(name, expression), name)
+        return
+    try:
+        own = labels_of(file)
+        own = [_label(name, expression)] * n_series(file) if own is None else own
+    except MmganError as error:
+        raise MmganError(f"{file}: {error}") from None
+    folder_is_unlabelled = UNLABELLED in name.split("/")[:-1]
+    for number, label in enumerate(own):
+        series = f"{name}#{number + 1}"
+        yield Item(file, series, None if folder_is_unlabelled else label, series, number=number)
 
 
 def files_of(folder: Path, pattern: str, option: str = "data.files") -> list[Path]:

@@ -26,23 +26,25 @@ def tell(*lines: str) -> None:
 
 def all_windows(
     items: Sequence[Item], parts: Sequence[Path], recipe: Recipe, workers: int, skip_broken: bool
-) -> list[tuple[Item, Windows]]:
-    """Return the windows of each recording, all with the rate and the channels of the first."""
+) -> tuple[list[tuple[Item, Windows]], list[str]]:
+    """Return the windows of each recording, all with the rate and the channels of the first, and what is said of files left out."""
     jobs = (joblib.delayed(_kept_windows)(item, part, recipe) for item, part in zip(items, parts, strict=True))
     results = joblib.Parallel(n_jobs=min(workers, len(items)), return_as="generator")(jobs)
     shown = track(results, "reading", len(items), transient=True, disable=not Console().is_terminal)
     found: list[tuple[Item, Windows]] = []
+    left_out = []
     # All at once from processes, which complain where what they return is not taken.
     for item, result in zip(items, shown if workers == 1 else list(shown), strict=True):
         if isinstance(result, MmganError):
             if not (skip_broken and isinstance(result, Broken)):
                 raise result
+            left_out.append(str(result))
             tell(f"left out: {result}")
             continue
         if found:
             _check_alike(item, result, *found[0], recipe)
         found.append((item, result))
-    return found
+    return found, left_out
 
 
 def _kept_windows(item: Item, part: Path, recipe: Recipe) -> Windows | MmganError:

@@ -118,9 +118,9 @@ def joined(found: Mapping[str, Read]) -> Read:
             f"{sensor}.{key}": value for sensor, windows in own.items() for key, value in windows.scalars.items()
         }
         note = ", ".join(filter(None, (windows.note for windows in own.values())))
-        recordings.append(
-            (item, replace(first, x=x, start=first.start[:n], channels=channels, scalars=scalars, note=note))
-        )
+        faults = [f"{sensor}: {fault}" for sensor, windows in own.items() for fault in windows.faults]
+        together = {"x": x, "start": first.start[:n], "channels": channels, "scalars": scalars}
+        recordings.append((item, replace(first, **together, note=note, faults=faults)))
     return recordings
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.signal import resample_poly
 
 from mmgan.data.features import FEATURES
+from mmgan.data.recordings.faults import Faults
 from mmgan.data.recordings.formats import read_recording
 from mmgan.data.recordings.listing import Item
 from mmgan.data.recordings.recording import Recording, check_size
@@ -45,6 +46,7 @@ class Windows:
     channels: list[str]
     scalars: dict[str, float]
     note: str
+    faults: list[str]  # phrases: what is doubtful
 
 
 class Broken(MmganError):
@@ -54,7 +56,7 @@ class Broken(MmganError):
 def windows_of(item: Item, recipe: Recipe) -> Windows:
     """Return a recording's windows; raises Broken for an unusable file, MmganError for options that do not fit it."""
     try:
-        recording = read_recording(item.path)
+        recording = read_recording(item.path, item.number)
     except MmganError as error:
         raise Broken(str(error)) from None
     try:
@@ -75,8 +77,9 @@ def windows_of(item: Item, recipe: Recipe) -> Windows:
         recording.note = ", ".join(filter(None, [recording.note, "padded with zeros to a window"]))
         length = window
     start = _starts(length, window, recipe, rate)
-    x = _features(signal, start, window, rate, recipe, recording, item)
-    said = (rate, list(channels), recording.scalars, recording.note)
+    faults = Faults(list(channels))
+    x = _features(signal, start, window, rate, recipe, recording, item, faults)
+    said = (rate, list(channels), recording.scalars, recording.note, faults.said())
     return Windows(x, start, window, length, *said)
 
 
@@ -129,7 +132,7 @@ def _resampled(signal: Mapping[str, np.ndarray], ratio: float) -> dict[str, np.n
 
 def _features(
     signal: Mapping[str, np.ndarray], start: np.ndarray, window: int, rate: float | None, recipe: Recipe,
-    recording: Recording, item: Item,
+    recording: Recording, item: Item, faults: Faults,
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """Return {name: (n, *shape)}: the features of all channels, a few windows at a time."""
     found: dict[str, list[np.ndarray]] = {name: [] for name in recipe.features}
@@ -145,6 +148,7 @@ def _features(
                 f"{item.path}: channel {list(signal)[channel]} has NaN or infinite values, the first at sample {when}; repair it,"
                 " or leave the file out with data.skip_broken=true."
             )
+        faults.see(values)
         for name in recipe.features:
             feature = FEATURES[name](values, rate or 1.0, **recipe.options.get(name, {}))
             found[name].append(_as_modality(name, feature))

@@ -91,13 +91,14 @@ def recordings(
     if not place.is_file():
         parts = place.with_suffix(".parts")  # of each recording; what an interrupted start has read, the next one has
         try:
-            found = {}
+            found, left_out = {}, []
             for name, (items, own_recipe) in plans.items():
                 files_kept = [parts / f"{_digest([known[name][0], *each[3:]])}.part" for each in known[name][1]]
-                found[name] = all_windows(items, files_kept, own_recipe, workers, skip_broken)
+                found[name], broken = all_windows(items, files_kept, own_recipe, workers, skip_broken)
+                left_out += broken
             together = joined(found) if modalities else found[""]
             sensors = facts_of(found, patterns) if modalities else {}
-            content, lines = content_of(together, recipe, n_splits, str(folder), sensors)
+            content, lines = content_of(together, recipe, n_splits, str(folder), sensors, left_out)
             write_pickle(place, content)
         except MmganError:
             shutil.rmtree(parts, ignore_errors=True)
@@ -116,7 +117,7 @@ def _known(plans: Mapping[str, tuple[Sequence[Item], Recipe]]) -> dict[str, Any]
         name: (
             vars(recipe),
             [
-                (item.name, item.label, item.group, item.rate, item.start, item.stop, digests[item.path])
+                (item.name, item.label, item.group, item.rate, item.start, item.stop, item.number, digests[item.path])
                 for item in items
             ],
         )
