@@ -70,7 +70,7 @@ def test_a_folder_becomes_a_file_that_pkl_reads(folder, cache, capsys):
             assert [set(each) & set(range(10)) for each in own] == [set(range(7)), {8, 9}]
         assert set(data.groups[split["judge_indices"]]) == set(data.groups[split["train_indices"]])
         assert all(set(data.y_train[split[side]]) == {0, 1, 2} for side in ("train_indices", "val_indices"))
-    (file,) = cache.iterdir()
+    (file,) = cache.glob("*/dataset.pkl")
     content = pickle.loads(file.read_bytes())
     assert content["x_unlabelled"]["spec"].shape == (3, 3, 8)
     assert content["meta"]["recordings"][5]["file"] == "inner race/inner race2.wav"
@@ -117,10 +117,10 @@ def test_an_interrupted_start_goes_on(folder, cache, monkeypatch):
     monkeypatch.setattr(module, "windows_of", interrupted)
     with pytest.raises(KeyboardInterrupt):
         recordings(folder, **SMALL)
-    assert not list(cache.glob("*.pkl"))
+    assert not list(cache.glob("*/dataset.pkl"))
     monkeypatch.setattr(module, "windows_of", lambda item, recipe: read.append(item.name) or windows_of(item, recipe))
     recordings(folder, **SMALL)
-    assert len(read) == len(set(read)) == 9 and [file.suffix for file in cache.iterdir()] == [".pkl"]
+    assert len(read) == len(set(read)) == 9 and [file.name for file in cache.glob("*/*")] == ["dataset.pkl"]
 
 
 def test_labels_by_a_table(folder, tmp_path):
@@ -305,7 +305,7 @@ def test_sensors_in_files_of_their_own_become_modalities_of_the_same_times(senso
     begins = data.x_train["vib_raw"][:, 0, 0]
     np.testing.assert_allclose(begins[:14], np.arange(14) * 0.07, atol=1e-6)
     np.testing.assert_allclose(data.x_train["mic"][:, 0, 0], begins, atol=0.5 / 441 + 1e-6)
-    (file,) = cache.iterdir()
+    (file,) = cache.glob("*/dataset.pkl")
     meta = pickle.loads(file.read_bytes())["meta"]
     assert [each["file"] for each in meta["recordings"]] == ["a/one", "a/two", "b/one", "b/two"]
     assert meta["sensors"]["mic"]["rate"] == 441 and meta["channels"] == ["vib.ch0", "mic.ch0"]
@@ -346,3 +346,20 @@ def test_doubtful_recordings_are_named(folder, cache, capsys):
     told = capsys.readouterr().out
     for said in ("good/good3.wav: ch0 is clipped at 0.2\n", "good/good4.wav holds the same as good/good0.wav\n"):
         assert f"warning:  {said}" in told
+
+
+def test_the_page_shows_what_was_read(folder, cache):
+    write(folder / "good" / "<b>.wav", signal(0, 0).clip(-0.2, 0.2))
+    words = ["data=recordings", f"data.path={folder}", "data.window=100", "data.spec.bands=3", "data.spec.points=8", "data.env.bands=2",
+             "data.env.max_hz=60"]  # fmt: skip
+    data = load_data(compose("train", words))
+    page = Path(data.source).with_suffix(".html").read_text()
+    for said in (
+        "good/&lt;b&gt;.wav: ch0 is clipped at 0.2",
+        "外圈/外圈0.wav",
+        '<th scope="row">unlabelled</th>',
+        "1000 Hz",
+    ):
+        assert said in page, said
+    assert page.count("<img ") == 3 + 2 + 1  # a window of each class, the means of two features, the PCA
+    assert "frequency in Hz" in next(Path(data.source).parent.glob("figures/*good*.svg")).read_text()

@@ -30,6 +30,7 @@ from mmgan.data.synthetic_file import samples_of_fold
 from mmgan.data.trust import build, named_targets, trusted_names
 from mmgan.data.unlabelled import NONE
 from mmgan.errors import MmganError, require
+from mmgan.report.dataset import write_dataset_page
 from mmgan.training.checkpoint import FORMAT, build_model, load
 from mmgan.training.first_stage import first_stage_file, read_first_stage
 from mmgan.training.fit import FitResult, FoldRun
@@ -56,7 +57,9 @@ def load_data(cfg: DictConfig) -> Dataset:
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise MmganError(f"give {missing[0]}=... on the command line.")
-    return build(plain(cfg.data.source))  # unlike Hydra it looks nothing up in a path
+    dataset = build(plain(cfg.data.source))  # unlike Hydra it looks nothing up in a path
+    write_dataset_page(Path(dataset.source))
+    return dataset
 
 
 def data_options(cfg: DictConfig) -> dict[str, Any]:

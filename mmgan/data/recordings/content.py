@@ -9,7 +9,7 @@ import numpy as np
 
 from mmgan.data.recordings.listing import Item
 from mmgan.data.recordings.splits import leakless_splits
-from mmgan.data.recordings.windows import Recipe, Windows
+from mmgan.data.recordings.windows import Recipe, Windows, options_of
 from mmgan.errors import MmganError
 
 Read = Sequence[tuple[Item, Windows]]
@@ -38,7 +38,7 @@ def content_of(
     content["meta"] = {
         "recordings_format": FORMAT,
         "source": source,
-        "features": {name: dict(recipe.options.get(name, {})) for name in recipe.features},
+        "features": options_of(recipe),
         "rate": first.rate,  # Hz
         "window": first.window,  # samples
         "channels": first.channels,
@@ -47,6 +47,7 @@ def content_of(
         "splits": splits.said,
         "recordings": [_facts(*pair) for pair in [*labelled, *unlabelled]],
         "warnings": [*(f"left out: {fault}" for fault in left_out), *_warnings([*labelled, *unlabelled])],
+        "examples": _examples(labelled),  # one window of each class, as it was read
         "samples": samples,  # of each sample its recording, and where it starts in s (without a rate, in samples)
     }
     return content, _lines(found, labelled, unlabelled, content["meta"])
@@ -67,6 +68,14 @@ def _check_windows(found: Read, labelled: Read) -> None:
             f"{item.path}: {windows.length} samples are less than a window of {windows.window}, and class {item.label} has no"
             " longer recording; give a shorter data.window=."
         )
+
+
+def _examples(labelled: Read) -> dict[str, dict[str, Any]]:
+    """Return of each class a recording's file and a window {sensor: (C, window)}; without sensors its name is empty."""
+    found: dict[str, dict[str, Any]] = {}
+    for item, windows in labelled:
+        found.setdefault(item.label, {"file": item.name, "signals": windows.example})
+    return found
 
 
 def _warnings(used: Read) -> list[str]:

@@ -51,14 +51,19 @@ def _kept_windows(item: Item, part: Path, recipe: Recipe) -> Windows | MmganErro
     """Return a recording's windows from the file `part`, which is written first where it is missing, or why there are none."""
     if part.is_file():
         with np.load(part, allow_pickle=False) as members:
-            x = {name: members[f"x/{name}"] for name in recipe.features if f"x/{name}" in members.files}
-            return Windows(x=x, start=members["start"], **json.loads(members["facts"].item()))
+            kept = {kind: {} for kind in ("x", "example")}
+            for name in members.files:
+                kind, slash, key = name.partition("/")
+                if slash:
+                    kept[kind][key] = members[name]
+            return Windows(**kept, start=members["start"], **json.loads(members["facts"].item()))
     try:
         windows = windows_of(item, recipe)
     except MmganError as error:
         return error
-    facts = {key: value for key, value in vars(windows).items() if key not in ("x", "start")}
+    facts = {key: value for key, value in vars(windows).items() if key not in ("x", "start", "example")}
     arrays = {f"x/{name}": values for name, values in windows.x.items()}
+    arrays |= {f"example/{name}": values for name, values in windows.example.items()}
     content = io.BytesIO()
     np.savez(content, start=windows.start, facts=np.array(json.dumps(facts)), **arrays)
     with replacing(part, CANNOT_BE_KEPT) as stream:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from mmgan.data import features as recipes
 from mmgan.data.recordings.listing import Item, files_of, labelled_items
 from mmgan.data.recordings.reading import tell
-from mmgan.data.recordings.windows import Feature, Recipe, Windows
+from mmgan.data.recordings.windows import Feature, Recipe, Windows, options_of
 from mmgan.errors import EachOf, MmganError, OptionsOf, Positive
 
 Read = list[tuple[Item, Windows]]
@@ -120,6 +120,7 @@ def joined(found: Mapping[str, Read]) -> Read:
         note = ", ".join(filter(None, (windows.note for windows in own.values())))
         faults = [f"{sensor}: {fault}" for sensor, windows in own.items() for fault in windows.faults]
         together = {"x": x, "start": first.start[:n], "channels": channels, "scalars": scalars}
+        together["example"] = {sensor: windows.example.get("") for sensor, windows in own.items() if windows.example}
         recordings.append((item, replace(first, **together, note=note, faults=faults)))
     return recordings
 
@@ -135,13 +136,14 @@ def _check_times(own: Mapping[str, Windows], name: str) -> None:
             )
 
 
-def facts_of(found: Mapping[str, Read], patterns: Mapping[str, str]) -> dict[str, Any]:
-    """Return of each sensor its files' pattern, rate in Hz, window in samples and channels."""
+def facts_of(found: Mapping[str, Read], patterns: Mapping[str, str], recipes: Mapping[str, Recipe]) -> dict[str, Any]:
+    """Return of each sensor its files' pattern, features with their options, rate in Hz, window in samples and channels."""
     facts = {}
     for sensor, pairs in found.items():
         windows = pairs[0][1]
         facts[sensor] = {
             "files": patterns[sensor],
+            "features": options_of(recipes[sensor]),
             "rate": windows.rate,
             "window": windows.window,
             "channels": windows.channels,

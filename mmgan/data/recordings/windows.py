@@ -34,6 +34,11 @@ class Recipe:
     pad: bool = False  # recordings that are shorter than a window, with zeros
 
 
+def options_of(recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """Return the options of each feature of a recipe, those that are not the default."""
+    return {name: dict(recipe.options.get(name, {})) for name in recipe.features}
+
+
 @dataclass
 class Windows:
     """The features {name: (n, *shape)} of a recording's windows, and where each starts, (n,) samples at `rate`."""
@@ -47,6 +52,7 @@ class Windows:
     scalars: dict[str, float]
     note: str
     faults: list[str]  # phrases: what is doubtful
+    example: dict[str, np.ndarray]  # one window of each sensor, (C, window)
 
 
 class Broken(MmganError):
@@ -80,7 +86,11 @@ def windows_of(item: Item, recipe: Recipe) -> Windows:
     faults = Faults(list(channels))
     x = _features(signal, start, window, rate, recipe, recording, item, faults)
     said = (rate, list(channels), recording.scalars, recording.note, faults.said())
-    return Windows(x, start, window, length, *said)
+    example = {}
+    if len(start):
+        middle = _cut(signal, start[len(start) // 2 :][:1], window)[0]
+        example = {"": ((middle - recording.offset) * (recording.scale * recipe.scale)).astype(np.float32)}
+    return Windows(x, start, window, length, *said, example)
 
 
 def _padded(channel: np.ndarray, length: int, zero: float) -> np.ndarray:
@@ -139,8 +149,7 @@ def _features(
     step = max(1, CHUNK // (window * len(signal)))
     for first in range(0, len(start), step):
         begins = start[first : first + step]
-        cut = [np.stack([channel[k : k + window] for k in begins]) for channel in signal.values()]
-        values = (np.stack(cut, axis=1) - recording.offset) * (recording.scale * recipe.scale)  # (m, C, window)
+        values = (_cut(signal, begins, window) - recording.offset) * (recording.scale * recipe.scale)
         if len(bad := np.argwhere(~np.isfinite(values))):
             sample, channel, place = bad[0]
             when = begins[sample] + place
@@ -153,6 +162,11 @@ def _features(
             feature = FEATURES[name](values, rate or 1.0, **recipe.options.get(name, {}))
             found[name].append(_as_modality(name, feature))
     return {name: np.concatenate(parts) for name, parts in found.items() if parts}
+
+
+def _cut(signal: Mapping[str, np.ndarray], begins: np.ndarray, window: int) -> np.ndarray:
+    """Return the windows that begin there, (n, C, window)."""
+    return np.stack([np.stack([channel[k : k + window] for k in begins]) for channel in signal.values()], axis=1)
 
 
 def _as_modality(name: str, feature: np.ndarray) -> np.ndarray:

@@ -45,7 +45,7 @@ def recordings(
 ) -> Dataset:
     """Return the windows of the recordings below a folder as features, a modality each, float32; groups are the recordings.
 
-    The data set is written as a .pkl into the folder `cache` (default: mmgan/recordings in the user's cache folder), once for the
+    The data set is written as dataset.pkl into a folder below `cache` (default: mmgan/recordings in the user's cache folder), once for the
     same files and options, and its path printed. Raises MmganError for files or options that cannot be used.
 
     Parameters
@@ -87,9 +87,9 @@ def recordings(
     known = _known(plans)
     user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     asked = {"format": FORMAT, "known": known, "patterns": patterns, "n_splits": n_splits, "skip_broken": skip_broken}
-    place = Path(cache or user_cache / "mmgan" / "recordings") / f"{_digest(asked)}.pkl"
+    place = Path(cache or user_cache / "mmgan" / "recordings") / _digest(asked) / "dataset.pkl"
     if not place.is_file():
-        parts = place.with_suffix(".parts")  # of each recording; what an interrupted start has read, the next one has
+        parts = place.parent / "parts"  # of each recording; what an interrupted start has read, the next one has
         try:
             found, left_out = {}, []
             for name, (items, own_recipe) in plans.items():
@@ -97,11 +97,15 @@ def recordings(
                 found[name], broken = all_windows(items, files_kept, own_recipe, workers, skip_broken)
                 left_out += broken
             together = joined(found) if modalities else found[""]
-            sensors = facts_of(found, patterns) if modalities else {}
+            sensors = (
+                facts_of(found, patterns, {name: own_recipe for name, (_, own_recipe) in plans.items()})
+                if modalities
+                else {}
+            )
             content, lines = content_of(together, recipe, n_splits, str(folder), sensors, left_out)
             write_pickle(place, content)
         except MmganError:
-            shutil.rmtree(parts, ignore_errors=True)
+            shutil.rmtree(place.parent, ignore_errors=True)
             raise
         shutil.rmtree(parts, ignore_errors=True)
         tell(*lines)
