@@ -12,9 +12,14 @@ from scipy.signal import resample_poly
 from mmgan.commands.arguments import as_hydra_reads
 from mmgan.commands.build import compose, load_data, make_datamodule
 from mmgan.commands.checks import check_options
+from mmgan.commands.synthesize import synthesize
+from mmgan.commands.train import train_folds
 from mmgan.data import features
 from mmgan.data.recordings import reading as module
+from mmgan.data.recordings.formats import read_recording
+from mmgan.data.recordings.listing import list_items
 from mmgan.data.recordings.splits import leakless_splits
+from mmgan.data.recordings.waveforms import waveforms_of
 from mmgan.data.recordings.windows import Broken
 from mmgan.data.sources.pkl import pkl
 from mmgan.data.sources.recordings import recordings
@@ -363,3 +368,26 @@ def test_the_page_shows_what_was_read(folder, cache):
         assert said in page, said
     assert page.count("<img ") == 3 + 2 + 1  # a window of each class, the means of two features, the PCA
     assert "frequency in Hz" in next(Path(data.source).parent.glob("figures/*good*.svg")).read_text()
+
+
+# -- waveforms out of the samples -----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("ending", ["wav", "csv"])
+def test_synthetic_waveforms_are_files_that_are_read_back(folder, tmp_path, ending):
+    words = ["data=recordings", f"data.path={folder}", "data.window=100", "data.features=[raw]", "data.scale=9.81", "model=duplicate",
+             f"out_dir={tmp_path / 'run'}"]  # fmt: skip
+    train_folds(compose("train", words))
+    out = synthesize(compose("synthesize", [f"ckpt={tmp_path / 'run'}", "n_per_class=3", f"format={ending}"]))
+    made = out.parent / f"synthetic-{ending}"
+    (entry,) = pickle.loads(out.read_bytes())["folds"]
+    back = list_items(made, "**/*", None, str(made / "samples.csv"))
+    assert [item.label for item in back] == entry["y_synth"].tolist() and len(back) == 9
+    for item, sample in zip(back, entry["x_synth"]["raw"], strict=True):
+        recording = read_recording(item.path)
+        np.testing.assert_allclose(recording.channels["ch0"], sample[0] / 9.81, rtol=1e-5, atol=1e-6)
+        assert recording.rate == RATE
+    (made / "mine.txt").write_text("x")
+    (made / "samples.csv").unlink()
+    with pytest.raises(MmganError, match=r"is there already, and no folder of waveforms; give another out="):
+        synthesize(compose("synthesize", [f"ckpt={tmp_path / 'run'}", f"format={ending}"]))
+    with pytest.raises(MmganError, match=r"format: .* has no waveforms, and samples of features cannot become any"):
+        waveforms_of(recordings(folder, **SMALL).source)

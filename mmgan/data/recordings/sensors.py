@@ -145,6 +145,7 @@ def facts_of(found: Mapping[str, Read], patterns: Mapping[str, str], recipes: Ma
             "files": patterns[sensor],
             "features": options_of(recipes[sensor]),
             "rate": windows.rate,
+            "scale": recipes[sensor].scale,
             "window": windows.window,
             "channels": windows.channels,
         }
