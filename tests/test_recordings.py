@@ -1,7 +1,9 @@
 """A folder of recordings becomes a data set: windows, labels, groups, folds without leaks, and a file that data=pkl reads."""
 
+import csv
 import pickle
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ from mmgan.data.recordings.windows import Broken
 from mmgan.data.sources.pkl import pkl
 from mmgan.data.sources.recordings import recordings
 from mmgan.errors import MmganError
+from mmgan.training.tasks import Classification
 
 RATE, WINDOW = 1000, 100
 SMALL = {"window": WINDOW, "spec": {"bands": 3, "points": 8}, "env": {"bands": 2, "points": 5, "max_hz": 60.0}}
@@ -390,4 +393,31 @@ def test_synthetic_waveforms_are_files_that_are_read_back(folder, tmp_path, endi
     with pytest.raises(MmganError, match=r"is there already, and no folder of waveforms; give another out="):
         synthesize(compose("synthesize", [f"ckpt={tmp_path / 'run'}", f"format={ending}"]))
     with pytest.raises(MmganError, match=r"format: .* has no waveforms, and samples of features cannot become any"):
-        waveforms_of(recordings(folder, **SMALL).source)
+        waveforms_of(recordings(folder, **SMALL).passthrough["recordings"], "data")
+
+
+# -- answers --------------------------------------------------------------------------------------------------------------
+class Says:
+    """A model that says class 1 of the first, 0 of the second and third, and is sure of class 2 of the fourth window."""
+
+    recipe: ClassVar = {}
+
+    def predict_members(self, x):
+        answers = np.array([[0.2, 0.6, 0.2], [0.5, 0.3, 0.2], [0.5, 0.3, 0.2], [0.0, 0.0, 1.0]])
+        return {"only": np.tile(answers, (len(x["spec"]) // 4, 1))}
+
+
+def test_answers_per_window_and_per_recording(folder, tmp_path):
+    write(folder / "unlabelled" / "x.wav", signal(0, 9, 400))
+    write(folder / "unlabelled" / "y.wav", signal(0, 8, 400))
+    data = recordings(folder, **SMALL)
+    found = Classification().after_folds(iter([Says()]), data, tmp_path)
+    lines = list(csv.DictReader(found["windows"].read_text(encoding="utf-8").splitlines()))
+    assert [(line["file"], line["start"]) for line in lines[3:5]] == [
+        ("unlabelled/x.wav", "0.3"),
+        ("unlabelled/y.wav", "0"),
+    ]
+    assert [line["label"] for line in lines[:4]] == ["inner race", "good", "good", "外圈"]
+    (first, second) = csv.DictReader(found["votes"].read_text(encoding="utf-8").splitlines())
+    assert first | {"file": ""} == second | {"file": ""} and second["file"] == "unlabelled/y.wav"
+    assert (first["label"], first["windows"], first["votes"], first["p_外圈"]) == ("good", "4", "0.5000", "0.400000")

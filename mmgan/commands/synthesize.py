@@ -44,7 +44,7 @@ def synthesize(cfg: DictConfig) -> Path:
     if len(set(folds)) < len(folds):
         raise MmganError(f"ckpt: two of the checkpoints are of one fold ({folds}); give one per fold.")
     dataset = _common_data(found, cfg.data.path, trust)
-    waveforms = None if cfg.format is None else waveforms_of(dataset.source)
+    waveforms = None if cfg.format is None else waveforms_of(dataset.passthrough.get("recordings"), dataset.source)
     entries = [_fold_entry(model, path, dataset, cfg) for model, path in found]
     synthetic_file.write(out, synthetic_file.file_content(dataset, entries, found[0][0].recipe))
     files = out.with_name(f"{out.stem}-{cfg.format}")

@@ -123,17 +123,12 @@ def _windows(meta: Mapping[str, Any]) -> Iterator[Picture]:
         "The middle window of a recording: the signal, its amplitude spectrum, and that of its envelope (modulus of the analytic signal),"
         " which shows how often impacts come."
     )
-    for label, example in list(meta["examples"].items())[:MOST_CLASSES]:
+    for example in meta["examples"][:MOST_CLASSES]:
         for sensor, signals in example["signals"].items():
-            rate = meta["sensors"][sensor]["rate"] if sensor else meta["rate"]
-            channels = meta["sensors"][sensor]["channels"] if sensor else meta["channels"]
-            figure = plots.window(signals, rate, channels, ENVELOPE_HZ)
-            yield Picture(
-                "One window of each class",
-                " ".join(filter(None, (label, sensor, f"({example['file']})"))),
-                figure,
-                about,
-            )
+            facts = meta["sensors"].get(sensor, meta)
+            figure = plots.window(signals, facts["rate"], facts["channels"], ENVELOPE_HZ)
+            words = (example["label"], sensor if meta["sensors"] else "", f"({example['file']})")
+            yield Picture("One window of each class", " ".join(filter(None, words)), figure, about)
 
 
 def _means(content: Mapping[str, Any]) -> Iterator[Picture]:

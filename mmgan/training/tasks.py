@@ -11,7 +11,7 @@ import numpy as np
 
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.data.dataset import Dataset
-from mmgan.data.unlabelled import NONE
+from mmgan.data.unlabelled import KEY, NONE, samples_of
 from mmgan.evaluation import prediction, reconstruction, utility
 from mmgan.evaluation.metrics import number
 from mmgan.evaluation.score import MIN_SAMPLES
@@ -19,7 +19,7 @@ from mmgan.models.synthesizer import Synthesizer
 from mmgan.plots import drawings
 from mmgan.plots import samples as plots
 from mmgan.training.callbacks import draw_like, fold_judge
-from mmgan.training.predictions import write_predictions
+from mmgan.training.predictions import write_predictions, write_votes
 
 Scores = dict[str, float]
 DPI = 110  # of pictures beside a checkpoint
@@ -115,13 +115,24 @@ class Classification(Task):
         return _rounded(prediction.scores(y, answers))
 
     def after_folds(self, models: Iterable[Any], dataset: Dataset, folder: Path) -> Mapping[str, Path]:
-        if dataset.x_test is None:
+        recordings = dataset.passthrough.get("recordings")
+        unlabelled = dataset.passthrough.get(KEY) if recordings else None
+        if dataset.x_test is None and unlabelled is None:
             return {}
         models = list(models)
         source = models[0].recipe.get("unlabelled", {}).get("source", NONE)
-        answers = [model.predict_members(dataset.x_test) for model in models]
-        write_predictions(folder / "predictions.csv", dataset.schema, answers, source)
-        return {"x_test": folder / "predictions.csv"}
+        x = dataset.x_test if unlabelled is None else samples_of(dataset, KEY)
+        answers = [model.predict_members(x) for model in models]
+        path = folder / "predictions.csv"
+        if unlabelled is None:
+            write_predictions(path, dataset.schema, answers, source)
+            return {"x_test": path}
+        samples = recordings["samples"]
+        files = [recordings["recordings"][number]["file"] for number in samples["recording_unlabelled"]]
+        origin = {"file": files, "start": [f"{start:g}" for start in samples["start_unlabelled"]]}
+        write_predictions(path, dataset.schema, answers, source, origin)
+        write_votes(folder / "recordings.csv", dataset.schema, answers, files)
+        return {"windows": path, "votes": folder / "recordings.csv"}
 
 
 class FirstStage(Task):

@@ -70,12 +70,12 @@ def _check_windows(found: Read, labelled: Read) -> None:
         )
 
 
-def _examples(labelled: Read) -> dict[str, dict[str, Any]]:
-    """Return of each class a recording's file and a window {sensor: (C, window)}; without sensors its name is empty."""
+def _examples(labelled: Read) -> list[dict[str, Any]]:
+    """Return of each class its label, a recording's file and a window {sensor: (C, window)}; without sensors it is called signal."""
     found: dict[str, dict[str, Any]] = {}
     for item, windows in labelled:
-        found.setdefault(item.label, {"file": item.name, "signals": windows.example})
-    return found
+        found.setdefault(item.label, {"label": item.label, "file": item.name, "signals": windows.example})
+    return list(found.values())
 
 
 def _warnings(used: Read) -> list[str]:

@@ -120,7 +120,7 @@ def joined(found: Mapping[str, Read]) -> Read:
         note = ", ".join(filter(None, (windows.note for windows in own.values())))
         faults = [f"{sensor}: {fault}" for sensor, windows in own.items() for fault in windows.faults]
         together = {"x": x, "start": first.start[:n], "channels": channels, "scalars": scalars}
-        together["example"] = {sensor: windows.example.get("") for sensor, windows in own.items() if windows.example}
+        together["example"] = {sensor: windows.example["signal"] for sensor, windows in own.items() if windows.example}
         recordings.append((item, replace(first, **together, note=note, faults=faults)))
     return recordings
 

@@ -11,28 +11,21 @@ import numpy as np
 import pandas as pd
 from scipy.io import wavfile
 
-from mmgan.data.files import read_archive
 from mmgan.errors import MmganError
 
 INDEX = "samples.csv"
 
 
-def waveforms_of(source: str) -> dict[str, dict[str, Any]]:
-    """Return rate in Hz, channels and scale of each modality of a data set that is a signal as it was recorded.
+def waveforms_of(meta: Mapping[str, Any] | None, source: str) -> dict[str, dict[str, Any]]:
+    """Return rate in Hz, channels and scale of each modality that is a signal as it was recorded, by what data=recordings says of it.
 
-    Raises MmganError where `source` is no file of data=recordings, or has none.
+    Raises MmganError where there is none, which names the data's `source`.
     """
-    path = Path(source)
-    meta = read_archive(path).get("meta", {}) if path.is_file() else {}
     found = {}
-    for sensor, facts in (meta.get("sensors") or {"": meta}).items() if "recordings_format" in meta else ():
+    for sensor, facts in (meta["sensors"] or {"": meta}).items() if meta else ():
         if "raw" in facts["features"]:
             name = (sensor if len(facts["features"]) == 1 else f"{sensor}_raw") if sensor else "raw"
-            found[name] = {
-                "rate": facts["rate"],
-                "channels": facts["channels"],
-                "scale": facts.get("scale", meta["scale"]),
-            }
+            found[name] = {key: facts[key] for key in ("rate", "channels", "scale")}
     if not found:
         raise MmganError(
             f"format: {source} has no waveforms, and samples of features cannot become any; train on data=recordings data.features=[raw]."

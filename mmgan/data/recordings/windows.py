@@ -89,7 +89,7 @@ def windows_of(item: Item, recipe: Recipe) -> Windows:
     example = {}
     if len(start):
         middle = _cut(signal, start[len(start) // 2 :][:1], window)[0]
-        example = {"": ((middle - recording.offset) * (recording.scale * recipe.scale)).astype(np.float32)}
+        example = {"signal": ((middle - recording.offset) * (recording.scale * recipe.scale)).astype(np.float32)}
     return Windows(x, start, window, length, *said, example)
 
 
