@@ -2,6 +2,8 @@
 
 import csv
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import ClassVar
 
@@ -421,3 +423,66 @@ def test_answers_per_window_and_per_recording(folder, tmp_path):
     (first, second) = csv.DictReader(found["votes"].read_text(encoding="utf-8").splitlines())
     assert first | {"file": ""} == second | {"file": ""} and second["file"] == "unlabelled/y.wav"
     assert (first["label"], first["windows"], first["votes"], first["p_外圈"]) == ("good", "4", "0.5000", "0.400000")
+
+
+# -- names and links ------------------------------------------------------------------------------------------------------
+def test_links_in_a_circle_and_names_of_any_script(folder, capsys):
+    (folder / "good" / "round").symlink_to(folder)
+    (folder / "good" / "itself.wav").symlink_to(folder / "good" / "itself.wav")
+    write(folder / "ضجيج [red]" / "a b, ${c}='%s'.wav", signal(3, 0))
+    write(folder / "ضجيج [red]" / "\u202fö😀.wav".strip("\u202f"), signal(3, 1))
+    data = recordings(folder, **SMALL)
+    assert len(data) == 100 and data.schema.labels[2] == "ضجيج [red]"
+    assert "ضجيج [red] 2" in capsys.readouterr().out
+    write(folder / "good" / "a\nb.wav", signal(0, 0))
+    with pytest.raises(
+        MmganError, match=r"good/a\\nb\.wav': its name holds what cannot be printed; rename it"
+    ) as refused:
+        recordings(folder, **SMALL)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_table_of_5_gb_is_refused_unread_by_its_size(folder):
+    with open(folder / "good" / "large.csv", "wb") as stream:
+        stream.truncate(5 * 10**9)  # all of it a hole
+    with pytest.raises(MmganError, match=r"large\.csv: it has 5e\+09 bytes of text, which cannot be read in parts"):
+        recordings(folder, **SMALL)
+    (folder / "good" / "large.csv").unlink()
+    np.savez(folder / "good" / "two.npz", one=signal(0, 0), two=signal(0, 1, 900), fs=RATE)
+    with pytest.raises(
+        MmganError, match=r"two\.npz: its signals differ in length \(one 1000, two 900\); choose by data\.channels"
+    ):
+        recordings(folder, **SMALL)
+
+
+def test_a_channel_that_some_files_lack(folder):
+    write(folder / "good" / "good0.wav", np.stack([signal(0, 0), signal(0, 1)], axis=1))
+    with pytest.raises(
+        Broken, match=r"good1\.wav: it has no channel ch1 \(it has ch0\); give data\.channels= what all files have"
+    ):
+        recordings(folder, channels=["ch1"], **SMALL)
+
+
+LARGE = """
+import resource, sys
+from mmgan.data.recordings.listing import Item
+from mmgan.data.recordings.windows import Recipe, windows_of
+from pathlib import Path
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+found = windows_of(Item(Path(sys.argv[1]), "a", "a", "a"), Recipe(("spec",), 4096, 2**20))
+print(len(found.start), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.slow
+def test_memory_stays_flat_for_a_wav_of_3_gb(tmp_path):
+    write(tmp_path / "a.wav", np.zeros((10, 2)))
+    head = bytearray((tmp_path / "a.wav").read_bytes()[:-80])
+    size = 3 * 2**30
+    head[4:8], head[-4:] = (len(head) + size - 8).to_bytes(4, "little"), size.to_bytes(4, "little")
+    with open(tmp_path / "a.wav", "wb") as stream:
+        stream.write(head)
+        stream.truncate(len(head) + size)
+    run = subprocess.run([sys.executable, "-c", LARGE, tmp_path / "a.wav"], capture_output=True, text=True, check=True)
+    windows, grown = map(int, run.stdout.split())
+    assert windows == 384 and grown < 300_000  # kB: pages of the file that were looked at, and windows

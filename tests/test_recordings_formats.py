@@ -14,8 +14,9 @@ from scipy.io import savemat, wavfile
 from mmgan.data.recordings import formats, matlab, text
 from mmgan.data.recordings.faults import Faults
 from mmgan.data.recordings.formats import READERS, read_recording
-from mmgan.data.recordings.listing import list_items
+from mmgan.data.recordings.listing import labelled_items, list_items
 from mmgan.data.recordings.recording import Recording
+from mmgan.data.recordings.windows import Recipe, windows_of
 from mmgan.errors import MmganError
 
 SIGNAL = np.round(np.sin(np.arange(40) / 3), 4)
@@ -296,3 +297,25 @@ def test_faults_are_found_over_windows():
         "constant is constant",
         "off has a mean of 2.98 beside a deviation of 0.998",
     ]
+
+
+# -- more than fits into memory ---------------------------------------------------------------------------------------------
+@needs["h5py"]
+@pytest.mark.parametrize("shape", [(2**30,), (1, 2**30), (2**29, 2)])
+def test_large_signals_of_matlab_7_3_stay_on_the_disk(tmp_path, shape):
+    import h5py
+
+    with h5py.File(tmp_path / "a.mat", "w", userblock_size=512) as file:  # 8 GB, of which one piece is written
+        node = file.create_dataset("x", shape, "f8", chunks=True)
+        place = (
+            (slice(-40, None),)
+            if len(shape) == 1
+            else (0, slice(-40, None))
+            if shape[0] == 1
+            else (slice(-40, None), 1)
+        )
+        node[place] = SIGNAL
+    (item,) = labelled_items([tmp_path / "a.mat"], ["one/a.mat"], None)
+    windows = windows_of(item, Recipe(("raw",), 2**10, max(shape) - 2**10, 1000.0))
+    assert windows.x["raw"].shape == (2, len(windows.channels), 2**10)
+    np.testing.assert_allclose(windows.x["raw"][-1, -1, -40:], SIGNAL, rtol=1e-6)

@@ -15,7 +15,7 @@ from scipy.io.matlab import MatReadError
 from mmgan.data.recordings.matlab import read_hdf5, read_mat
 from mmgan.data.recordings.recording import Recording, check_size
 from mmgan.data.recordings.series import read_ts
-from mmgan.data.recordings.text import read_text, recording_of_table
+from mmgan.data.recordings.text import check_text_size, read_text, recording_of_table
 from mmgan.errors import MmganError, require
 
 BROKEN = (
@@ -142,6 +142,15 @@ READERS: dict[str, Callable[[Path], Recording]] = {
     ".flac": read_flac,
     ".ts": read_ts,
 }
+
+
+def check_file_size(path: Path) -> None:
+    """Raise MmganError, which begins with the file, for more text than can be read at once."""
+    try:
+        if READERS[path.suffix.lower()] in (read_text, read_ts):
+            check_text_size(path)
+    except MmganError as error:
+        raise MmganError(f"{path}: {error}") from None
 
 
 def read_recording(path: Path, number: int | None = None) -> Recording:

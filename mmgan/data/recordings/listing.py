@@ -76,6 +76,11 @@ def files_of(folder: Path, pattern: str, option: str = "data.files") -> list[Pat
         and not any(part.startswith(".") for part in file.relative_to(folder).parts)
         and file.is_file()
     )
+    for file in files:
+        if not str(file).isprintable():
+            raise MmganError(
+                f"{str(file)!a}: its name holds what cannot be printed; rename it, or leave it out with data.files=."
+            )
     if not files:
         raise MmganError(
             f"{folder}: no file that matches {option}={pattern} ends with {', '.join(READERS)}; put recordings there, or give"

@@ -127,6 +127,8 @@ def _asks_for_rate(item: Item, recipe: Recipe) -> str:
 
 
 def _part(channels: Mapping[str, np.ndarray], item: Item, rate: float | None) -> dict[str, np.ndarray]:
+    if item.start is None and item.stop is None:
+        return dict(channels)
     low = round((item.start or 0) * (rate or 1))
     high = None if item.stop is None else round(item.stop * rate)
     return {name: channel[low:high] for name, channel in channels.items()}

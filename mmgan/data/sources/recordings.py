@@ -13,6 +13,7 @@ from mmgan.data.dataset import Dataset
 from mmgan.data.files import file_digest, write_pickle
 from mmgan.data.folds import NumberOfFolds
 from mmgan.data.recordings.content import FORMAT, content_of
+from mmgan.data.recordings.formats import check_file_size
 from mmgan.data.recordings.listing import Item, list_items
 from mmgan.data.recordings.reading import all_windows, tell
 from mmgan.data.recordings.sensors import facts_of, joined, list_sensors, patterns_of, sensor
@@ -116,6 +117,8 @@ def recordings(
 def _known(plans: Mapping[str, tuple[Sequence[Item], Recipe]]) -> dict[str, Any]:
     """Return all that decides what is read: of each sensor its recipe, and of each of its items the options and the file's content."""
     digests = {item.path: "" for items, _ in plans.values() for item in items}
+    for path in digests:
+        check_file_size(path)  # before all of it is read for its digest
     digests = {path: file_digest(path) for path in digests}
     return {
         name: (
