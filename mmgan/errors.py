@@ -81,11 +81,12 @@ def check_value(name: str, value: Any, declared: Any) -> None:
 
     Annotations that declare nothing (a network, Any) let everything pass. `OptionsOf` and `EachOf` look into a mapping or a list.
     """
-    for mark in get_args(declared)[1:] if get_origin(declared) is Annotated else ():
-        if isinstance(mark, OptionsOf):
-            return _check_options_of(name, value, mark)
-        if isinstance(mark, EachOf):
-            return _check_each(name, value, mark, declared)
+    for each in alternatives(declared):
+        for mark in get_args(each)[1:] if get_origin(each) is Annotated else ():
+            if isinstance(mark, OptionsOf):
+                return _check_options_of(name, value, mark)
+            if isinstance(mark, EachOf):
+                return None if value is None and each is not declared else _check_each(name, value, mark, each)
     if (wanted := expected(declared)) and not any(_fits(value, each) for each in alternatives(declared)):
         if not isinstance(value, int) or abs(value) <= MOST:
             wanted = wanted.replace(f" and <= {MOST}", "")  # which only a larger number has to be told

@@ -7,6 +7,7 @@ from sklearn.model_selection import StratifiedKFold
 from mmgan.data.dataset import Dataset
 from mmgan.data.folds import Fold, inner_split, limit_samples, make_folds, read_splits, select_fold
 from mmgan.errors import MmganError
+from mmgan.evaluation.files import judging_samples
 from mmgan.schema import DataSchema
 
 
@@ -45,6 +46,13 @@ def test_the_files_own_folds_are_honoured_and_without_them_file_is_stratified():
     fallback = make_folds(dataset(y), "file")
     for one, other in zip(fallback, make_folds(dataset(y), "stratified"), strict=True):
         np.testing.assert_array_equal(one.val_indices, other.val_indices)
+
+
+def test_a_file_with_groups_and_without_folds_is_split_by_group():
+    y, groups = np.arange(20) % 2, np.repeat(np.arange(5), 4)
+    folds = make_folds(dataset(np.sort(y), groups=groups), "file")  # each class has two groups, and half of a third
+    assert len(folds) == 3 and len(make_folds(dataset(y, groups=groups), "file")) == 5
+    assert all(not set(groups[fold.train_indices]) & set(groups[fold.val_indices]) for fold in folds)
 
 
 @pytest.mark.parametrize(
@@ -193,11 +201,23 @@ def entry(train=(0, 1, 2), val=(3, 4), fold=1):
         ([entry(train=(0.0, 1.0))], "not a non-empty list of sample numbers"),
         ([entry(train=([0], [1, 2]))], "ragged"),
         ([entry(train=(0, 0, 1))], "names a sample twice"),
+        ([entry() | {"judge_indices": [2, 5]}], "entry 1.*judge_indices hold 1 sample.*such as 2"),
+        ([entry() | {"judge_indices": [10]}], "judge_indices points outside"),
     ],
 )
 def test_unusable_cv_splits(splits, sentence):
     with pytest.raises(MmganError, match=sentence):
         read_splits(splits, 10)
+
+
+def test_judge_indices_are_read_and_judge_what_is_unseen_of_the_training_groups():
+    data = dataset(np.arange(10) % 2, splits=read_splits([entry() | {"judge_indices": [5, 6]}], 10))
+    (fold,) = make_folds(data, "file")
+    assert fold.judge_indices.tolist() == [5, 6]
+    (_, judging), (_, unseen) = judging_samples(data, fold)
+    assert judging.tolist() == [1, 0] and unseen.tolist() == [1, 0]
+    plain = dataset(np.arange(10) % 2, splits=read_splits([entry()], 10))
+    assert judging_samples(plain, make_folds(plain, "file")[0])[1] is None and plain.fingerprint() != data.fingerprint()
 
 
 def test_read_splits_sorts_by_number():

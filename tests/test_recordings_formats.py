@@ -12,8 +12,11 @@ import pytest
 from scipy.io import savemat, wavfile
 
 from mmgan.data.recordings import formats, matlab, text
+from mmgan.data.recordings.faults import Faults
 from mmgan.data.recordings.formats import READERS, read_recording
+from mmgan.data.recordings.listing import labelled_items, list_items
 from mmgan.data.recordings.recording import Recording
+from mmgan.data.recordings.windows import Recipe, windows_of
 from mmgan.errors import MmganError
 
 SIGNAL = np.round(np.sin(np.arange(40) / 3), 4)
@@ -163,7 +166,9 @@ def test_parquet(tmp_path):
     assert recording.rate == 50
 
 
-@pytest.mark.parametrize(("name", "package"), [("a.mat", "h5py"), ("a.xlsx", "openpyxl"), ("a.parquet", "pyarrow")])
+@pytest.mark.parametrize(
+    ("name", "package"), [("a.mat", "h5py"), ("a.xlsx", "openpyxl"), ("a.parquet", "pyarrow"), ("a.flac", "soundfile")]
+)
 def test_a_format_whose_package_is_missing_names_the_extra(tmp_path, monkeypatch, name, package):
     monkeypatch.setattr("mmgan.errors.find_spec", lambda _: None)
     (tmp_path / name).write_bytes(bytes(512) + b"\x89HDF\r\n\x1a\n")
@@ -238,3 +243,79 @@ def test_channels_by_name_end_or_pattern():
     ]:
         with pytest.raises(MmganError, match=said):
             recording.chosen(words)
+
+
+# -- many recordings in a file ------------------------------------------------------------------------------------------
+SERIES = "# made by a test\n@problemName X\n@univariate false\n@classLabel true a b\n@data\n1,2,3:4,5,6:a\n\n1,2:3,?:b\n7,8,9,1:1,2,3,4:?\n"
+
+
+def test_series_of_unequal_lengths(tmp_path):
+    (tmp_path / "a.ts").write_text(SERIES)
+    items = list_items(tmp_path, "**/*", None, None)
+    assert [(item.name, item.label, item.number) for item in items] == [
+        ("a.ts#1", "a", 0),
+        ("a.ts#2", "b", 1),
+        ("a.ts#3", None, 2),
+    ]
+    check(read_recording(tmp_path / "a.ts", 0), ch0=[1, 2, 3], ch1=[4, 5, 6])
+    check(read_recording(tmp_path / "a.ts", 1), ch0=[1, 2], ch1=[3, np.nan])
+    with pytest.raises(MmganError, match=r"a\.ts: it holds 3 recordings"):
+        read_recording(tmp_path / "a.ts")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a.ts").rename(tmp_path / "sub" / "b.ts")
+    (tmp_path / "sub" / "b.ts").write_text(
+        SERIES.replace("true a b", "false").replace(":a", "").replace(":b", "").replace(":?", "")
+    )
+    assert [item.label for item in list_items(tmp_path, "**/*", None, None)] == ["sub"] * 3
+    check(read_recording(tmp_path / "sub" / "b.ts", 2), ch0=[7, 8, 9, 1], ch1=[1, 2, 3, 4])
+    for content, said in (("1,2\n", "no line @data"), (SERIES.replace("1,2,3:", "(0,1),(1,2):"), "time stamps")):
+        (tmp_path / "sub" / "b.ts").write_text(content)
+        with pytest.raises(MmganError, match=rf"b\.ts: .*{said}"):
+            list_items(tmp_path, "**/*", None, None)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("soundfile") is None, reason="needs soundfile")
+def test_flac_in_stereo(tmp_path):
+    import soundfile
+
+    soundfile.write(tmp_path / "a.flac", np.stack([SIGNAL, -SIGNAL], axis=1), 8000)
+    recording = read_recording(tmp_path / "a.flac")
+    assert recording.rate == 8000
+    check(recording, ch0=SIGNAL, ch1=-SIGNAL)
+
+
+# -- what is doubtful ---------------------------------------------------------------------------------------------------
+def test_faults_are_found_over_windows():
+    rng = np.random.default_rng(0)
+    good = rng.standard_normal(4000)
+    signals = {"good": good, "clipped": good.clip(-0.5, 9), "constant": np.full(4000, 2.0), "off": good + 3}
+    faults = Faults(list(signals))
+    for part in np.split(np.stack([*signals.values()]).reshape(4, 40, 100).swapaxes(0, 1), 8):  # (5 windows, C, 100)
+        faults.see(part)
+    assert faults.said() == [
+        "clipped is clipped at -0.5",
+        "constant is constant",
+        "off has a mean of 2.98 beside a deviation of 0.998",
+    ]
+
+
+# -- more than fits into memory ---------------------------------------------------------------------------------------------
+@needs["h5py"]
+@pytest.mark.parametrize("shape", [(2**30,), (1, 2**30), (2**29, 2)])
+def test_large_signals_of_matlab_7_3_stay_on_the_disk(tmp_path, shape):
+    import h5py
+
+    with h5py.File(tmp_path / "a.mat", "w", userblock_size=512) as file:  # 8 GB, of which one piece is written
+        node = file.create_dataset("x", shape, "f8", chunks=True)
+        place = (
+            (slice(-40, None),)
+            if len(shape) == 1
+            else (0, slice(-40, None))
+            if shape[0] == 1
+            else (slice(-40, None), 1)
+        )
+        node[place] = SIGNAL
+    (item,) = labelled_items([tmp_path / "a.mat"], ["one/a.mat"], None)
+    windows = windows_of(item, Recipe(("raw",), 2**10, max(shape) - 2**10, 1000.0))
+    assert windows.x["raw"].shape == (2, len(windows.channels), 2**10)
+    np.testing.assert_allclose(windows.x["raw"][-1, -1, -40:], SIGNAL, rtol=1e-6)

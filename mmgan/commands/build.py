@@ -19,16 +19,17 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 import mmgan
-from mmgan.commands.arguments import as_hydra_reads
+from mmgan.commands.arguments import as_hydra_reads, tell
 from mmgan.commands.names import composed
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.data.dataset import Dataset
 from mmgan.data.files import file_digest
-from mmgan.data.folds import WHOLE, make_folds
+from mmgan.data.folds import WHOLE, make_folds, split_used
 from mmgan.data.synthetic_file import samples_of_fold
 from mmgan.data.trust import build, named_targets, trusted_names
 from mmgan.data.unlabelled import NONE
 from mmgan.errors import MmganError, require
+from mmgan.report.dataset import write_dataset_page
 from mmgan.schema import DataSchema
 from mmgan.training.checkpoint import FORMAT, build_model, load, n_parameters
 from mmgan.training.first_stage import first_stage_file, read_first_stage
@@ -55,7 +56,9 @@ def load_data(cfg: DictConfig) -> Dataset:
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise MmganError(f"give {missing[0]}=... on the command line.")
-    return build(plain(cfg.data.source))  # unlike Hydra it looks nothing up in a path
+    dataset = build(plain(cfg.data.source))  # unlike Hydra it looks nothing up in a path
+    write_dataset_page(Path(dataset.source))
+    return dataset
 
 
 def data_options(cfg: DictConfig) -> dict[str, Any]:
@@ -71,9 +74,14 @@ def make_datamodule(cfg: DictConfig, dataset: Dataset, fold: int, *, final: bool
 
 
 def chosen_folds(cfg: DictConfig, dataset: Dataset) -> list[int]:
-    """Return the fold numbers that `cfg.fold` asks for; raises MmganError if it is no fold's number, `all` or `none`."""
+    """Return the fold numbers that `cfg.fold` asks for; raises MmganError if it is no fold's number, `all` or `none`.
+
+    Where a file's groups decide its folds without being asked to, a line says so.
+    """
     if cfg.fold == "none":
         return [WHOLE]
+    if split_used(dataset, cfg.data.split) == "group" != cfg.data.split:
+        tell(f"splits: by the groups of {dataset.source}, which no fold parts (data.split=stratified would part them)")
     numbers = [fold.fold for fold in make_folds(dataset, cfg.data.split, cfg.data.n_splits)]
     if cfg.fold == "all":
         return numbers

@@ -87,6 +87,9 @@ class SynthesizeOptions(Options):
     unfinished: Any = option(bool, "take checkpoints of trainings that have not ended, too", False)
     given: Any = option(Any, "a modality, or a list: keep it of training samples, and draw the others for it")
     out: Any = option(Text, "the file: NAME.pkl or NAME.npz")
+    format: Any = option(
+        Literal["wav", "csv"] | None, "beside the file, a folder with each waveform as a file (data.features=[raw])"
+    )
     data: Group = option(Mapping, "data.path: the data file, if it has moved since the training")
 
 

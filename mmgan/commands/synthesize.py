@@ -13,6 +13,7 @@ from mmgan.data import synthetic_file
 from mmgan.data.dataset import Dataset
 from mmgan.data.files import check_writable
 from mmgan.data.folds import Fold, configured_fold
+from mmgan.data.recordings.waveforms import waveforms_of, write_waveforms
 from mmgan.data.trust import build_source, trusted_names
 from mmgan.errors import MmganError
 from mmgan.evaluation.gain import SYNTHETIC
@@ -49,8 +50,12 @@ def synthesize(cfg: DictConfig) -> Path:
     if len(set(folds)) < len(folds):
         raise MmganError(f"ckpt: two of the checkpoints are of one fold ({folds}); give one per fold.")
     dataset = _common_data(found, cfg.data.path, trust)
+    waveforms = None if cfg.format is None else waveforms_of(dataset.passthrough.get("recordings"), dataset.source)
     entries = [_fold_entry(model, path, dataset, cfg) for model, path in found]
     synthetic_file.write(out, synthetic_file.file_content(dataset, entries, _recipe(found[0][0].recipe, cfg.data.path)))
+    files = out.with_name(f"{out.stem}-{cfg.format}")
+    if waveforms is not None:
+        count = write_waveforms(files, entries, waveforms, cfg.format)
     rows = [
         [entry["fold"] or "none", entry["model"], len(entry["y_synth"]), len(np.unique(entry["y_synth"]))]
         for entry in entries
@@ -60,6 +65,8 @@ def synthesize(cfg: DictConfig) -> Path:
         tell(f"unfinished: the training of {', '.join(map(str, unfinished))} has not ended, and the file says so.")
     if learnt := synthetic_file.learnt_from(entries):
         tell(learnt)
+    if waveforms is not None:
+        tell(f"{cfg.format}:    {files}, {count} files, listed in samples.csv")
     which = f", fold={folds[0]}" if folds[0] else ""
     tell(f"file:   {out}", f"next:   mmgan.load_augmented({str(out)!r}{which}) in Python")
     return out

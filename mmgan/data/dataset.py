@@ -54,7 +54,8 @@ class Dataset:
         arrays = [*sorted(self.x_train.items()), ("y_train", self.y_train)]
         arrays += [] if self.groups is None else [("groups", self.groups)]
         for split in self.splits or []:
-            arrays += [(f"{key}/{split['fold']}", split[key]) for key in ("train_indices", "val_indices")]
+            kinds = [key for key in ("train_indices", "val_indices", "judge_indices") if key in split]
+            arrays += [(f"{key}/{split['fold']}", split[key]) for key in kinds]
         for name, array in arrays:
             digest.update(repr((name, array.dtype.str, array.shape)).encode())
             digest.update(np.ascontiguousarray(array).data)

@@ -56,8 +56,7 @@ def env(
     """
     length = signal.shape[-1]
     edges = np.linspace(LOWEST, HIGHEST, bands + 1)[:-1] * (length // 2)
-    width = int((HIGHEST - LOWEST) / bands * (length // 2))
-    lines = min(int(max_hz * length / rate * (1 + 1e-9)), width - 1)
+    width, lines = envelope_lines(length, rate, bands, max_hz)
     if lines < 2:
         raise MmganError(
             f"data.window: {length} samples at {rate:g} Hz are too short for env, whose lines are {rate / length:.3g} Hz apart;"
@@ -65,6 +64,12 @@ def env(
         )
     spectra = rfft(np.asarray(signal, float))
     return envelope_spectrum(spectra, length, edges.astype(int), width, lines, points, gain).astype(np.float32)
+
+
+def envelope_lines(length: int, rate: float, bands: int, max_hz: float) -> tuple[int, int]:
+    """Return the width of a carrier band of `env`, and the number of its envelope's lines up to max_hz, rate / length apart."""
+    width = int((HIGHEST - LOWEST) / bands * (length // 2))
+    return width, min(int(max_hz * length / rate * (1 + 1e-9)), width - 1)
 
 
 def raw(signal: np.ndarray, rate: float, /) -> np.ndarray:

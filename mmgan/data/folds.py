@@ -17,6 +17,7 @@ WHOLE = 0  # the number that stands for fold=none: all samples train, and none j
 FEWEST_TRAINING = 60  # with fewer training samples, an inner split takes more than it tells
 
 Split = Literal["stratified", "group", "file"]
+ENTRY = ("fold", "train_indices", "val_indices", "judge_indices")  # of cv_splits; the last may be absent
 NumberOfFolds = Annotated[int, Range(2, 1000)]
 SamplesPerClass = PositiveInt | None
 Ratio = Annotated[float, Range(1)] | None
@@ -24,12 +25,16 @@ Ratio = Annotated[float, Range(1)] | None
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold, counted from 1; the indices are int64 samples of x_train, `extra_indices` those that `limit_samples` left out."""
+    """One fold, counted from 1; the indices are int64 samples of x_train, `extra_indices` those that `limit_samples` left out.
+
+    `judge_indices` are unseen samples of the training groups, which judge fidelity and novelty where `val_indices` are of other groups.
+    """
 
     fold: int
     train_indices: np.ndarray
     val_indices: np.ndarray
     extra_indices: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    judge_indices: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 @checked
@@ -43,13 +48,17 @@ def make_folds(
 ) -> list[Fold]:
     """Return the folds of `split`: "stratified", "group" (no group on both sides), or "file".
 
-    "file" takes the file's own cv_splits, and is "stratified" where the file has none. The last two options limit
-    the training samples as `limit_samples` does. Raises MmganError for missing groups, a class with fewer samples
-    than folds, or one without a training sample in a fold.
+    "file" takes the file's own cv_splits; where the file has none, it is "group" of as many folds as the rarest class has groups,
+    at most `n_splits`, or "stratified" without groups. The last two options limit the training samples as `limit_samples` does.
+    Raises MmganError for missing groups, a class with fewer samples than folds, or one without a training sample in a fold.
     """
-    if split == "file" and dataset.splits is not None:
-        folds = [Fold(entry["fold"], entry["train_indices"], entry["val_indices"]) for entry in dataset.splits]
+    used = split_used(dataset, split)
+    if used == "file":
+        folds = [Fold(**{key: entry[key] for key in ENTRY if key in entry}) for entry in dataset.splits]
     else:
+        if used != split and used == "group":
+            n_splits = max(2, min(n_splits, _fewest_groups(dataset)))
+        split = used
         _check_counts(dataset, split, n_splits)
         kind = StratifiedGroupKFold if split == "group" else StratifiedKFold
         folder = kind(n_splits, shuffle=True, random_state=RANDOM_STATE)
@@ -63,6 +72,18 @@ def make_folds(
                 f"{dataset.schema.labels[absent[0]]!r}; use other cv_splits, or data.split=stratified."
             )
     return [limit_samples(dataset.y_train, fold, rows_per_class, imbalance_ratio) for fold in folds]
+
+
+def split_used(dataset: Dataset, split: Split) -> Split:
+    """Return how the folds are made: what "file" stands for, where a file has no cv_splits."""
+    if split != "file" or dataset.splits is not None:
+        return split
+    return "stratified" if dataset.groups is None else "group"
+
+
+def _fewest_groups(dataset: Dataset) -> int:
+    pairs = np.unique(np.stack([dataset.y_train, dataset.groups]), axis=1)
+    return int(np.bincount(pairs[0]).min())
 
 
 def configured_folds(dataset: Dataset, options: Mapping[str, Any]) -> list[Fold]:
@@ -158,6 +179,14 @@ def read_splits(splits: Any, n_samples: int) -> list[dict[str, Any]]:
                 "keep each sample on one side."
             )
         read.append({"train_indices": train, "val_indices": val, "fold": int(number)})
+        if entry.get("judge_indices") is not None:
+            judge = _read_indices(entry["judge_indices"], n_samples, f"{where}: judge_indices")
+            if len(shared := np.intersect1d(judge, np.concatenate([train, val]))):
+                raise MmganError(
+                    f"{where}: judge_indices hold {len(shared)} sample(s) of train_indices or val_indices, such as {shared[0]};"
+                    " keep each sample in one of them."
+                )
+            read[-1]["judge_indices"] = judge
     numbers = [entry["fold"] for entry in read]
     if len(set(numbers)) < len(numbers):
         raise MmganError(f"cv_splits has the fold numbers {numbers}; number each fold once, from 1.")

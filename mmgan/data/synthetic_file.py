@@ -15,7 +15,7 @@ import numpy as np
 from mmgan.data.arrays import LabelledSamples, check_samples, n_samples_of
 from mmgan.data.dataset import Dataset, taken
 from mmgan.data.files import read_archive, write_npz, write_pickle
-from mmgan.data.folds import RANDOM_STATE, WHOLE, Fold, make_folds
+from mmgan.data.folds import RANDOM_STATE, WHOLE, Fold, make_folds, split_used
 from mmgan.data.pickles import as_array
 from mmgan.data.trust import build_source
 from mmgan.data.unlabelled import REST, Pool, samples_of
@@ -55,7 +55,7 @@ def file_content(dataset: Dataset, entries: list[dict[str, Any]], recipe: Mappin
     content["class_names"] = list(dataset.schema.class_names)
     if splits:
         content |= {"cv_splits": splits, "n_splits": len(splits), "random_state": RANDOM_STATE}
-        content |= {"stratified": options["split"] != "group"}
+        content |= {"stratified": split_used(dataset, options["split"]) != "group"}
     content |= {key: value for key, value in dataset.passthrough.items() if theirs or key not in SPLIT_KEYS}
     # No time stamp: equal input gives equal bytes.
     shared = {
@@ -81,8 +81,7 @@ def fold_entry(
     names the modalities whose values are those of training samples; `unfinished` says that the training had not ended.
     """
     entry = {"fold": fold.fold or None, "train_indices": fold.train_indices, "val_indices": fold.val_indices}
-    if len(fold.extra_indices):
-        entry["extra_indices"] = fold.extra_indices
+    entry |= {key: found for key in ("extra_indices", "judge_indices") if len(found := getattr(fold, key))}
     if given is not None:
         entry["given"] = given
     if unfinished:

@@ -10,7 +10,7 @@ import numpy as np
 from mmgan.baselines import BASELINES
 from mmgan.data.arrays import LabelledSamples, take
 from mmgan.data.dataset import Dataset, taken
-from mmgan.data.folds import Fold, configured_folds, select_fold, whole_fold
+from mmgan.data.folds import Fold, configured_folds, select_fold, split_used, whole_fold
 from mmgan.data.synthetic_file import (
     Content,
     entry_samples,
@@ -27,6 +27,7 @@ from mmgan.evaluation.table import REAL
 
 POOLED = 240  # held-out samples of a fold: with fewer, the folds are judged together
 TEST, VAL = "test samples whose labels were kept back", "each fold's own val_indices"
+JUDGE = "each fold's own judge_indices, later samples of its training groups"
 
 
 @dataclass(frozen=True)
@@ -106,10 +107,10 @@ def judged_file(content: Content, dataset: Dataset, options: Mapping[str, Any], 
         data_name=f"{options.get('name', dataset.source)}{draw}",
         folds=[_fold_samples(number, entry, folds, dataset, content.where(number)) for number, entry in chosen],
         has_folds=has_folds,
-        heldout=TEST if by_test else VAL,
+        heldout=TEST if by_test else JUDGE if len(folds[0].judge_indices) else VAL,
         n_fold=len(folds[0].train_indices) + len(folds[0].extra_indices),
         n_val=len(folds[0].val_indices),
-        grouped=options["split"] == "group",
+        grouped=split_used(dataset, options["split"]) == "group",
         ordered=ordered,
         training=[training_of(entry) for _, entry in chosen],
         learnt=learnt_from([entry for _, entry in chosen]),
@@ -139,7 +140,8 @@ def _fold_samples(
     if number is not None:
         fold = select_fold(folds, number)
     fold = replace(fold, train_indices=entry_train_indices(entry, fold, dataset, where))
-    if not judged_by_test(dataset) and np.intersect1d(fold.train_indices, fold.val_indices).size:
+    judging = np.concatenate([fold.val_indices, fold.judge_indices])
+    if not judged_by_test(dataset) and np.isin(fold.train_indices, judging).any():
         raise MmganError(
             f"{where}: the generator saw samples that would judge it; give the data= and data.split= it was trained with."
         )
@@ -149,14 +151,14 @@ def _fold_samples(
     pool = entry_unlabelled(entry, dataset, where)
     seen = fold.train_indices
     if pool is not None and pool.source == REST:
-        if np.isin(pool.indices, fold.val_indices).any():
+        if np.isin(pool.indices, judging).any():
             raise MmganError(
                 f"{where}: its unlabelled_indices are samples that would judge it; give the data= it was trained with."
             )
         seen = np.append(seen, pool.indices)
     others = np.setdiff1d(np.arange(len(dataset)), seen)
     if heldout_is_val:
-        others = np.setdiff1d(others, fold.val_indices)
+        others = np.setdiff1d(others, judging)
     train, others = dataset.samples(fold.train_indices), dataset.samples(others)
     return FoldSamples(fold.fold, train, heldout, synthetic, unseen_groups, others, None if pool is None else pool.x)
 
@@ -175,13 +177,14 @@ def judged_by_test(dataset: Dataset) -> bool:
 def judging_samples(dataset: Dataset, fold: Fold) -> tuple[LabelledSamples, LabelledSamples | None]:
     """Return the samples that judge a fold's finished generator, and those of groups that it never saw (None: the same).
 
-    They are the test samples where their labels are known, else `val_indices`. Where the fold keeps groups apart, the test samples
+    They are the test samples where their labels are known, else `val_indices`; with `judge_indices`, these judge, and `val_indices` are
+    unseen_groups. Where the fold keeps groups apart, the test samples
     of its training groups judge, and the others, with `val_indices`, are unseen_groups. Where all test samples are of groups that no
     training sample has, `val_indices` judge, and the test samples are unseen_groups.
     """
     val = dataset.samples(fold.val_indices)
     if dataset.y_test is None:
-        return val, None
+        return (dataset.samples(fold.judge_indices), val) if len(fold.judge_indices) else (val, None)
     x, y = taken(dataset.x_test, slice(None)), dataset.y_test
     if dataset.groups is None or dataset.test_groups is None:
         return (x, y), None

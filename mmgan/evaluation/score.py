@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mmgan.data.arrays import all_finite, n_samples_of, take
+from mmgan.data.arrays import LabelledSamples, all_finite, n_samples_of, take
 from mmgan.errors import MmganError
 from mmgan.evaluation import classifiers
 from mmgan.evaluation.axis import axis_classifier, axis_statistics
@@ -23,7 +23,8 @@ class CheapScore:
     """Scores synthetic samples against held-out samples; what does not depend on them is computed once.
 
     Samples are {name: (n, *shape)} in physical units, labels (n,) integers. Raises MmganError where either has fewer
-    than 6 samples. `pool` are samples without labels that the generator saw too: they count for novelty.
+    than 6 samples. `pool` are samples without labels that the generator saw too: they count for novelty. `tested` are labelled
+    samples that judge utility in the place of the held-out ones.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class CheapScore:
         heldout_y: np.ndarray,
         seed: int = 0,
         pool: Arrays | None = None,
+        tested: LabelledSamples | None = None,
     ) -> None:
         if n_samples_of(heldout_x) < MIN_SAMPLES or n_samples_of(train_x) < MIN_SAMPLES:
             raise MmganError(
@@ -43,10 +45,14 @@ class CheapScore:
         reference = self._limit(n_samples_of(train_x), MAX_REFERENCE)
         train_x, self._train_y = take(train_x, reference), np.asarray(train_y)[reference]
         kept = self._limit(n_samples_of(heldout_x), MAX_TRAINED)
-        heldout_x, self._heldout_y = take(heldout_x, kept), np.asarray(heldout_y)[kept]
+        heldout_x = take(heldout_x, kept)
         self._space = FeatureSpace(train_x, seed=seed)
         self._train = self._space.flat(train_x)
         self._heldout = self._space.flat(heldout_x)
+        self._tested = self._heldout, np.asarray(heldout_y)[kept]
+        if tested is not None:
+            kept = self._limit(len(tested[1]), MAX_TRAINED)
+            self._tested = self._space.flat(take(tested[0], kept)), np.asarray(tested[1])[kept]
         self._seen = self._train if pool is None else np.concatenate([self._train, self._space.flat(pool)])
         self._train_embedded = self._space.embed(train_x)
         self._heldout_embedded = self._space.embed(heldout_x)
@@ -80,7 +86,8 @@ class CheapScore:
     def _f1(self, flat: np.ndarray, y: np.ndarray) -> float:
         flat, y = flat[:MAX_TRAINED], y[:MAX_TRAINED]
         fitted = [classifiers.fit(c, flat, y) for c in classifiers.fast_classifiers(self.seed).values()]
-        return float(np.mean([classifiers.macro_f1(self._heldout_y, c.predict(self._heldout)) for c in fitted]))
+        tested, labels = self._tested
+        return float(np.mean([classifiers.macro_f1(labels, c.predict(tested)) for c in fitted]))
 
     def _utility(self, flat: np.ndarray, y: np.ndarray) -> float:
         if len(np.unique(self._train_y)) < 2:

@@ -22,11 +22,17 @@ def draw_like(model: Synthesizer, y: np.ndarray, seed: int = 0) -> dict[str, np.
     return model.sample(model.schema.decode(y), seed=seed)
 
 
-def fold_judge(data: FoldDataModule, heldout: np.ndarray, seed: int) -> Callable[[Synthesizer], dict[str, float]]:
-    """Return a function that scores a model's samples against the samples numbered `heldout`, as `CheapScore` does."""
+def fold_judge(
+    data: FoldDataModule, heldout: np.ndarray, seed: int, tested: np.ndarray | None = None
+) -> Callable[[Synthesizer], dict[str, float]]:
+    """Return a function that scores a model's samples against the samples numbered `heldout`, as `CheapScore` does.
+
+    `tested` numbers those that judge utility (None: the same).
+    """
     reference = data.samples(data.training_indices, most=MAX_REFERENCE)
-    pool = {} if data.pool is None else {"pool": data.pool.x}
-    judge = CheapScore(*reference, *data.samples(heldout, most=MAX_REFERENCE), seed=seed, **pool)
+    more = {} if data.pool is None else {"pool": data.pool.x}
+    more |= {} if tested is None else {"tested": data.samples(tested)}
+    judge = CheapScore(*reference, *data.samples(heldout, most=MAX_REFERENCE), seed=seed, **more)
     _, labels = data.samples(data.training_indices, most=MAX_TRAINED)
     return lambda model: judge(draw_like(model, labels), labels)
 

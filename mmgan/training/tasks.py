@@ -10,7 +10,7 @@ from typing import Any
 from mmgan.baselines import BASELINES
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.data.dataset import Dataset
-from mmgan.data.unlabelled import NONE
+from mmgan.data.unlabelled import KEY, NONE, samples_of
 from mmgan.evaluation import prediction, reconstruction, utility
 from mmgan.evaluation.metrics import number
 from mmgan.evaluation.score import MIN_SAMPLES
@@ -20,7 +20,7 @@ from mmgan.plots import drawings, overview
 from mmgan.plots.style import legible
 from mmgan.training.callbacks import fold_judge
 from mmgan.training.pictures import DPI, draw_pictures
-from mmgan.training.predictions import write_predictions
+from mmgan.training.predictions import write_predictions, write_votes
 
 Scores = dict[str, float]
 LEAST_NOVELTY = 0.8  # of a finished fold that is not doubted; other real samples have 1
@@ -69,7 +69,7 @@ class Task:
 class Generation(Task):
     """A generator: its samples are scored beside the fold's own held-out samples."""
 
-    title = "samples against the fold's own val_indices (real samples: 1)"
+    title = "samples against the fold's own held-out samples (real samples: 1)"
     offers = frozenset({"samples", "latents"})
 
     def finished(self, model: Any) -> Synthesizer:
@@ -82,15 +82,15 @@ class Generation(Task):
 
     def score(self, model: Synthesizer, data: FoldDataModule, folder: Path) -> Scores:
         draw_pictures(model, data, folder)
-        return _rounded(fold_judge(data, data.fold.val_indices, seed=0)(model)) if _enough(data) else {}
+        return _scored(model, data)
 
     def references(self, data: FoldDataModule) -> dict[str, Scores]:
-        if not _enough(data):
-            return {}
         classical = ClassicalGenerator(data.schema, baseline=BASELINES["smote"][0])
         classical.fit_data(*data.samples(data.training_indices))
-        scores = _rounded(fold_judge(data, data.fold.val_indices, seed=0)(Synthesizer(classical)))
-        return {"smote": scores, "real": dict.fromkeys(scores, 1.0)}  # by which all parts are measured
+        scores = _scored(Synthesizer(classical), data)
+        return (
+            {"smote": scores, "real": dict.fromkeys(scores, 1.0)} if scores else {}
+        )  # real: by which all parts are measured
 
     def doubts(self, scores: Mapping[int, Scores]) -> list[str]:
         near = {fold: found["novelty"] for fold, found in scores.items() if found.get("novelty", 1.0) < LEAST_NOVELTY}
@@ -121,13 +121,24 @@ class Classification(Task):
         return _rounded(prediction.scores(y, answers))
 
     def after_folds(self, models: Iterable[Any], dataset: Dataset, folder: Path) -> Mapping[str, Path]:
-        if dataset.x_test is None:
+        recordings = dataset.passthrough.get("recordings")
+        unlabelled = dataset.passthrough.get(KEY) if recordings else None
+        if dataset.x_test is None and unlabelled is None:
             return {}
         models = list(models)
         source = models[0].recipe.get("unlabelled", {}).get("source", NONE)
-        answers = [model.predict_members(dataset.x_test) for model in models]
-        write_predictions(folder / "predictions.csv", dataset.schema, answers, source)
-        return {"x_test": folder / "predictions.csv"}
+        x = dataset.x_test if unlabelled is None else samples_of(dataset, KEY)
+        answers = [model.predict_members(x) for model in models]
+        path = folder / "predictions.csv"
+        if unlabelled is None:
+            write_predictions(path, dataset.schema, answers, source)
+            return {"x_test": path}
+        samples = recordings["samples"]
+        files = [recordings["recordings"][number]["file"] for number in samples["recording_unlabelled"]]
+        origin = {"file": files, "start": [f"{start:g}" for start in samples["start_unlabelled"]]}
+        write_predictions(path, dataset.schema, answers, source, origin)
+        write_votes(folder / "recordings.csv", dataset.schema, answers, files)
+        return {"windows": path, "votes": folder / "recordings.csv"}
 
 
 class FirstStage(Task):
@@ -151,8 +162,12 @@ class FirstStage(Task):
         return "train", "model=ldm", f"first_stage={folder}"
 
 
-def _enough(data: FoldDataModule) -> bool:
-    return min(len(data.training_indices), len(data.fold.val_indices)) >= MIN_SAMPLES
+def _scored(model: Synthesizer, data: FoldDataModule) -> Scores:
+    """Return the scores on the fold's held-out samples; of other recordings, where there are such, utility only."""
+    judge, val = data.fold.judge_indices, data.fold.val_indices
+    heldout, tested = (judge, val) if len(judge) else (val, None)
+    enough = min(len(data.training_indices), len(heldout)) >= MIN_SAMPLES
+    return _rounded(fold_judge(data, heldout, 0, tested)(model)) if enough else {}
 
 
 def _rounded(scores: Mapping[str, float]) -> Scores:

@@ -14,7 +14,8 @@ from scipy.io.matlab import MatReadError
 
 from mmgan.data.recordings.matlab import read_hdf5, read_mat
 from mmgan.data.recordings.recording import Recording, check_size
-from mmgan.data.recordings.text import read_text, recording_of_table
+from mmgan.data.recordings.series import read_ts
+from mmgan.data.recordings.text import check_text_size, read_text, recording_of_table
 from mmgan.errors import MmganError, require
 
 BROKEN = (
@@ -56,6 +57,17 @@ def read_wav(path: Path) -> Recording:
     offset = 128.0 if samples.dtype.kind == "u" else 0.0
     channels = {f"ch{number}": samples[:, number] for number in range(samples.shape[1])}
     return Recording(channels, float(rate), scale=WHOLE[samples.dtype.kind](samples.dtype), offset=offset)
+
+
+def read_flac(path: Path) -> Recording:
+    """Read a .flac file; integers are scaled to [-1, 1)."""
+    require("soundfile", f"{path}: .flac", extra="recordings")
+    import soundfile
+
+    facts = soundfile.info(path)
+    check_size(facts.frames * facts.channels)
+    samples, rate = soundfile.read(path, always_2d=True)  # (T, channels)
+    return Recording({f"ch{number}": column for number, column in enumerate(samples.T)}, float(rate))
 
 
 def read_npy(path: Path) -> Recording:
@@ -127,13 +139,24 @@ READERS: dict[str, Callable[[Path], Recording]] = {
     ".npy": read_npy,
     ".npz": read_npz,
     ".parquet": read_parquet,
+    ".flac": read_flac,
+    ".ts": read_ts,
 }
 
 
-def read_recording(path: Path) -> Recording:
-    """Read one file by the ending of its name; raises MmganError, which begins with the file, where it cannot be read."""
+def check_file_size(path: Path) -> None:
+    """Raise MmganError, which begins with the file, for more text than can be read at once."""
     try:
-        return READERS[path.suffix.lower()](path)
+        if READERS[path.suffix.lower()] in (read_text, read_ts):
+            check_text_size(path)
+    except MmganError as error:
+        raise MmganError(f"{path}: {error}") from None
+
+
+def read_recording(path: Path, number: int | None = None) -> Recording:
+    """Read one file by the ending of its name, or one series of a .ts; raises MmganError, which begins with the file, if it cannot."""
+    try:
+        return READERS[path.suffix.lower()](path) if number is None else read_ts(path, number)
     except MmganError as error:
         said = str(error)
         raise MmganError(said if said.startswith(str(path)) else f"{path}: {said}") from None

@@ -2,13 +2,14 @@
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from mmgan.data.recordings.formats import READERS
+from mmgan.data.recordings.series import labels_of, n_series
 from mmgan.data.recordings.text import decoded
 from mmgan.errors import MmganError
 
@@ -27,6 +28,7 @@ class Item:
     rate: float | None = None
     start: float | None = None
     stop: float | None = None
+    number: int | None = None  # of a series in a .ts file
 
 
 def list_items(folder: Path, pattern: str, label_from: str | None, labels_file: str | None) -> list[Item]:
@@ -35,23 +37,38 @@ def list_items(folder: Path, pattern: str, label_from: str | None, labels_file: 
         raise MmganError(f"{folder}: there is no such folder; give data.path= the folder of the recordings.")
     if labels_file is not None:
         return list(_listed(folder, Path(labels_file)))
-    files = _files(folder, pattern)
-    if not files:
-        raise MmganError(
-            f"{folder}: no file that matches data.files={pattern} ends with {', '.join(READERS)}; put recordings there, or give"
-            " another data.files=."
-        )
+    files = files_of(folder, pattern)
+    return labelled_items(files, [file.relative_to(folder).as_posix() for file in files], label_from)
+
+
+def labelled_items(files: Sequence[Path], names: Sequence[str], label_from: str | None) -> list[Item]:
+    """Return recordings by their files and names, which say the labels; raise MmganError for a name that does not."""
     expression = None if label_from is None else _expression(label_from)
-    names = [file.relative_to(folder).as_posix() for file in files]
-    return [Item(file, name, _label(name, expression), name) for file, name in zip(files, names, strict=True)]
+    return [item for file, name in zip(files, names, strict=True) for item in _items(file, name, expression)]
 
 
-def _files(folder: Path, pattern: str) -> list[Path]:
+def _items(file: Path, name: str, expression: re.Pattern | None) -> Iterator[Item]:
+    if file.suffix.lower() != ".ts":
+        yield Item(file, name, _label(name, expression), name)
+        return
+    try:
+        own = labels_of(file)
+        own = [_label(name, expression)] * n_series(file) if own is None else own
+    except MmganError as error:
+        raise MmganError(f"{file}: {error}") from None
+    folder_is_unlabelled = UNLABELLED in name.split("/")[:-1]
+    for number, label in enumerate(own):
+        series = f"{name}#{number + 1}"
+        yield Item(file, series, None if folder_is_unlabelled else label, series, number=number)
+
+
+def files_of(folder: Path, pattern: str, option: str = "data.files") -> list[Path]:
+    """Return the files below `folder` that match and can be read, in the order of their names; raise MmganError where there are none."""
     try:
         found = list(folder.glob(pattern))
     except (ValueError, NotImplementedError, IndexError) as error:
-        raise MmganError(f"data.files={pattern}: {error}; give a pattern below data.path, such as **/*.mat.") from None
-    return sorted(
+        raise MmganError(f"{option}={pattern}: {error}; give a pattern below data.path, such as **/*.mat.") from None
+    files = sorted(
         file
         for file in found
         if file.suffix.lower() in READERS
@@ -59,6 +76,17 @@ def _files(folder: Path, pattern: str) -> list[Path]:
         and not any(part.startswith(".") for part in file.relative_to(folder).parts)
         and file.is_file()
     )
+    for file in files:
+        if not str(file).isprintable():
+            raise MmganError(
+                f"{str(file)!a}: its name holds what cannot be printed; rename it, or leave it out with data.files=."
+            )
+    if not files:
+        raise MmganError(
+            f"{folder}: no file that matches {option}={pattern} ends with {', '.join(READERS)}; put recordings there, or give"
+            f" another {option}=."
+        )
+    return files
 
 
 def _expression(label_from: str) -> re.Pattern:

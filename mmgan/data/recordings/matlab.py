@@ -4,6 +4,7 @@ import math
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ HDF5 = b"\x89HDF\r\n\x1a\n"
 MATRIX, COMPRESSED, OPAQUE = 14, 15, 17  # types of elements, and the class of what only MATLAB can read
 MOST_STRUCT = 2**28  # bytes of a file whose structs are read, unpacked
 MOST_NESTED = 2**24  # values of an array in a struct
+MOST_AT_ONCE = 2**24  # values of an HDF5 array that is read at once
 
 
 def read_mat(path: Path) -> Recording:
@@ -88,17 +90,56 @@ def _leaves(node: Mapping[str, Any], trail: str = "") -> Iterator[tuple[str, np.
 
 
 def read_hdf5(path: Path) -> Recording:
-    """Read the numeric arrays of an HDF5 file, MATLAB's v7.3 among them; groups become dotted names."""
+    """Read the numeric arrays of an HDF5 file, MATLAB's v7.3 among them; groups become dotted names, and large signals stay on the disk."""
     require("h5py", f"{path}: HDF5, as which MATLAB saves with -v7.3,", extra="recordings")
     import h5py
 
     arrays: dict[str, np.ndarray] = {}
+    large: dict[str, Stored] = {}
+    file = h5py.File(path, "r")
 
     def keep(name: str, node: Any) -> None:
-        if isinstance(node, h5py.Dataset) and node.dtype.kind in "fiub" and not name.startswith("#"):
+        if not isinstance(node, h5py.Dataset) or node.dtype.kind not in "fiub" or name.startswith("#"):
+            return
+        name = name.replace("/", ".")
+        if node.size <= MOST_AT_ONCE:
             check_size(node.size + sum(array.size for array in arrays.values()))
-            arrays[name.replace("/", ".")] = node[()]
+            arrays[name] = node[()]
+        elif node.ndim in (1, 2):
+            large.update(_stored(file, name, node))
 
-    with h5py.File(path, "r") as file:
-        file.visititems(keep)
-    return Recording.of_arrays(arrays)
+    file.visititems(keep)
+    recording = Recording.of_arrays(arrays)
+    recording.channels |= large
+    if not large:
+        file.close()
+    return recording
+
+
+def _stored(file: Any, name: str, node: Any) -> Iterator[tuple[str, "Stored"]]:
+    if node.ndim == 1 or 1 in node.shape:
+        yield name, Stored(file, node, int(np.argmax(node.shape)), 0)
+    else:
+        axis = int(np.argmax(node.shape))
+        yield from ((f"{name}{number}", Stored(file, node, axis, number)) for number in range(min(node.shape)))
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A signal (T,) that is read from an HDF5 file as it is sliced: column `number` of a table whose time is along `axis`."""
+
+    file: Any  # which would be closed without it
+    node: Any
+    axis: int
+    number: int
+
+    def __len__(self) -> int:
+        return self.node.shape[self.axis]
+
+    def __getitem__(self, place: slice) -> np.ndarray:
+        if self.node.ndim == 1:
+            return self.node[place]
+        return self.node[(place, self.number) if self.axis == 0 else (self.number, place)]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)

@@ -9,6 +9,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 from mmgan.data.folds import RANDOM_STATE
 from mmgan.errors import MmganError
 
+JUDGING = 0.2  # share of a training recording that does not train, and judges fidelity and novelty
+
 
 @dataclass(frozen=True)
 class Splits:
@@ -26,7 +28,9 @@ def leakless_splits(
 
     Groups stay on one side: there are as many folds as the rarest class has groups, at most `n_splits`. Of a class with one group
     each fold's part is a block of time, and a group of its own; what begins less than two windows before or after the block, a gap
-    of one window, does not train. Raises MmganError for a class with too few windows for that.
+    of one window, does not train. Of each training recording the last 20 % are `judge_indices`, after such a gap, unless less than half
+    of it would be left to train on; where that leaves a class without any, there are none. Raises MmganError for a class with too few
+    windows for blocks.
     """
     n_groups = {label: len(np.unique(groups[y == label])) for label in np.unique(y)}
     single = [label for label, count in n_groups.items() if count == 1]
@@ -52,12 +56,19 @@ def leakless_splits(
                 f"class '{label}' has one recording of {len(members)} window(s), too few for {n} blocks of time with gaps; add"
                 " recordings, or give a smaller data.n_splits=, data.hop= or data.window=."
             )
+    trains = [np.flatnonzero(_trains(side, gap, fold)) for fold in range(n)]
+    parted = [_parted(train, recording, start, 2 * window) for train in trains]
+    judged = all(np.isin(y[train], y[judge]).all() for train, (_, judge) in zip(trains, parted, strict=True))
     entries = []
     for fold in range(n):
-        train, val = np.flatnonzero(_trains(side, gap, fold)), np.flatnonzero(side == fold)
-        entries.append({"train_indices": train, "val_indices": val, "fold": fold + 1})
+        entries.append({"train_indices": trains[fold], "val_indices": np.flatnonzero(side == fold), "fold": fold + 1})
+        if judged:
+            entries[-1] |= dict(zip(("train_indices", "judge_indices"), parted[fold], strict=True))
     blocks = [f"{group}, block {fold + 1}" for group, fold in zip(groups, side, strict=True)]
-    return Splits(entries, np.where(np.isin(y, single), blocks, groups), _said(n, single, len(n_groups)))
+    said = _said(n, single, len(n_groups))
+    if judged:
+        said += f"; the last {100 * JUDGING:.0f} % of each training recording judge fidelity and novelty"
+    return Splits(entries, np.where(np.isin(y, single), blocks, groups), said)
 
 
 def _near(recording: np.ndarray, start: np.ndarray, members: np.ndarray, block: np.ndarray, gap: int) -> np.ndarray:
@@ -68,6 +79,21 @@ def _near(recording: np.ndarray, start: np.ndarray, members: np.ndarray, block: 
         between = (start[members] > times.min() - gap) & (start[members] < times.max() + gap)
         near |= (recording[members] == each) & between
     return near
+
+
+def _parted(train: np.ndarray, recording: np.ndarray, start: np.ndarray, gap: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the training samples that train, and the last of each recording, which judge."""
+    kept, judge = [], []
+    for each in np.unique(recording[train]):
+        own = train[recording[train] == each]
+        own = own[np.argsort(start[own], kind="stable")]
+        cut = len(own) - round(JUDGING * len(own))
+        last = own[cut:]
+        before = own[:cut] if not len(last) else own[start[own] <= start[last[0]] - gap]
+        enough = 2 * len(before) >= len(own)
+        kept.append(before if enough else own)
+        judge.append(last if enough else last[:0])
+    return np.sort(np.concatenate(kept)), np.sort(np.concatenate(judge))
 
 
 def _trains(side: np.ndarray, gap: np.ndarray, fold: int) -> np.ndarray:

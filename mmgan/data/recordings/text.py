@@ -20,8 +20,7 @@ LOOKED_AT = 200  # lines in which the table has to begin
 
 def read_text(path: Path) -> Recording:
     """Read a .csv, .txt or .tsv file, a column a channel; a column of evenly spaced times is no channel, but tells the rate."""
-    if (size := path.stat().st_size) > MOST_TEXT:
-        raise MmganError(f"it has {size:.3g} bytes of text, which cannot be read in parts; save it as .npy or .wav.")
+    check_text_size(path)
     text, encoding = decoded(path)
     lines = [line.strip(" \r") for line in text[: 2**20].split("\n")[:LOOKED_AT]]
     separator = _separator(lines)
@@ -37,6 +36,12 @@ def read_text(path: Path) -> Recording:
     names = names if len(names) == table.shape[1] else [f"ch{number}" for number in range(table.shape[1])]
     note = "" if encoding in ("utf-8", "utf-8-sig") else f"encoding {encoding}"
     return recording_of_table(table.set_axis(names, axis=1), first + 1, note)
+
+
+def check_text_size(path: Path) -> None:
+    """Raise MmganError for more text than fits into memory, before it is read."""
+    if (size := path.stat().st_size) > MOST_TEXT:
+        raise MmganError(f"it has {size:.3g} bytes of text, which cannot be read in parts; save it as .npy or .wav.")
 
 
 def decoded(path: Path) -> tuple[str, str]:

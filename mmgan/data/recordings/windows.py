@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from scipy.signal import resample_poly
 
 from mmgan.data.features import FEATURES
+from mmgan.data.recordings.faults import Faults
 from mmgan.data.recordings.formats import read_recording
 from mmgan.data.recordings.listing import Item
 from mmgan.data.recordings.recording import Recording, check_size
@@ -16,6 +17,7 @@ from mmgan.errors import MmganError
 
 CHUNK = 2**20  # values that are computed with at a time
 NEED_RATE = {"spec", "env", "stft"}
+Feature = Literal["spec", "env", "raw", "stats", "stft"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,12 @@ class Recipe:
     channels: Sequence[str] = ()
     scale: float = 1.0
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # of each feature
+    pad: bool = False  # recordings that are shorter than a window, with zeros
+
+
+def options_of(recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """Return the options of each feature of a recipe, those that are not the default."""
+    return {name: dict(recipe.options.get(name, {})) for name in recipe.features}
 
 
 @dataclass
@@ -43,6 +51,8 @@ class Windows:
     channels: list[str]
     scalars: dict[str, float]
     note: str
+    faults: list[str]  # phrases: what is doubtful
+    example: dict[str, np.ndarray]  # one window of each sensor, (C, window)
 
 
 class Broken(MmganError):
@@ -52,7 +62,7 @@ class Broken(MmganError):
 def windows_of(item: Item, recipe: Recipe) -> Windows:
     """Return a recording's windows; raises Broken for an unusable file, MmganError for options that do not fit it."""
     try:
-        recording = read_recording(item.path)
+        recording = read_recording(item.path, item.number)
     except MmganError as error:
         raise Broken(str(error)) from None
     try:
@@ -68,11 +78,32 @@ def windows_of(item: Item, recipe: Recipe) -> Windows:
         signal = _resampled(signal, rate / own)
         recording.note = ", ".join(filter(None, [recording.note, f"resampled from {own:g} Hz"]))
     length, window = len(next(iter(signal.values()))), samples_of("window", recipe.window, rate)
-    hop = window if recipe.hop is None else samples_of("hop", recipe.hop, rate)
-    start = np.arange(0, length - window + 1, hop)
-    x = _features(signal, start, window, rate, recipe, recording, item)
-    said = (rate, list(channels), recording.scalars, recording.note)
-    return Windows(x, start, window, length, *said)
+    if recipe.pad and 0 < length < window:
+        signal = {name: _padded(channel, window, recording.offset) for name, channel in signal.items()}
+        recording.note = ", ".join(filter(None, [recording.note, "padded with zeros to a window"]))
+        length = window
+    start = _starts(length, window, recipe, rate)
+    faults = Faults(list(channels))
+    x = _features(signal, start, window, rate, recipe, recording, item, faults)
+    said = (rate, list(channels), recording.scalars, recording.note, faults.said())
+    example = {}
+    if len(start):
+        middle = _cut(signal, start[len(start) // 2 :][:1], window)[0]
+        example = {"signal": ((middle - recording.offset) * (recording.scale * recipe.scale)).astype(np.float32)}
+    return Windows(x, start, window, length, *said, example)
+
+
+def _padded(channel: np.ndarray, length: int, zero: float) -> np.ndarray:
+    return np.concatenate([channel, np.full(length - len(channel), zero)])
+
+
+def _starts(length: int, window: int, recipe: Recipe, rate: float | None) -> np.ndarray:
+    """Return the first sample of each window, (n,): of hops in seconds the nearest, so that sensors of any rates stay together."""
+    hop = recipe.window if recipe.hop is None else recipe.hop
+    samples_of("hop", hop, rate)
+    exact = float(hop.strip().removesuffix("s")) * rate if isinstance(hop, str) else float(hop)
+    start = np.rint(np.arange(0, max(length - window, -1) / exact + 1) * exact).astype(np.int64)
+    return start[start <= length - window]
 
 
 def samples_of(name: str, value: int | str, rate: float | None) -> int:
@@ -96,6 +127,8 @@ def _asks_for_rate(item: Item, recipe: Recipe) -> str:
 
 
 def _part(channels: Mapping[str, np.ndarray], item: Item, rate: float | None) -> dict[str, np.ndarray]:
+    if item.start is None and item.stop is None:
+        return dict(channels)
     low = round((item.start or 0) * (rate or 1))
     high = None if item.stop is None else round(item.stop * rate)
     return {name: channel[low:high] for name, channel in channels.items()}
@@ -111,15 +144,14 @@ def _resampled(signal: Mapping[str, np.ndarray], ratio: float) -> dict[str, np.n
 
 def _features(
     signal: Mapping[str, np.ndarray], start: np.ndarray, window: int, rate: float | None, recipe: Recipe,
-    recording: Recording, item: Item,
+    recording: Recording, item: Item, faults: Faults,
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """Return {name: (n, *shape)}: the features of all channels, a few windows at a time."""
     found: dict[str, list[np.ndarray]] = {name: [] for name in recipe.features}
     step = max(1, CHUNK // (window * len(signal)))
     for first in range(0, len(start), step):
         begins = start[first : first + step]
-        cut = [np.stack([channel[k : k + window] for k in begins]) for channel in signal.values()]
-        values = (np.stack(cut, axis=1) - recording.offset) * (recording.scale * recipe.scale)  # (m, C, window)
+        values = (_cut(signal, begins, window) - recording.offset) * (recording.scale * recipe.scale)
         if len(bad := np.argwhere(~np.isfinite(values))):
             sample, channel, place = bad[0]
             when = begins[sample] + place
@@ -127,10 +159,16 @@ def _features(
                 f"{item.path}: channel {list(signal)[channel]} has NaN or infinite values, the first at sample {when}; repair it,"
                 " or leave the file out with data.skip_broken=true."
             )
+        faults.see(values)
         for name in recipe.features:
             feature = FEATURES[name](values, rate or 1.0, **recipe.options.get(name, {}))
             found[name].append(_as_modality(name, feature))
     return {name: np.concatenate(parts) for name, parts in found.items() if parts}
+
+
+def _cut(signal: Mapping[str, np.ndarray], begins: np.ndarray, window: int) -> np.ndarray:
+    """Return the windows that begin there, (n, C, window)."""
+    return np.stack([np.stack([channel[k : k + window] for k in begins]) for channel in signal.values()], axis=1)
 
 
 def _as_modality(name: str, feature: np.ndarray) -> np.ndarray:

@@ -82,8 +82,15 @@ def dataset_of(data: dict[str, Any], source: str, *, labelled: bool = True) -> D
         groups=read("groups", _read_groups, len(y_train)),
         splits=read("cv_splits", read_splits, len(y_train)),
         source=source,
-        passthrough={key: value for key, value in data.items() if key not in _READ and value is not None},
+        passthrough=_passed_on(data),
     )
+
+
+def _passed_on(data: dict[str, Any]) -> dict[str, Any]:
+    """Return what has no meaning here; of a file of data=recordings, what it says of these is `recordings`."""
+    passed = {key: value for key, value in data.items() if key not in _READ and value is not None}
+    meta = data.get("meta")
+    return passed | ({"recordings": meta} if isinstance(meta, dict) and "recordings_format" in meta else {})
 
 
 def _read_modalities(value: Any, key: str) -> dict[str, np.ndarray]:

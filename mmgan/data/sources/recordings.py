@@ -1,32 +1,25 @@
 """A folder of recordings: windows and their features, kept as the user's own pkl, with splits that no recording crosses."""
 
 import hashlib
-import io
-import itertools
 import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import joblib
-import numpy as np
-from rich.console import Console
-from rich.progress import track
+from typing import Annotated, Any
 
 from mmgan.data import features as recipes
 from mmgan.data.dataset import Dataset
-from mmgan.data.files import file_digest, replacing, write_pickle
+from mmgan.data.files import file_digest, write_pickle
 from mmgan.data.folds import NumberOfFolds
 from mmgan.data.recordings.content import FORMAT, content_of
+from mmgan.data.recordings.formats import check_file_size
 from mmgan.data.recordings.listing import Item, list_items
-from mmgan.data.recordings.windows import Broken, Recipe, Windows, windows_of
+from mmgan.data.recordings.reading import all_windows, tell
+from mmgan.data.recordings.sensors import facts_of, joined, list_sensors, patterns_of, sensor
+from mmgan.data.recordings.windows import Feature, Recipe
 from mmgan.data.sources.pkl import pkl
 from mmgan.errors import EachOf, MmganError, OptionsOf, Positive, PositiveInt, Range, checked
-
-CANNOT_BE_KEPT = "{path}: the data set cannot be kept there ({reason}); give data.cache= a folder with room."
-Feature = Literal["spec", "env", "raw", "stats", "stft"]
 
 
 @checked
@@ -44,6 +37,8 @@ def recordings(
     spec: Annotated[Mapping, OptionsOf(recipes.spec)] | None = None,
     env: Annotated[Mapping, OptionsOf(recipes.env)] | None = None,
     stft: Annotated[Mapping, OptionsOf(recipes.stft)] | None = None,
+    modalities: Annotated[Mapping, EachOf(Annotated[Mapping, OptionsOf(sensor)])] | None = None,
+    pad: bool = False,
     n_splits: NumberOfFolds = 5,
     skip_broken: bool = False,
     workers: Annotated[int, Range(1, 1024)] = 1,
@@ -51,7 +46,7 @@ def recordings(
 ) -> Dataset:
     """Return the windows of the recordings below a folder as features, a modality each, float32; groups are the recordings.
 
-    The data set is written as a .pkl into the folder `cache` (default: mmgan/recordings in the user's cache folder), once for the
+    The data set is written as dataset.pkl into a folder below `cache` (default: mmgan/recordings in the user's cache folder), once for the
     same files and options, and its path printed. Raises MmganError for files or options that cannot be used.
 
     Parameters
@@ -66,6 +61,8 @@ def recordings(
     scale : factor that turns the files' values into the unit that the features are to have, such as 9.81 for g.
     features : spec, env, raw, stats, stft.
     spec, env, stft : options of these features.
+    modalities : sensors in files of their own: the pattern `files` of each, and options of this list that are its own.
+    pad : fill recordings that are shorter than a window with zeros, instead of leaving them out.
     n_splits : number of folds, at most as many as the rarest class has recordings.
     skip_broken : leave out files that cannot be read, and say which.
     workers : processes that read files.
@@ -76,36 +73,63 @@ def recordings(
             "data=recordings needs a folder with a sub-folder of recordings per class; give data.path=FOLDER."
         )
     folder = Path(path) if path is not None else Path(labels_file).parent
-    items = list_items(folder, files, label_from, labels_file)
-    _check_classes(items, folder)
-    options = {
-        name: dict(own) for name, own in (("spec", spec), ("env", env), ("stft", stft)) if own and name in features
-    }
-    recipe = Recipe(tuple(features), window, hop, rate, tuple(channels), scale, options)
+    own = {"spec": spec, "env": env, "stft": stft}
+    options = {name: dict(given) for name, given in own.items() if given and (name in features or modalities)}
+    recipe = Recipe(tuple(features), window, hop, rate, tuple(channels), scale, options, pad)
+    if modalities:
+        if labels_file is not None:
+            raise MmganError("data.labels_file says nothing of data.modalities; give sub-folders, or data.label_from=.")
+        patterns = patterns_of(modalities)
+        listed = list_sensors(folder, patterns, label_from, skip_broken)
+        plans = {name: (listed[name], sensor(recipe, **given)) for name, given in modalities.items()}
+    else:
+        patterns, plans = {}, {"": (list_items(folder, files, label_from, labels_file), recipe)}
+    _check_classes(next(iter(plans.values()))[0], folder)
+    known = _known(plans)
     user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    digests = [file_digest(item.path) for item in items]
-    asked = {"format": FORMAT, "recipe": vars(recipe), "n_splits": n_splits, "skip_broken": skip_broken}
-    known = [(item.name, item.label, item.group, item.rate, item.start, item.stop) for item in items]
-    place = Path(cache or user_cache / "mmgan" / "recordings") / f"{_digest([asked, known, digests])}.pkl"
+    asked = {"format": FORMAT, "known": known, "patterns": patterns, "n_splits": n_splits, "skip_broken": skip_broken}
+    place = Path(cache or user_cache / "mmgan" / "recordings") / _digest(asked) / "dataset.pkl"
     if not place.is_file():
-        parts = place.with_suffix(".parts")  # of each recording; what an interrupted start has read, the next one has
-        names = [_digest([vars(recipe), *known[k][3:], digest]) for k, digest in enumerate(digests)]
+        parts = place.parent / "parts"  # of each recording; what an interrupted start has read, the next one has
         try:
-            found = _all_windows(items, [parts / f"{name}.part" for name in names], recipe, workers, skip_broken)
-            content, lines = content_of(found, recipe, n_splits, str(folder))
+            found, left_out = {}, []
+            for name, (items, own_recipe) in plans.items():
+                files_kept = [parts / f"{_digest([known[name][0], *each[3:]])}.part" for each in known[name][1]]
+                found[name], broken = all_windows(items, files_kept, own_recipe, workers, skip_broken)
+                left_out += broken
+            together = joined(found) if modalities else found[""]
+            sensors = (
+                facts_of(found, patterns, {name: own_recipe for name, (_, own_recipe) in plans.items()})
+                if modalities
+                else {}
+            )
+            content, lines = content_of(together, recipe, n_splits, str(folder), sensors, left_out)
             write_pickle(place, content)
         except MmganError:
-            shutil.rmtree(parts, ignore_errors=True)
+            shutil.rmtree(place.parent, ignore_errors=True)
             raise
         shutil.rmtree(parts, ignore_errors=True)
-        _tell(*lines)
-    _tell(f"data:     {place}")
+        tell(*lines)
+    tell(f"data:     {place}")
     return pkl(place)
 
 
-def _tell(*lines: str) -> None:
-    """Print lines as they are: names of files may look like markup."""
-    Console().print(*lines, sep="\n", highlight=False, markup=False, emoji=False, soft_wrap=True)
+def _known(plans: Mapping[str, tuple[Sequence[Item], Recipe]]) -> dict[str, Any]:
+    """Return all that decides what is read: of each sensor its recipe, and of each of its items the options and the file's content."""
+    digests = {item.path: "" for items, _ in plans.values() for item in items}
+    for path in digests:
+        check_file_size(path)  # before all of it is read for its digest
+    digests = {path: file_digest(path) for path in digests}
+    return {
+        name: (
+            vars(recipe),
+            [
+                (item.name, item.label, item.group, item.rate, item.start, item.stop, item.number, digests[item.path])
+                for item in items
+            ],
+        )
+        for name, (items, recipe) in plans.items()
+    }
 
 
 def _digest(value: Any) -> str:
@@ -118,61 +142,4 @@ def _check_classes(items: Sequence[Item], folder: Path) -> None:
         found = f"one class, {min(labels)}" if labels else "no labelled recording"
         raise MmganError(
             f"{folder} has {found}; give recordings of two classes or more, each in a sub-folder of its own."
-        )
-
-
-# -- files to windows ---------------------------------------------------------------------------------------------------
-def _all_windows(
-    items: Sequence[Item], parts: Sequence[Path], recipe: Recipe, workers: int, skip_broken: bool
-) -> list[tuple[Item, Windows]]:
-    """Return the windows of each recording, all with the rate and the channels of the first."""
-    jobs = (joblib.delayed(_kept_windows)(item, part, recipe) for item, part in zip(items, parts, strict=True))
-    results = joblib.Parallel(n_jobs=min(workers, len(items)), return_as="generator")(jobs)
-    shown = track(results, "reading", len(items), transient=True, disable=not Console().is_terminal)
-    found: list[tuple[Item, Windows]] = []
-    # All at once from processes, which complain where what they return is not taken.
-    for item, result in zip(items, shown if workers == 1 else list(shown), strict=True):
-        if isinstance(result, MmganError):
-            if not (skip_broken and isinstance(result, Broken)):
-                raise result
-            _tell(f"left out: {result}")
-            continue
-        if found:
-            _check_alike(item, result, *found[0], recipe)
-        found.append((item, result))
-    return found
-
-
-def _kept_windows(item: Item, part: Path, recipe: Recipe) -> Windows | MmganError:
-    """Return a recording's windows from the file `part`, which is written first where it is missing, or why there are none."""
-    if part.is_file():
-        with np.load(part, allow_pickle=False) as members:
-            x = {name: members[f"x/{name}"] for name in recipe.features if f"x/{name}" in members.files}
-            return Windows(x=x, start=members["start"], **json.loads(members["facts"].item()))
-    try:
-        windows = windows_of(item, recipe)
-    except MmganError as error:
-        return error
-    facts = {key: value for key, value in vars(windows).items() if key not in ("x", "start")}
-    arrays = {f"x/{name}": values for name, values in windows.x.items()}
-    content = io.BytesIO()
-    np.savez(content, start=windows.start, facts=np.array(json.dumps(facts)), **arrays)
-    with replacing(part, CANNOT_BE_KEPT) as stream:
-        stream.write(content.getbuffer())
-    return windows
-
-
-def _check_alike(item: Item, windows: Windows, first_item: Item, first: Windows, recipe: Recipe) -> None:
-    if windows.rate != first.rate:
-        raise MmganError(
-            f"{item.path} has a rate of {windows.rate} Hz, {first_item.name} one of {first.rate} Hz; give"
-            f" data.rate={min(windows.rate or np.inf, first.rate or np.inf):g}, to which the others are resampled."
-        )
-    one = len(windows.channels) == len(first.channels) == 1  # a single channel may be called as it likes
-    if windows.channels != first.channels and not one:
-        pairs = zip(first.channels[0][::-1], windows.channels[0][::-1], strict=False)
-        end = "".join(a for a, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))[::-1].lstrip("_.")
-        raise MmganError(
-            f"{item.path} has the channels {', '.join(windows.channels)}, {first_item.name} has {', '.join(first.channels)}; give"
-            f" data.channels= what all files have, by the end of the names, such as data.channels=[{end or 'NAME'}]."
         )
