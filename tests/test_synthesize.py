@@ -12,7 +12,7 @@ from conftest import TWO, compose, content, quick_judge, rows_of
 from hydra.errors import HydraException
 
 import mmgan
-from mmgan.commands import entry as cli
+from mmgan.commands import sentences
 from mmgan.commands.build import train_fold
 from mmgan.commands.synthesize import synthesize, wanted_labels
 from mmgan.data import synthetic_file
@@ -292,7 +292,7 @@ def test_what_cannot_be_done_is_said_and_nothing_written(runs, tmp_path, case):
     overrides, sentence = REFUSED[case]
     with pytest.raises((MmganError, HydraException)) as refused:  # the scripts take the sentence out of Hydra's error
         export(runs, tmp_path / "a.pkl", *overrides)
-    assert re.search(sentence, cli.sentence(refused.value))
+    assert re.search(sentence, sentences.sentence(refused.value))
     assert not list(tmp_path.iterdir())
 
 
