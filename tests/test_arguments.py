@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 
 from mmgan.commands import arguments
 from mmgan.commands.arguments import TEXTS, as_hydra_reads, command_line, trust_option
-from mmgan.commands.build import compose, load_data, plain
-from mmgan.commands.options import COMMANDS
+from mmgan.commands.build import compose, load_data, plain, run_name
+from mmgan.commands.options import COMMANDS, name_of
 from mmgan.commands.synthesize import find_checkpoints
 from mmgan.data.files import write_pickle
 
@@ -128,3 +128,11 @@ def test_the_commands_take_and_print_such_paths(name, tmp_path):
     assert f"report: {folder}/report/report.html" in run(
         "-m", "mmgan", "evaluate", f"synthetic={folder}/run/synthetic.pkl", *judged
     )
+
+
+def test_runs_of_an_own_file_are_called_by_its_name(tmp_path):
+    cfg = compose("train", ["data=pkl", f"data.path={tmp_path / 'data (1).pkl'}"])
+    assert run_name(cfg) == "data (1)-vacwgan"
+    assert name_of("数据.pkl", "pkl") == "数据" and name_of("a.b.npz", "pkl") == "a.b" and name_of(None, "pkl") == "pkl"
+    assert name_of(str(tmp_path), "images") == tmp_path.name
+    assert "/" not in name_of("..", "pkl") and name_of("/", "images") == "images"

@@ -1,6 +1,7 @@
 import importlib.util
 import os
 import pickle
+import re
 import subprocess
 import sys
 
@@ -12,14 +13,17 @@ from scipy.spatial.distance import cdist
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import f1_score
 
+from mmgan.data.dataset import Dataset
+from mmgan.data.description import description, oddities
 from mmgan.data.files import read_archive, write_npz, write_pickle
-from mmgan.data.folds import make_folds
+from mmgan.data.folds import Fold, make_folds
 from mmgan.data.pickles import read_npy_dict
 from mmgan.data.sources.bearing import CLASS_NAMES, bearing, class_counts, envelope_spectrum, fault_orders
 from mmgan.data.sources.linear2d import COVARIANCE, linear2d
 from mmgan.data.sources.pkl import pkl
 from mmgan.data.sources.watch import watch
 from mmgan.errors import MmganError
+from mmgan.schema import DataSchema
 
 
 @pytest.fixture(scope="module")
@@ -288,7 +292,7 @@ def with_rows(rows, modality="spec"):
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (good(x_train=None), r"has no key 'x_train'.*has \['x_test', 'y_train'\]"),
+        (good(x_train=None), r"has no key 'x_train'.*has x_test, y_train\."),
         (good(y_train=None), r"has no key 'y_train'.*data\.labelled=false"),
         (good(x_train={}), "x_train is no dict of arrays"),
         (good(x_train=[1]), "x_train is no dict of arrays"),
@@ -308,8 +312,21 @@ def with_rows(rows, modality="spec"):
         (with_rows(np.ones((0, 7, 4))), r"'spec' is empty, of shape \(0, 7, 4\)"),
         (with_rows(np.ones((30, 0, 4))), r"'spec' is empty, of shape \(30, 0, 4\)"),
         (with_rows([[1.0], [1.0, 2.0]]), "'spec' is ragged"),
-        (good(y_train=np.arange(30) % 3 * 1.0), r"y_train holds floats; .*\.astype\(int\)"),
-        (good(y_train=np.full(30, np.nan)), "y_train holds floats"),
+        (
+            good(y_train=np.arange(30) / 4),
+            "y_train holds numbers that are not whole, such as 0.25: mmgan takes classes",
+        ),
+        (good(y_train=np.full(30, np.nan)), "y_train holds numbers that are not whole"),
+        (good(y_train=np.tile([[1, 1, 0], [0, 1, 0]], (15, 1))), "samples of several labels.*one label a sample"),
+        (
+            good(y_train=np.arange(60).reshape(30, 2)),
+            r"y_train has shape \(30, 2\); give one label a sample, \(samples,\)\.",
+        ),
+        (
+            with_rows(1e5 + 1e-3 * np.arange(60.0).reshape(30, 2)),
+            r"'spec' has 2 of 2 values that vary little .* subtract a constant",
+        ),
+        (with_rows(10**9 + np.arange(60).reshape(30, 2)), "float32 keeps 1 steps: subtract a constant .*1000000000"),
         (good(y_train=np.arange(30) % 3 - 1), "y_train has 10 negative label.*such as -1"),
         (good(y_train=np.array([b"a"] * 30)), r"y_train holds .*\.astype\(str\)"),
         (good(y_train=np.eye(30)), r"y_train has shape \(30, 30\).*argmax"),
@@ -333,6 +350,80 @@ def test_pkl_says_what_is_wrong(tmp_path, data, sentence):
     with pytest.raises(MmganError, match=sentence) as caught:
         pkl(saved(tmp_path, data))
     assert str(caught.value).startswith(str(tmp_path / "data.pkl")) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "labels", [(np.arange(30) % 3)[:, None], np.arange(30) % 3 * 1.0, (np.arange(30) % 3).astype("float32")[:, None]]
+)
+def test_labels_as_people_have_them_are_read(tmp_path, labels):
+    assert (pkl(saved(tmp_path, good(y_train=labels))).y_train == np.arange(30) % 3).all()
+
+
+def test_keys_are_read_in_any_case(tmp_path):
+    data = good()
+    np.savez(tmp_path / "data.npz", X_train=data["x_train"]["env"], Y_TRAIN=data["y_train"])
+    assert pkl(tmp_path / "data.npz").schema.modalities == {"x": (3,)}
+
+
+def test_a_large_offset_of_single_values_does_no_harm_where_float32_keeps_it(tmp_path):
+    for rows in (
+        np.arange(60).reshape(30, 2),
+        1e-13 * np.arange(60.0).reshape(30, 2),
+        1e3 + np.arange(60.0).reshape(30, 2),
+    ):
+        assert len(pkl(saved(tmp_path, with_rows(rows) | {"x_test": None}))) == 30
+
+
+# -- what is told of a data set -----------------------------------------------------------------------------------------
+def described(x, y=None, groups=None):
+    x = {name: np.asarray(values, np.float32) for name, values in x.items()}
+    n = len(next(iter(x.values())))
+    y = np.arange(n) % 2 if y is None else y
+    k = int(y.max()) + 1
+    schema = DataSchema(
+        {name: values.shape[1:] for name, values in x.items()}, tuple(range(k)), tuple("abcdefghij"[:k])
+    )
+    return Dataset(schema, x, y, groups=groups)
+
+
+def test_what_was_read_is_one_line():
+    rng = np.random.default_rng(0)
+    data = described({"spec": rng.random((30, 7, 48)), "rpm": rng.random((30, 1)), "image": rng.random((30, 3, 8, 9))})
+    assert (
+        description(data)
+        == "30 samples, 2 classes (15 each), spec 7 channels x 48, rpm 1 value, image 3 channels x 8 x 9"
+    )
+    assert oddities(data, Fold(1, np.arange(20), np.arange(20, 30))) == []
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        ((100, 6), r"acc \(100, 6\) is read as 100 channels of 6 places: .*transpose\(0, 2, 1\)"),
+        ((7, 48, 1), r"one value along its last axis: .*array\[..., 0\].*7 channels x 48"),
+        ((32, 32, 3), r"colours come last .*transpose\(0, 3, 1, 2\)"),
+        ((1, 100_000), "100000 values a sample: shorter windows"),
+    ],
+)
+def test_an_odd_shape_is_told(shape, said):
+    x = np.random.default_rng(0).random((22, *shape), np.float32)
+    (told,) = oddities(described({"acc": x}), Fold(1, np.arange(11), np.arange(11, 22)))
+    assert re.search(said, told)
+
+
+def test_small_classes_copies_constants_and_shared_groups_are_told():
+    x, y = np.random.default_rng(0).random((40, 3)), np.repeat([0, 1], [35, 5])
+    x[30:] = x[:10]
+    data = described({"x": x, "one": np.ones((40, 2))}, y, np.arange(40) // 4)
+    told = "\n".join(oddities(data, Fold(2, np.arange(30), np.arange(30, 40))))
+    for said in (
+        "one is the same in all",
+        "class b (5)",
+        "10 samples of 40 equal",
+        "10 equal samples have different",
+        "1 group of 10 lie",
+    ):
+        assert said in told
 
 
 def test_rows_without_labels_are_of_one_class(tmp_path):

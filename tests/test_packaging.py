@@ -51,5 +51,5 @@ def test_the_wheel_trains_from_another_folder(tiny, tmp_path):
 
     assert Path(run("-c", "import mmgan; print(mmgan.__file__)").strip()).is_relative_to(site)
     told = run("-m", "mmgan", "train", "data=pkl", f"data.path={tiny}", *TINY)
-    assert "python -m mmgan synthesize ckpt=runs/train/pkl-vae/fold1" in told
-    assert (elsewhere / "runs" / "train" / "pkl-vae" / "fold1" / "best.ckpt").exists()
+    assert "python -m mmgan synthesize ckpt=runs/train/data-vae/fold1" in told
+    assert (elsewhere / "runs" / "train" / "data-vae" / "fold1" / "best.ckpt").exists()

@@ -63,6 +63,9 @@ def test_a_run_leaves_its_files(finished):
     assert metrics["epochs"] == finished.epochs and metrics["inner_score"] == finished.score
     assert metrics["scores"]["score"] > 0
     params = yaml.safe_load((finished.folder / "params.yaml").read_text())
+    assert metrics["references"]["smote"].keys() == metrics["references"]["real"].keys() == metrics["scores"].keys()
+    told = yaml.safe_load((finished.folder / "hparams.yaml").read_text())
+    assert told["model"]["latent_dim"] == 4 and told["data"]["batch_size"] == 16 and told["fold"] == 1
     assert params["fold"] == 1 and params["model"]["latent_dim"] == 4 and params["trainer"]["max_epochs"] == 4
 
 

@@ -12,9 +12,10 @@ from conftest import TWO, compose, content, quick_judge, rows_of
 from hydra.errors import HydraException
 
 import mmgan
-from mmgan.commands import entry as cli
+from mmgan.commands import sentences
 from mmgan.commands.build import train_fold
 from mmgan.commands.synthesize import synthesize, wanted_labels
+from mmgan.data import synthetic_file
 from mmgan.data.files import read_archive, write_pickle
 from mmgan.data.sources.pkl import pkl
 from mmgan.errors import MmganError
@@ -291,7 +292,7 @@ def test_what_cannot_be_done_is_said_and_nothing_written(runs, tmp_path, case):
     overrides, sentence = REFUSED[case]
     with pytest.raises((MmganError, HydraException)) as refused:  # the scripts take the sentence out of Hydra's error
         export(runs, tmp_path / "a.pkl", *overrides)
-    assert re.search(sentence, cli.sentence(refused.value))
+    assert re.search(sentence, sentences.sentence(refused.value))
     assert not list(tmp_path.iterdir())
 
 
@@ -339,3 +340,22 @@ def test_data_that_have_moved(runs, data, tmp_path):
     a = read_archive(export(runs / "fold1", tmp_path / "a.pkl", f"data.path={tmp_path / 'moved.pkl'}"))
     b = read_archive(export(runs / "fold1", tmp_path / "b.pkl"))
     np.testing.assert_array_equal(a["folds"][0]["x_synth"]["spec"], b["folds"][0]["x_synth"]["spec"])
+
+
+# -- trainings that have not ended --------------------------------------------------------------------------------------
+@pytest.mark.parametrize("left", ["no metrics", "a shorter training that goes on"])
+def test_an_unfinished_training_is_exported_only_where_that_is_asked_for(runs, tmp_path, left, capsys):
+    folder = shutil.copytree(runs / "fold1", tmp_path / "fold1")
+    if left == "no metrics":
+        (folder / "metrics.json").unlink()
+    else:
+        params = (folder / "params.yaml").read_text()
+        (folder / "params.yaml").write_text(params.replace("max_epochs: 1", "max_epochs: 9"))
+    with pytest.raises(MmganError, match=r"its training has not ended; .*resume=true.*unfinished=true"):
+        export(folder, tmp_path / "a.pkl")
+    file = read_archive(export(folder, tmp_path / "a.pkl", "unfinished=true"))
+    assert file["folds"][0]["unfinished"] is True and "unfinished: the training of" in capsys.readouterr().out
+    (entry,) = synthetic_file.read(tmp_path / "a.pkl").entries
+    assert synthetic_file.training_of(entry)["unfinished"] is True
+    alone = shutil.copy(folder / "best.pth", tmp_path / "alone.pth")  # written at the end, so that it has ended
+    assert "unfinished" not in read_archive(export(alone, tmp_path / "b.pkl"))["folds"][0]

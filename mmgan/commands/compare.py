@@ -21,7 +21,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from mmgan.commands.arguments import listed, quoted, tell
+from mmgan.commands.arguments import CONF, listed, quoted, tell
 from mmgan.commands.build import compose
 from mmgan.commands.cells import Cell, Work, is_trained
 from mmgan.commands.measures import MEASURES, Measure
@@ -82,10 +82,18 @@ def asked_cells(cfg: DictConfig, measure: Measure) -> list[Cell]:
 
 def data_words(data: DictConfig) -> list[str]:
     """Return the overrides that make a data configuration of its file in conf/data/."""
-    usual = compose("compare", [f"data={data.name}"]).data
+    group = next(
+        (
+            file.stem
+            for file in (CONF / "data").glob("*.yaml")
+            if OmegaConf.load(file).source._target_ == data.source._target_
+        ),
+        data.name,
+    )
+    usual = compose("compare", [f"data={group}"]).data
     changed = {key: value for key, value in data.items() if not OmegaConf.is_config(value) and value != usual[key]}
     words = {k: quoted(v, literal=True) if isinstance(v, str) else json.dumps(v) for k, v in changed.items()}
-    return [f"data={data.name}", *(f"data.{key}={word}" for key, word in words.items())]
+    return [f"data={group}", *(f"data.{key}={word}" for key, word in words.items())]
 
 
 def read_variants(path: str | None) -> dict[str, str]:

@@ -109,7 +109,7 @@ def tune_folds(cfg: DictConfig) -> list[FitResult]:
     tell_unlabelled(results)
     shown = _shown_folder(home, paths)
     lines = {
-        "files": f"{shown} (best_params.yaml, trials.csv, history.png, importance.png of each fold)",
+        "files": f"{shown} (best_params.yaml, trials.csv, history.png, parameters.png of each fold)",
         "report": home / "summary.html",
         "watch": shell_line("tensorboard", "--logdir", shown),
         "next": sweep.settings.next_command,

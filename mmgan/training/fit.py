@@ -162,7 +162,7 @@ class FoldRun:
         value = float(run.callback_metrics[model.monitor])
         if isinstance(run.logger, TensorBoardLogger):  # a row of the table of trials
             run.logger.log_hyperparams(model.recipe["best_params"], {f"trial/{model.monitor.partition('/')[2]}": value})
-            run.logger.save()
+            run.logger.finalize("success")
         return value
 
     def fitting_callbacks(self, model: Any) -> dict[str, L.Callback]:

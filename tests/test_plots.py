@@ -1,0 +1,110 @@
+"""Pictures: all classes, names in any script, every channel, scales with numbers."""
+
+import warnings
+
+import numpy as np
+import pytest
+from matplotlib import font_manager
+
+from mmgan.plots import overview, style, sweeps
+from mmgan.plots.samples import log_power, mean_and_spread
+from mmgan.plots.style import legible
+
+
+def samples(shapes, classes, each=3):
+    rng, y = np.random.default_rng(0), np.repeat(np.arange(classes), each)
+    return {name: rng.random((len(y), *shape)) for name, shape in shapes.items()}, y
+
+
+def texts(figure):
+    """Return what is written in a figure, those of its axes included."""
+    own = [*figure.texts, *(text for axis in figure.axes for text in axis.texts)]
+    return {text.get_text() for text in own} | {axis.get_ylabel() for axis in figure.axes}
+
+
+# -- all classes --------------------------------------------------------------------------------------------------------
+def test_the_overview_shows_three_real_and_three_synthetic_samples_of_every_class():
+    x, y = samples({"spec": (3, 40), "v": (5,)}, classes=4)
+    figure = overview.overview(x, y, x, y, ["$_$", "a_b", "λ", "d" * 40])
+    drawn = [axis for axis in figure.axes if axis.has_data()]
+    assert len(drawn) == 2 * 4 * 6 + 1  # and a scale of colours
+    assert {"$_$", "a_b", "λ", "d" * 19 + "…", "real", "synthetic", "spec", "v", "value, in the data's units"} <= texts(
+        figure
+    )
+    assert any("place, 1 to 40; down: channel, 1 to 3" in text for text in texts(figure))
+    figure.canvas.draw()  # with warnings as errors: no glyph is missing, no mathematics
+
+
+def test_the_overview_takes_few_samples_many_classes_and_images(monkeypatch):
+    monkeypatch.setattr(overview, "MOST_CLASSES", 3)
+    x, y = samples({"image": (3, 8, 8)}, classes=5, each=1)
+    some = y != 1
+    figure = overview.overview(x, y, {"image": x["image"][some]}, y[some], [f"c{k}" for k in range(len(y))])
+    assert "no sample" in texts(figure) and figure.get_suptitle() == "the first 3 of 5 classes"
+
+
+# -- names --------------------------------------------------------------------------------------------------------------
+def test_names_without_letters_in_any_font_become_numbers(monkeypatch):
+    monkeypatch.setattr(style, "_glyphs", lambda: set(map(ord, "abcß$_ ")))
+    monkeypatch.setattr(style, "_found_more", lambda: False)
+    assert legible(["a b", "ß$_"]) == ("a b", "ß$_")
+    assert legible(["内圈故障", "a"]) == ("class 1", "class 2")
+    assert legible(["a\x07"], "modality") == ("modality 1",)
+
+
+def test_fonts_are_asked_for_that_are_installed():
+    known = {font.name for font in font_manager.fontManager.ttflist}
+    assert style.STYLE["font.family"] and set(style.STYLE["font.family"]) <= known | {"sans-serif"}
+    wanted = "内圈故障"
+    if legible([wanted]) == (wanted,):  # where a font has them, they are drawn
+        x, y = samples({"v": (4,)}, classes=1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            overview.overview(x, y, x, y, [wanted]).canvas.draw()
+
+
+# -- channels, spectra, sweeps ------------------------------------------------------------------------------------------
+def test_every_channel_has_a_panel_of_its_own_length():
+    x, _ = samples({"spec": (7, 48), "env": (5, 32)}, classes=1)
+    figure = mean_and_spread(x, x, "a")
+    lengths = [len(axis.lines[0].get_xdata()) for axis in figure.axes]
+    assert lengths == [48] * 7 + [32] * 5
+
+
+def test_the_power_of_a_sine_lies_at_its_cycles():
+    wave = np.sin(2 * np.pi * 5 * np.arange(64) / 64) + 3
+    power = log_power(wave[None, None])
+    assert power.shape == (1, 1, 32) and power.argmax() == 4  # the first is one cycle
+    assert log_power(np.ones((1, 1, 32))).max() < -10
+
+
+def test_a_sweep_s_pictures_write_names_in_full():
+    names = ["model.lr.generator", "model.weights.generator.feature_matching", "model.sampling"]
+    params = {names[0]: [1e-5, 1e-2, 1e-3], names[1]: [1, 2, 3], names[2]: ["prior", "density", "prior"]}
+    figure = sweeps.by_parameter(params, [0.1, 0.2, 0.3], {names[0]})
+    titles = [axis.get_title() for axis in figure.axes if axis.get_visible()]
+    assert titles == ["lr.\ngenerator", "weights.generator.\nfeature_matching", "sampling"]
+    assert [axis.get_xscale() for axis in figure.axes[:3]] == ["log", "linear", "linear"]
+    axis = sweeps.history({"fold 1": {0: 0.5}}, maximize=True).axes[0]
+    assert axis.get_xlim() == (-0.5, 0.5)
+    line = sweeps.history({"fold 1": {0: 0.5, 2: 0.4, 5: 0.2}}, maximize=False).axes[0].lines[0]
+    assert line.get_ydata().tolist() == [0.5, 0.4, 0.2] and line.get_xdata().tolist() == [0, 2, 5]
+
+
+@pytest.mark.parametrize("epochs", [None, 3])
+def test_the_bar_of_a_sweep_follows_the_epochs_of_a_refit(tmp_path, epochs):
+    from types import SimpleNamespace
+
+    from mmgan.training.callbacks import TellEpoch
+    from mmgan.tuning.view import place
+
+    settings = SimpleNamespace(n_trials=9, refit_epochs=12)
+    study = SimpleNamespace(fold=2, path=tmp_path, settings=settings, finished=lambda: [1] * 9)
+    if epochs is None:
+        assert place(study) == {"description": "fold 2", "completed": 9, "total": 9}
+        return
+    trainer = SimpleNamespace(default_root_dir=str(tmp_path), current_epoch=epochs - 1)
+    TellEpoch().on_train_epoch_end(trainer, None)
+    assert place(study) == {"description": "fold 2 refit", "completed": 3, "total": 12}
+    TellEpoch().on_train_end(trainer, None)
+    assert TellEpoch.read(tmp_path) is None
