@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mmgan.commands.build import check_run, compose, fold_run, task_of
 from mmgan.commands.checks import check_options, refuse_renamed
-from mmgan.commands.entry import sentence
+from mmgan.commands.sentences import sentence
 from mmgan.data.dataset import Dataset
 from mmgan.data.folds import WHOLE
 from mmgan.errors import MmganError
@@ -50,5 +50,5 @@ def _run(dataset: Dataset, words: list[str]) -> FoldRun:
         run = fold_run(cfg, dataset, WHOLE)
         check_run(cfg, run)
     except (HydraException, OmegaConfBaseException) as error:
-        raise MmganError(sentence(error)) from error
+        raise MmganError(sentence(error, "train", words)) from error
     return run

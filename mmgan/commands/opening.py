@@ -21,7 +21,8 @@ def tell_opening(cfg: DictConfig, dataset: Dataset, folds: Iterable[FoldDataModu
     device = trainer.strategy.root_device.type
     machine = f"cpu, {threads}" if device == "cpu" else f"{trainer.num_devices} {device}"
     several = f" and {len(others)} more" if others else ""
-    tell(f"{description(dataset)}; fold {first.fold.fold}{several}: {_division(first)}; {machine}")
+    which = f"fold {first.fold.fold}{several}" if first.fold.fold else "no folds"
+    tell(f"{description(dataset)}; {which}: {_division(first)}; {machine}")
     for sentence in [*oddities(dataset, first.fold), *_illegible(dataset.schema.class_names)]:
         tell(f"note: {sentence}")
 
@@ -29,7 +30,7 @@ def tell_opening(cfg: DictConfig, dataset: Dataset, folds: Iterable[FoldDataModu
 def _division(data: FoldDataModule) -> str:
     inner, held = len(data.inner_val_indices), len(data.fold.val_indices)
     parts = [f"{len(data.training_indices)} to train", f"{inner} to choose the checkpoint" if inner else ""]
-    parts += [f"{len(data.pool.indices)} unlabelled" if data.pool is not None else "", f"{held} held out"]
+    parts += [f"{len(data.pool.indices)} unlabelled" if data.pool is not None else "", f"{held} held out" if held else ""]
     return ", ".join(filter(None, parts))
 
 
