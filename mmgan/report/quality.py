@@ -106,7 +106,7 @@ def curve_of(lines: Sequence[Line], key: str = "gain") -> Curve:
 
 def utility_tables(lines: Sequence[Line]) -> list[Table]:
     """Return what each model adds at every number of samples: to the panel's vote, to its members, and to the vote's log loss."""
-    known = lines[0]["metrics"]
+    known = lines[0]["metrics"] if lines else {}
     return [gain_table(title, lines, note, key) for title, key, note in UTILITIES if key in known]
 
 
