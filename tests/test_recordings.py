@@ -130,7 +130,7 @@ def test_an_interrupted_start_goes_on(folder, cache, monkeypatch):
     assert not list(cache.glob("*/dataset.pkl"))
     monkeypatch.setattr(module, "windows_of", lambda item, recipe: read.append(item.name) or windows_of(item, recipe))
     recordings(folder, **SMALL)
-    assert len(read) == len(set(read)) == 9 and [file.name for file in cache.glob("*/*")] == ["dataset.pkl"]
+    assert len(read) == len(set(read)) == 9 and [file.name for file in cache.glob("*/[!.]*")] == ["dataset.pkl"]
 
 
 def test_labels_by_a_table(folder, tmp_path):
@@ -232,6 +232,7 @@ def replaced(folder: Path, **options):
         ({"window": 40}, r"data\.window: 40 samples have 20 frequencies"),
         ({"hop": "0"}, r"data\.hop=0: expected samples"),
         ({"spec": {"bands": 0}}, r"spec\.bands=0: expected an integer >= 1"),
+        ({"cache": __file__}, r"the data set cannot be kept there \(.*give data\.cache= a folder with room"),
         ({"features": ["spam"]}, r"features=spam: expected one of spec, env, raw, stats, stft"),
         ({"labels_file": "no.csv"}, r"there is no file no\.csv"),
     ],
@@ -414,7 +415,7 @@ def test_answers_per_window_and_per_recording(folder, tmp_path):
     write(folder / "unlabelled" / "y.wav", signal(0, 8, 400))
     data = recordings(folder, **SMALL)
     found = Classification().after_folds(iter([Says()]), data, tmp_path)
-    lines = list(csv.DictReader(found["windows"].read_text(encoding="utf-8").splitlines()))
+    lines = list(csv.DictReader(found["window"].read_text(encoding="utf-8").splitlines()))
     assert [(line["file"], line["start"]) for line in lines[3:5]] == [
         ("unlabelled/x.wav", "0.3"),
         ("unlabelled/y.wav", "0"),
@@ -486,3 +487,40 @@ def test_memory_stays_flat_for_a_wav_of_3_gb(tmp_path):
     run = subprocess.run([sys.executable, "-c", LARGE, tmp_path / "a.wav"], capture_output=True, text=True, check=True)
     windows, grown = map(int, run.stdout.split())
     assert windows == 384 and grown < 300_000  # kB: pages of the file that were looked at, and windows
+
+
+KILLED = """
+import os, signal, sys, time
+from pathlib import Path
+from mmgan.data.sources.recordings import recordings
+
+folder, whole, cut = map(Path, sys.argv[1:])
+options = {"window": 100, "features": ["raw", "stats"]}
+began = time.monotonic()
+expected = recordings(folder, cache=whole, **options).fingerprint()
+length = time.monotonic() - began
+kept, again = {}, 0
+for k in range(20):
+    if not (child := os.fork()):
+        recordings(folder, cache=cut, **options)
+        os._exit(0)
+    time.sleep(length * (0.02 + 0.005 * k))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    now = {part.name: part.stat().st_mtime_ns for part in cut.glob("*/parts/*.part")}
+    again += sum(now.get(name, 0) != time for name, time in kept.items())
+    kept = now
+    print(len(kept), file=sys.stderr)
+assert recordings(folder, cache=cut, **options).fingerprint() == expected
+print(again, max(len(kept), 1), sorted(file.name for file in cut.glob("*/*")))
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_moments_it_goes_on_where_it_was(tmp_path):
+    for number in range(300):
+        write(tmp_path / "d" / f"c{number % 2}" / f"{number}.wav", signal(number % 2, number))
+    words = [sys.executable, "-c", KILLED, *(tmp_path / name for name in ("d", "whole", "cut"))]
+    run = subprocess.run(words, capture_output=True, text=True, check=True)
+    again, kept, files = run.stdout.splitlines()[-1].split(" ", 2)
+    assert int(again) == 0 and int(kept) >= 20 and files == "['.lock', 'dataset.pkl']", run.stderr

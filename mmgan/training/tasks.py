@@ -138,7 +138,7 @@ class Classification(Task):
         origin = {"file": files, "start": [f"{start:g}" for start in samples["start_unlabelled"]]}
         write_predictions(path, dataset.schema, answers, source, origin)
         write_votes(folder / "recordings.csv", dataset.schema, answers, files)
-        return {"windows": path, "votes": folder / "recordings.csv"}
+        return {"window": path, "votes": folder / "recordings.csv"}
 
 
 class FirstStage(Task):

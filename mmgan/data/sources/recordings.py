@@ -8,18 +8,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+from filelock import FileLock
+
 from mmgan.data import features as recipes
 from mmgan.data.dataset import Dataset
-from mmgan.data.files import file_digest, write_pickle
+from mmgan.data.files import check_writable, file_digest, write_pickle
 from mmgan.data.folds import NumberOfFolds
 from mmgan.data.recordings.content import FORMAT, content_of
 from mmgan.data.recordings.formats import check_file_size
 from mmgan.data.recordings.listing import Item, list_items
-from mmgan.data.recordings.reading import all_windows, tell
+from mmgan.data.recordings.reading import CANNOT_BE_KEPT, all_windows, tell
 from mmgan.data.recordings.sensors import facts_of, joined, list_sensors, patterns_of, sensor
 from mmgan.data.recordings.windows import Feature, Recipe
 from mmgan.data.sources.pkl import pkl
 from mmgan.errors import EachOf, MmganError, OptionsOf, Positive, PositiveInt, Range, checked
+
+LOCK = ".lock"  # of a data set that is being made
+Plans = Mapping[str, tuple[Sequence[Item], Recipe]]  # of each sensor its recordings, and how they are read
 
 
 @checked
@@ -90,31 +95,41 @@ def recordings(
     asked = {"format": FORMAT, "known": known, "patterns": patterns, "n_splits": n_splits, "skip_broken": skip_broken}
     place = Path(cache or user_cache / "mmgan" / "recordings") / _digest(asked) / "dataset.pkl"
     if not place.is_file():
-        parts = place.parent / "parts"  # of each recording; what an interrupted start has read, the next one has
-        try:
-            found, left_out = {}, []
-            for name, (items, own_recipe) in plans.items():
-                files_kept = [parts / f"{_digest([known[name][0], *each[3:]])}.part" for each in known[name][1]]
-                found[name], broken = all_windows(items, files_kept, own_recipe, workers, skip_broken)
-                left_out += broken
-            together = joined(found) if modalities else found[""]
-            sensors = (
-                facts_of(found, patterns, {name: own_recipe for name, (_, own_recipe) in plans.items()})
-                if modalities
-                else {}
-            )
-            content, lines = content_of(together, recipe, n_splits, str(folder), sensors, left_out)
-            write_pickle(place, content)
-        except MmganError:
-            shutil.rmtree(place.parent, ignore_errors=True)
-            raise
-        shutil.rmtree(parts, ignore_errors=True)
-        tell(*lines)
+        check_writable(place, CANNOT_BE_KEPT)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(place.parent / LOCK):
+            if not place.is_file():  # which another process may have written meanwhile
+                _make(place, plans, known, patterns, n_splits, str(folder), workers, skip_broken)
     tell(f"data:     {place}")
     return pkl(place)
 
 
-def _known(plans: Mapping[str, tuple[Sequence[Item], Recipe]]) -> dict[str, Any]:
+def _make(
+    place: Path, plans: Plans, known: Mapping[str, Any], patterns: Mapping[str, str], n_splits: int, source: str, workers: int,
+    skip_broken: bool,
+) -> None:  # fmt: skip
+    """Read the recordings of all sensors, and write what they become at `place`, or nothing."""
+    parts = place.parent / "parts"  # of each recording; what an interrupted start has read, the next one has
+    found, left_out = {}, []
+    try:
+        for name, (items, recipe) in plans.items():
+            files = [parts / f"{_digest([known[name][0], *each[3:]])}.part" for each in known[name][1]]
+            found[name], broken = all_windows(items, files, recipe, workers, skip_broken)
+            left_out += broken
+        sensors = facts_of(found, patterns, {name: recipe for name, (_, recipe) in plans.items()}) if patterns else {}
+        together, (_, recipe) = joined(found) if patterns else found[""], next(iter(plans.values()))
+        content, lines = content_of(together, recipe, n_splits, source, sensors, left_out)
+        write_pickle(place, content)
+    except MmganError:
+        shutil.rmtree(place.parent, ignore_errors=True)
+        raise
+    shutil.rmtree(parts, ignore_errors=True)
+    for unfinished in place.parent.glob(f".{place.name}.*.tmp"):  # of a start that was killed while it wrote
+        unfinished.unlink(missing_ok=True)
+    tell(*lines)
+
+
+def _known(plans: Plans) -> dict[str, Any]:
     """Return all that decides what is read: of each sensor its recipe, and of each of its items the options and the file's content."""
     digests = {item.path: "" for items, _ in plans.values() for item in items}
     for path in digests:
