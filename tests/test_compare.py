@@ -218,7 +218,7 @@ def test_draws_of_one_data_set_stand_apart_and_together():
     lines = [line("net", 1, gain=0.01 * draw) | {"draw": draw, "rows": "5"} for draw in (0, 1, 4)]
     for each in lines:
         each["metrics"] |= {"baseline": 0.5}
-    first, *_, together = tables_page(measure_of("utility"), lines, []).split("# toy")[1:]
+    first, together = tables_page(measure_of("utility"), lines, []).split("# toy")[1:]
     assert first.startswith(", draw 0\n") and "| net | +0.0 |" in first
     assert together.startswith(", draws 0, 1, 4 together\n") and "| net | +1.7 ± " in together
 

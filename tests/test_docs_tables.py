@@ -13,7 +13,14 @@ from mmgan.report.quality import read_lines
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
-PAGES = ["docs/results.md", "docs/notebook.md", "docs/classifier.md", "docs/two-stages.md", "docs/tutorial.md"]
+PAGES = [
+    "docs/results.md",
+    "docs/notebook.md",
+    "docs/classifier.md",
+    "docs/two-stages.md",
+    "docs/tutorial.md",
+    "docs/unlabelled.md",
+]
 COMMANDS = [
     (page, line)
     for page in PAGES

@@ -181,14 +181,14 @@ def _quiet_worker(log: str) -> None:
 
 
 def tables_page(measure: Measure, lines: list[Line], order: list[str]) -> str:
-    """Return the tables of the lines as markdown, a part for each data set, and one for all draws of it; rows in this order."""
+    """Return the tables of the lines as markdown, a part for each data set; of several draws the first, and all together; rows in this order."""
     parts: dict[str, list[Line]] = {}
-    for line in lines:
-        parts.setdefault(data_of(line), []).append(line)
     for name in dict.fromkeys(line["data"] for line in lines):
         own = [line for line in lines if line["data"] == name]
-        if len(draws := sorted({line["draw"] for line in own if line["draw"] is not None})) > 1:
-            # A fold of another draw is another fold.
+        draws = sorted({line["draw"] for line in own if line["draw"] is not None})
+        first = [line for line in own if line["draw"] in (None, *draws[:1])]
+        parts[data_of(first[0])] = first
+        if len(draws) > 1:  # a fold of another draw is another fold
             together = [line | {"fold": len(draws) * line["fold"] + draws.index(line["draw"])} for line in own]
             parts[f"{name}, draws {', '.join(map(str, draws))} together"] = together
     pages = [

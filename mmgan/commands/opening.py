@@ -30,7 +30,10 @@ def tell_opening(cfg: DictConfig, dataset: Dataset, folds: Iterable[FoldDataModu
 def _division(data: FoldDataModule) -> str:
     inner, held = len(data.inner_val_indices), len(data.fold.val_indices)
     parts = [f"{len(data.training_indices)} to train", f"{inner} to choose the checkpoint" if inner else ""]
-    parts += [f"{len(data.pool.indices)} unlabelled" if data.pool is not None else "", f"{held} held out" if held else ""]
+    parts += [
+        f"{len(data.pool.indices)} unlabelled" if data.pool is not None else "",
+        f"{held} held out" if held else "",
+    ]
     return ", ".join(filter(None, parts))
 
 
