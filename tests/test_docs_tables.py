@@ -58,7 +58,8 @@ def test_every_line_that_is_kept_is_of_a_command():
 
 
 def test_the_readme_shows_lines_of_the_results():
-    readme, page = (ROOT / "README.md").read_text(), (ROOT / "docs" / "results.md").read_text()
+    readme = (ROOT / "README.md").read_text()
+    page = "".join((ROOT / "docs" / f"{name}.md").read_text() for name in ("results", "unlabelled"))
     shown = [text for text in readme.partition("## How good is it?")[2].splitlines() if text.startswith("| ")]
     assert len(shown) > 3 and not [text for text in shown if text not in page]
 
