@@ -195,5 +195,10 @@ def _parts(declared: Any) -> tuple[Any, Range | None]:
 
 def shown_value(value: Any) -> str:
     """Return a value as a configuration spells it, of a long one the beginning."""
-    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    text = printable("null" if value is None else str(value).lower() if isinstance(value, bool) else str(value))
     return text if len(text) <= 60 else f"{text[:59]}\N{HORIZONTAL ELLIPSIS}"
+
+
+def printable(text: str) -> str:
+    """Return the text with what would move a terminal's cursor, or colour it, spelt out: names may be anybody's."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

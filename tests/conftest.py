@@ -129,7 +129,7 @@ def quick_judge() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mmgan.training.callbacks.CheapScore", QuickJudge)
         patch.setattr("mmgan.plots.overview.overview", lambda *samples, **options: Figure(figsize=(1, 1)))
-        patch.setattr("mmgan.training.pictures.class_figures", lambda *samples: [])
+        patch.setattr("mmgan.training.class_pictures.class_figures", lambda *samples: [])
         yield
 
 

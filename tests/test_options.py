@@ -25,7 +25,7 @@ from mmgan.commands.options import COMMANDS, MORE
 from mmgan.commands.sentences import refuse_words, sentence
 from mmgan.commands.synthesize import synthesize
 from mmgan.commands.tune import ConfiguredTrials, sweep_settings
-from mmgan.errors import MmganError, expected
+from mmgan.errors import MmganError, check_value, expected
 
 ROOT = CONF.parent
 GROUPS = ("data", "model", "trainer", "logger", "callbacks", "search", "pruner")
@@ -182,6 +182,44 @@ def test_any_value_of_any_option_ends_with_one_sentence_or_can_be_used(bases, mo
         except Exception as error:
             raise AssertionError(f"{base}: {name}={value}") from error
     assert len(pairs) >= 200 and len(pairs) / 3 < refused < len(pairs)
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [("train", []), ("tune", []), ("synthesize", ["ckpt=x"]), ("evaluate", ["synthetic=x"]), ("compare", [])],
+)
+def test_random_values_of_a_command_s_options_are_taken_or_refused_in_one_sentence(command, words):
+    cfg, rng = compose(command, words), np.random.default_rng(0)
+    found = [*own_options(COMMANDS[command], cfg), *declared_options(cfg)]
+    values = [
+        *VALUES,
+        "",
+        "1",
+        "a\nb",
+        "x" * 500,
+        -0.0,
+        0.5,
+        1e-300,
+        2**31,
+        -(10**9),
+        [],
+        [None],
+        {},
+        [[1]],
+        "null",
+        "\x1b[31m",
+        "1e999",
+    ]
+    refused = 0
+    for _ in range(200):
+        each, value = found[rng.integers(len(found))], values[rng.integers(len(values))]
+        try:
+            check_value(each.name, value, each.kind)
+        except MmganError as error:
+            said, refused = sentence(error), refused + 1
+            assert said.startswith((f"{each.name}", f"there is no option '{each.name}")), said
+            assert len(said) < 400 and said.isprintable(), said
+    assert refused > 40
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from mmgan.errors import printable
+
 PACKAGE = Path(__file__).resolve().parents[1]
 CONF = next(
     folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir()
@@ -97,7 +99,7 @@ def listed(value: Any) -> list[Any]:
 
 def tell(*lines: str) -> None:
     """Print lines as they are: names of files may look like markup."""
-    Console().print(*lines, sep="\n", highlight=False, markup=False, emoji=False, soft_wrap=True)
+    Console().print(*map(printable, lines), sep="\n", highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def print_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmgan.commands.arguments import CONF, command_line
 from mmgan.commands.names import suggestion
-from mmgan.errors import MmganError, shown_value
+from mmgan.errors import MmganError, printable, shown_value
 
 FLAGS = {  # of Hydra; a word without = may follow one
     "-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "--resolve", "-p", "--package", "-r", "--run", "-m", "--multirun",
@@ -34,6 +34,10 @@ def refuse_words(command: str, words: Sequence[str]) -> None:
 
 def sentence(error: BaseException, command: str = "train", words: Sequence[str] = ()) -> str:
     """Return mmgan's own sentence, also from under Hydra's, or say what Hydra or OmegaConf found wrong with an option."""
+    return printable(_worded(error, command, words))
+
+
+def _worded(error: BaseException, command: str, words: Sequence[str]) -> str:
     for each in (error, error.__cause__):
         if isinstance(each, MmganError):
             return str(each)

@@ -85,16 +85,10 @@ def _block(
     below = 1 - (above + TOP + len(pairs) * cell + 0.35) / height
     figure.text(0.5, below, _axes_of(shape), ha="center", va="center", fontsize=8)
     if not is_curve(shape):
-        bar = figure.add_axes(
-            [
-                1 - (RIGHT - 0.15) / width,
-                1 - (above + TOP + min(len(pairs) * cell, 2.4)) / height,
-                0.13 / width,
-                min(len(pairs) * cell, 2.4) / height,
-            ]
-        )
+        bar = min(len(pairs) * cell, 2.4) / height
+        box = [1 - (RIGHT - 0.15) / width, 1 - (above + TOP) / height - bar, 0.13 / width, bar]
         colours = ScalarMappable(Normalize(*scale), "magma" if len(shape) == 2 or shape[0] != 3 else "gray")
-        figure.colorbar(colours, cax=bar, label="value, in the data's units")
+        figure.colorbar(colours, cax=figure.add_axes(box), label="value, in the data's units")
 
 
 def _limits(shown: np.ndarray, scale: tuple[float, float]) -> tuple[float, float]:

@@ -9,7 +9,6 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.decomposition import PCA
@@ -18,16 +17,10 @@ from mmgan.data.arrays import flatten, take
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.errors import MmganError, NonNegativeInt, PositiveInt, Range, checked
 from mmgan.models.synthesizer import Synthesizer
-from mmgan.plots import overview
 from mmgan.plots import samples as plots
-from mmgan.plots.samples import log_power
 from mmgan.plots.style import legible
-from mmgan.schema import Arrays
 from mmgan.training.callbacks import draw_like
-
-DPI = 110  # of pictures beside a checkpoint
-MOST_DRAWN, MOST_CLASSES = 60, 12  # samples of a class that make its mean; classes whose means are drawn
-SHORTEST = 32  # signal that has a spectrum
+from mmgan.training.class_pictures import class_figures, image_of
 
 
 class Pictures(L.Callback, ABC):
@@ -44,7 +37,7 @@ class Pictures(L.Callback, ABC):
         due = epoch % self.every_n_epochs == 0 or epoch in (1, trainer.max_epochs)
         if due and isinstance(trainer.logger, TensorBoardLogger | WandbLogger):
             for name, figure in self.figures(trainer.datamodule, pl_module):
-                _hand_over(trainer.logger, name, _image(figure), trainer.global_step)
+                _hand_over(trainer.logger, name, image_of(figure), trainer.global_step)
 
 
 class DrawSamples(Pictures):
@@ -69,39 +62,6 @@ class DrawSamples(Pictures):
                 yield f"{name}/{class_name}", figure
         if (plane := Plane(x)).exists:
             yield "plane", plots.scatter(plane(x), plane(synthetic), *plane.names)
-
-
-def class_figures(real: Arrays, drawn: Arrays, class_name: str) -> Iterator[tuple[str, Figure]]:
-    """Yield mean and spread of a class's real and synthetic samples, and those of their power spectra, channel by channel."""
-    yield "mean_and_spread", plots.mean_and_spread(real, drawn, class_name)
-    signals = [name for name, values in real.items() if values.ndim == 3 and values.shape[-1] >= SHORTEST]
-    if signals:
-        pair = ({name: log_power(x[name]) for name in signals} for x in (real, drawn))
-        yield "spectrum", plots.mean_and_spread(*pair, class_name, ("cycles in a sample", "log10 of power"), first=1)
-
-
-def draw_pictures(model: Synthesizer, data: FoldDataModule, folder: Path) -> None:
-    """Write samples.png, means.png and spectra.png of a finished generator into `folder`."""
-    classes, y = data.training_indices, data.dataset.y_train
-    some = np.concatenate([classes[y[classes] == k][:MOST_DRAWN] for k in np.unique(y[classes])])
-    x, y = data.samples(some)
-    synthetic, names = draw_like(model, y), legible(model.schema.class_names)
-    overview.overview(x, y, synthetic, y, names).savefig(folder / "samples.png", dpi=DPI)
-    drawn: dict[str, list[Image.Image]] = {}
-    for k in np.unique(y)[:MOST_CLASSES]:
-        for name, figure in class_figures(take(x, y == k), take(synthetic, y == k), names[k]):
-            drawn.setdefault({"mean_and_spread": "means"}.get(name, "spectra"), []).append(_image(figure))
-    for name, images in drawn.items():
-        _sheet(images).save(folder / f"{name}.png")
-
-
-def _sheet(images: list[Image.Image], across: int = 3) -> Image.Image:
-    """Return images of one size beside and below each other, on white."""
-    width, height = images[0].size
-    sheet = Image.new("RGB", (width * min(across, len(images)), height * -(-len(images) // across)), "white")
-    for number, image in enumerate(images):
-        sheet.paste(image, (number % across * width, number // across * height))
-    return sheet
 
 
 class Plane:
@@ -224,7 +184,7 @@ class FilmSamples(L.Callback):
         if epoch not in self._frames:
             until = {name: values[:epoch] for name, values in self.losses.items()}
             figure = plots.losses_and_points(until, self._epochs, self._real, self.drawn[epoch - 1], self._plane.title)
-            self._frames[epoch] = _image(figure)
+            self._frames[epoch] = image_of(figure)
         return self._frames[epoch]
 
 
@@ -252,15 +212,9 @@ def traversed(
     return chosen, drawn
 
 
-def _image(figure: Figure) -> Image.Image:
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-
-
 def _hand_over(logger: Logger | None, name: str, image: Image.Image, step: int) -> None:
     """Give a picture to a logger that takes pictures; the others have no place for it."""
     if isinstance(logger, TensorBoardLogger):
-        logger.experiment.add_image(name, np.asarray(image), step, dataformats="HWC")
+        logger.experiment.addimage_of(name, np.asarray(image), step, dataformats="HWC")
     elif isinstance(logger, WandbLogger):
-        logger.log_image(name, [image], step)
+        logger.logimage_of(name, [image], step)

@@ -19,7 +19,7 @@ from mmgan.models.synthesizer import Synthesizer
 from mmgan.plots import drawings, overview
 from mmgan.plots.style import legible
 from mmgan.training.callbacks import fold_judge
-from mmgan.training.pictures import DPI, draw_pictures
+from mmgan.training.class_pictures import DPI, draw_pictures
 from mmgan.training.predictions import write_predictions, write_votes
 
 Scores = dict[str, float]
