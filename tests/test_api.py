@@ -271,8 +271,12 @@ def bad_samples():
             y,
             r"the columns \['b'\] hold no numbers",
         ),
-        "labels in columns": (x, np.eye(30), r"y has shape \(30, 30\); give one label a sample"),
-        "real labels": (x, np.linspace(0, 1, 30), "y holds floats"),
+        "labels in columns": (
+            x,
+            np.eye(30),
+            r"y has shape \(30, 30\), one column for each class; give one label a sample",
+        ),
+        "real labels": (x, np.linspace(0, 1, 30), "y holds numbers that are not whole"),
         "mixed labels": (x, [0, "a"] * 15, "y holds values of the types int, str"),
         "missing labels": (x, [None, "a"] * 15, "y holds values of the types NoneType, str"),
         "negative labels": (x, np.arange(30) % 3 - 1, r"y has 10 negative label\(s\)"),
@@ -360,3 +364,18 @@ def test_samples_that_cannot_be_judged(given, said):
         mmgan.evaluate(*given((x, y), x, y), progress=False)
     with pytest.raises(MmganError, match="ordered: the samples have no modality wave"):
         mmgan.evaluate((x, y), (x, y), (x, y), ordered=["wave"])
+
+
+def test_an_interrupt_reaches_the_caller_who_can_interrupt_again(monkeypatch):
+    """Lightning answers Ctrl-C by ignoring the next one, and by leaving."""
+    import signal
+
+    def interrupted(*args, **options):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise SystemExit(1)
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr("mmgan.training.fit.FoldRun.train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        mmgan.fit(*samples(), "vae", overrides=FAST, progress=False)
+    assert signal.getsignal(signal.SIGINT) is before

@@ -29,8 +29,10 @@ def fit_whole(dataset: Dataset, words: Iterable[str], folder: Path | None) -> An
     threads and warnings stay as they are.
     """
     words = [*words]
+    named = {word.lstrip("+~").partition("=")[0] for word in words}
+    unseen = [word for word in UNSEEN if folder is None and word.partition("=")[0] not in named]
     with undisturbed():
-        run = _run(dataset, ["data=pkl", *(UNSEEN if folder is None else ()), *words, "fold=none"])
+        run = _run(dataset, ["data=pkl", *unseen, *words, "fold=none"])
         if folder is not None:
             run.run(folder)
             return run.load(RunFolder(folder).best)
