@@ -69,7 +69,7 @@ def _kept_windows(item: Item, part: Path, recipe: Recipe) -> Windows | MmganErro
 
 def _read_part(part: Path) -> Windows:
     kept: dict[str, dict[str, np.ndarray]] = {"x": {}, "example": {}}
-    with np.load(part, allow_pickle=False) as members:
+    with open(part, "rb") as stream, np.load(stream, allow_pickle=False) as members:
         for name in members.files:
             kind, slash, key = name.partition("/")
             if slash:
