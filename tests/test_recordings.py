@@ -285,8 +285,8 @@ def test_files_that_differ_in_rate_or_channels(folder, capsys):
 
 
 def test_pkl_names_the_source_of_recordings(folder):
-    for path in (folder, folder / "good" / "good0.wav"):
-        with pytest.raises(MmganError, match=r"is no data set; .* give data=recordings data\.path=FOLDER"):
+    for path, kind in ((folder, "a folder"), (folder / "good" / "good0.wav", "a .wav file")):
+        with pytest.raises(MmganError, match=rf"is {kind}, no data set; .* give data=recordings data\.path=FOLDER"):
             pkl(path)
 
 
