@@ -2,6 +2,7 @@
 
 import csv
 import pickle
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from scipy.io import savemat, wavfile
 from scipy.signal import resample_poly
 
 from mmgan.commands.arguments import as_hydra_reads
-from mmgan.commands.build import compose, load_data, make_datamodule
+from mmgan.commands.build import compose, load_data, make_datamodule, plain
 from mmgan.commands.checks import check_options
 from mmgan.commands.synthesize import synthesize
 from mmgan.commands.train import train_folds
@@ -27,6 +28,7 @@ from mmgan.data.recordings.waveforms import waveforms_of
 from mmgan.data.recordings.windows import Broken
 from mmgan.data.sources.pkl import pkl
 from mmgan.data.sources.recordings import recordings
+from mmgan.data.trust import build
 from mmgan.errors import MmganError
 from mmgan.training.tasks import Classification
 
@@ -90,7 +92,8 @@ def test_a_folder_becomes_a_file_that_pkl_reads(folder, cache, capsys):
     assert "8 recordings of 3 classes: good 3, inner race 3, 外圈 2; 1 unlabelled" in told and str(file) in told
     assert (
         "80 of 100 samples (0.1 s at 1000 Hz)" in told
-        and "2 folds, no recording on both sides; the last 20 % of" in told
+        and "2 folds, no recording on both sides\n" in told
+        and "judging:  fidelity and novelty: the last 20 %" in told
     )
 
 
@@ -128,9 +131,11 @@ def test_an_interrupted_start_goes_on(folder, cache, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         recordings(folder, **SMALL)
     assert not list(cache.glob("*/dataset.pkl"))
+    torn = next(iter(cache.glob("*/parts/*.part")))
+    torn.write_bytes(torn.read_bytes()[:100])
     monkeypatch.setattr(module, "windows_of", lambda item, recipe: read.append(item.name) or windows_of(item, recipe))
     recordings(folder, **SMALL)
-    assert len(read) == len(set(read)) == 9 and [file.name for file in cache.glob("*/[!.]*")] == ["dataset.pkl"]
+    assert len(read) == 10 and len(set(read)) == 9 and [file.name for file in cache.glob("*/[!.]*")] == ["dataset.pkl"]
 
 
 def test_labels_by_a_table(folder, tmp_path):
@@ -280,8 +285,8 @@ def test_files_that_differ_in_rate_or_channels(folder, capsys):
 
 
 def test_pkl_names_the_source_of_recordings(folder):
-    for path in (folder, folder / "good" / "good0.wav"):
-        with pytest.raises(MmganError, match=r"is no data set; .* give data=recordings data\.path=FOLDER"):
+    for path, kind in ((folder, "a folder"), (folder / "good" / "good0.wav", "a .wav file")):
+        with pytest.raises(MmganError, match=rf"is {kind}, no data set; .* give data=recordings data\.path=FOLDER"):
             pkl(path)
 
 
@@ -524,3 +529,19 @@ def test_killed_at_twenty_moments_it_goes_on_where_it_was(tmp_path):
     run = subprocess.run(words, capture_output=True, text=True, check=True)
     again, kept, files = run.stdout.splitlines()[-1].split(" ", 2)
     assert int(again) == 0 and int(kept) >= 20 and files == "['.lock', 'dataset.pkl']", run.stderr
+
+
+# -- the page of the docs ---------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("section", ["Your .mat files", "Your spreadsheets", "Your .wav files"])
+def test_an_example_of_the_docs_prints_what_stands_below_it(section, tmp_path, monkeypatch, capsys, cache):
+    page = (CONF.parent / "docs" / "recordings.md").read_text(encoding="utf-8")
+    text = page.split(f"## {section}\n")[1].split("\n## ")[0]
+    made, command, printed = (block.partition("\n")[2] for block in text.split("```")[1:6:2])
+    monkeypatch.chdir(tmp_path)
+    exec(made, {})
+    _, script, *words = shlex.split(command)
+    assert script == "train.py"
+    cfg = compose("train", words)
+    check_options(cfg)
+    build(plain(cfg.data.source))
+    assert capsys.readouterr().out.startswith(printed)

@@ -121,8 +121,13 @@ def check_writable(path: str | os.PathLike, sentence: str = CANNOT_BE_WRITTEN) -
 
 
 @contextmanager
-def replacing(path: str | os.PathLike, sentence: str = CANNOT_BE_WRITTEN) -> Iterator[BinaryIO]:
-    """Open a file beside `path` that takes its place when all is written, and vanishes if anything fails."""
+def replacing(
+    path: str | os.PathLike, sentence: str = CANNOT_BE_WRITTEN, *, lasting: bool = True
+) -> Iterator[BinaryIO]:
+    """Open a file beside `path` that takes its place when all is written, and vanishes if anything fails.
+
+    One that need not be `lasting` may be torn after a loss of power.
+    """
     path = Path(path)
     check_writable(path, sentence)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -131,7 +136,8 @@ def replacing(path: str | os.PathLike, sentence: str = CANNOT_BE_WRITTEN) -> Ite
         with open(temporary, "wb") as stream:
             yield stream
             stream.flush()
-            os.fsync(stream.fileno())
+            if lasting:
+                os.fsync(stream.fileno())
         os.replace(temporary, path)
     except OSError as error:
         raise MmganError(sentence.format(path=path, reason=error.strerror or error)) from None

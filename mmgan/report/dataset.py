@@ -43,7 +43,7 @@ def dataset_report(content: Mapping[str, Any]) -> Report:
         pictures=[*_windows(meta), *_means(content), _plane(content)],
         notes=[
             "The folds keep recordings apart, since windows of one recording are near-duplicates.",
-            f"Splits: {meta['splits']}.",
+            f"Splits: {meta['splits']}. Judging: {meta['judging']}.",
         ],
         data=kept | {"recordings": meta["recordings"]},
         appendix=[_recordings(meta)],

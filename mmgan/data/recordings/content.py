@@ -45,6 +45,7 @@ def content_of(
         "scale": recipe.scale,
         "sensors": dict(sensors),  # in files of their own: of each its pattern, rate, window and channels
         "splits": splits.said,
+        "judging": splits.judging,
         "recordings": [_facts(*pair) for pair in [*labelled, *unlabelled]],
         "warnings": [*(f"left out: {fault}" for fault in left_out), *_warnings([*labelled, *unlabelled])],
         "examples": _examples(labelled),  # one window of each class, as it was read
@@ -118,6 +119,7 @@ def _lines(
         f"channels: {', '.join(meta['channels'])}",
         f"windows:  {n_windows} of {window} samples{seconds}; features {', '.join(labelled[0][1].x)}",
         f"splits:   {meta['splits']}",
+        f"judging:  {meta['judging']}",
     ]
     short = [item.name for item, windows in found if not len(windows.start)]
     if short:

@@ -1,8 +1,10 @@
 """Files to windows: in processes, each recording kept in a file of its own until all are read."""
 
+import contextlib
 import io
 import itertools
 import json
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,14 +51,8 @@ def all_windows(
 
 def _kept_windows(item: Item, part: Path, recipe: Recipe) -> Windows | MmganError:
     """Return a recording's windows from the file `part`, which is written first where it is missing, or why there are none."""
-    if part.is_file():
-        with np.load(part, allow_pickle=False) as members:
-            kept = {kind: {} for kind in ("x", "example")}
-            for name in members.files:
-                kind, slash, key = name.partition("/")
-                if slash:
-                    kept[kind][key] = members[name]
-            return Windows(**kept, start=members["start"], **json.loads(members["facts"].item()))
+    with contextlib.suppress(FileNotFoundError, zipfile.BadZipFile, KeyError, ValueError):  # not there, or torn
+        return _read_part(part)
     try:
         windows = windows_of(item, recipe)
     except MmganError as error:
@@ -66,9 +62,19 @@ def _kept_windows(item: Item, part: Path, recipe: Recipe) -> Windows | MmganErro
     arrays |= {f"example/{name}": values for name, values in windows.example.items()}
     content = io.BytesIO()
     np.savez(content, start=windows.start, facts=np.array(json.dumps(facts)), **arrays)
-    with replacing(part, CANNOT_BE_KEPT) as stream:
+    with replacing(part, CANNOT_BE_KEPT, lasting=False) as stream:
         stream.write(content.getbuffer())
     return windows
+
+
+def _read_part(part: Path) -> Windows:
+    kept: dict[str, dict[str, np.ndarray]] = {"x": {}, "example": {}}
+    with open(part, "rb") as stream, np.load(stream, allow_pickle=False) as members:
+        for name in members.files:
+            kind, slash, key = name.partition("/")
+            if slash:
+                kept[kind][key] = members[name]
+        return Windows(**kept, start=members["start"], **json.loads(members["facts"].item()))
 
 
 def _check_alike(item: Item, windows: Windows, first_item: Item, first: Windows, recipe: Recipe) -> None:

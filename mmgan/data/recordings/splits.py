@@ -19,6 +19,7 @@ class Splits:
     entries: list[dict[str, Any]]
     groups: np.ndarray
     said: str
+    judging: str  # who judges fidelity and novelty, in words
 
 
 def leakless_splits(
@@ -66,9 +67,10 @@ def leakless_splits(
             entries[-1] |= dict(zip(("train_indices", "judge_indices"), parted[fold], strict=True))
     blocks = [f"{group}, block {fold + 1}" for group, fold in zip(groups, side, strict=True)]
     said = _said(n, single, len(n_groups))
-    if judged:
-        said += f"; the last {100 * JUDGING:.0f} % of each training recording judge fidelity and novelty"
-    return Splits(entries, np.where(np.isin(y, single), blocks, groups), said)
+    judging = (
+        f"the last {100 * JUDGING:.0f} % of each training recording, which do not train" if judged else "val_indices"
+    )
+    return Splits(entries, np.where(np.isin(y, single), blocks, groups), said, f"fidelity and novelty: {judging}")
 
 
 def _near(recording: np.ndarray, start: np.ndarray, members: np.ndarray, block: np.ndarray, gap: int) -> np.ndarray:

@@ -22,7 +22,7 @@ def read_text(path: Path) -> Recording:
     """Read a .csv, .txt or .tsv file, a column a channel; a column of evenly spaced times is no channel, but tells the rate."""
     check_text_size(path)
     text, encoding = decoded(path)
-    lines = [line.strip(" \r") for line in text[: 2**20].split("\n")[:LOOKED_AT]]
+    lines = [line.strip(" \r") for line in text[: 2**20].split("\n", LOOKED_AT)[:LOOKED_AT]]
     separator = _separator(lines)
     first = next((k for k, line in enumerate(lines) if line and _is_data(_fields(line, separator))), None)
     if first is None:
@@ -61,6 +61,8 @@ def decoded(path: Path) -> tuple[str, str]:
 def _separator(lines: list[str]) -> str:
     """Return what separates the columns; raise MmganError where a comma could as well be the decimal sign."""
     for separator in ("\t", ";", ",", r"\s+"):
+        if separator != r"\s+" and not any(separator in line for line in lines):
+            continue
         rows = [_fields(line, separator) for line in lines if line]
         data = [row for row in rows if len(row) > 1 and _is_data(row)]
         if not data:

@@ -38,7 +38,8 @@ def pkl(path: str | Path | None = None, labelled: bool = True) -> Dataset:
 
         if Path(path).is_dir() or (Path(path).is_file() and Path(path).suffix.lower() in READERS):
             raise MmganError(
-                f"{path} is no data set; for a folder of recordings ({', '.join(READERS)}) give data=recordings data.path=FOLDER."
+                f"{path} is {'a folder' if Path(path).is_dir() else f'a {Path(path).suffix.lower()} file'}, no data set; for a folder of recordings"
+                f" ({', '.join(READERS)}) give data=recordings data.path=FOLDER, for one of images data=images data.path=FOLDER."
             ) from None
         raise
     data = {key if (known := _known_key(key)) in data else known: value for key, value in data.items()}
