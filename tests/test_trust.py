@@ -383,7 +383,7 @@ def test_a_study_is_compared_and_its_trials_choose_plain_values_of_the_search(ho
 def test_a_study_of_another_format_is_refused_with_what_to_do(known, dataset, tmp_path):
     cfg = composed("tune", "model=vae", path=dataset.source)
     storage = Storage(f"sqlite:///{tmp_path / 'study.db'}")
-    study = optuna.create_study(study_name="pkl-vae-fold1", storage=storage, direction="maximize")
+    study = optuna.create_study(study_name="data-vae-fold1", storage=storage, direction="maximize")
     study.set_user_attr("config", known)
     trials = ConfiguredTrials(cfg)
     told = refuses(FoldStudy, sweep_settings(cfg, trials, {1: tmp_path}, tmp_path), 1, storage, trials)
