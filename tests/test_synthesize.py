@@ -84,7 +84,7 @@ def test_a_folder_of_folds_becomes_one_file(runs, data, tmp_path):
     for name in TWO:
         np.testing.assert_array_equal(file["x_train"][name], source["x_train"][name])
         np.testing.assert_array_equal(file["x_test"][name], source["x_test"][name])
-    assert file["n_splits"] == len(file["cv_splits"]) == 5 and file["stratified"] is True
+    assert file["n_splits"] == len(file["cv_splits"]) == 5 and file["stratified"] is False  # by its groups
     assert [entry["fold"] for entry in file["folds"]] == [1, 3]
     for entry in file["folds"]:
         assert entry.keys() == ENTRY and entry["model"] == "vacwgan" and entry["seed"] == 0
