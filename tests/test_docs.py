@@ -1,5 +1,6 @@
 """Every command of the README and of pages of the docs runs, small; and what they do in Python."""
 
+import re
 import shlex
 import shutil
 from collections.abc import Iterator
@@ -97,3 +98,12 @@ def test_every_command_runs(name, write_data, tmp_path, monkeypatch):
             python([script, *words[1:]], tmp_path, anew=name == PAGES[0] and script not in ran)
             ran.add(script)
     assert str(ROOT / "train.py") in ran
+
+
+def test_the_chinese_readme_has_the_same_commands_and_tables():
+    def parts(page: str) -> tuple[list[str], list[str]]:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        code = [re.sub(r"\s*#.*", "", block) for _, block in blocks(text)]
+        return code, [line for line in text.splitlines() if line.startswith("|")]
+
+    assert parts("README.md") == parts("README.zh-CN.md")
