@@ -80,7 +80,6 @@ def harm(draws: tuple[int, ...] = (0, 1, 2, 3, 4)) -> None:
         fold = configured_folds(dataset, cfg.data)[0]
         (x, y), (others, hidden) = dataset.samples(fold.train_indices), dataset.samples(fold.extra_indices)
         judge = Augmentation((x, y), (dataset.x_test, dataset.y_test))
-        wanted = np.repeat(np.arange(7), synthetic_per_class(np.bincount(y)))
         for name, pool in pools(others, hidden, draw, np.random.default_rng(draw)).items():
             try:
                 found = Teacher().label(x, y, pool)
@@ -88,6 +87,7 @@ def harm(draws: tuple[int, ...] = (0, 1, 2, 3, 4)) -> None:
                 said.setdefault(name, set()).add("refused")
                 gains.setdefault(name, []).append(0.0)  # nothing is learnt
                 continue
+            wanted = np.repeat(np.arange(7), synthetic_per_class(np.bincount(y), len(found.kept)))
             kept, weights = found.kept, np.append(np.full(len(y), found.labelled_weight), found.confidence[found.kept])
             both = {key: np.concatenate([x[key], pool[key][kept]]) for key in x}
             made = smoothed_bootstrap(

@@ -237,6 +237,7 @@ def test_extra_rows_fill_up_to_the_largest_class_or_to_five_times_the_rows():
     assert real_per_class(np.array([10, 10]), np.array([90, 25])).tolist() == [40, 25]
     assert real_per_class(np.array([80, 20, 8]), np.array([0, 50, 72])).tolist() == [0, 50, 72]
     assert synthetic_per_class(np.array([80, 20, 8])).tolist() == [400, 460, 472]
+    assert synthetic_per_class(np.array([80, 20, 8]), unlabelled=10).tolist() == [33, 93, 105]
 
 
 def test_augmentation_is_the_gain_over_the_training_rows_alone():

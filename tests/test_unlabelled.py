@@ -135,7 +135,7 @@ def test_from_the_option_to_the_exported_file(path, tmp_path, capsys, model):
     out = synthesize(compose("synthesize", f"ckpt={folder}"))
     assert "learned from 60 unlabelled samples (x_test)" in capsys.readouterr().out
     [entry] = read_archive(out)["folds"]
-    assert np.bincount(entry["y_synth"]).tolist() == [400] * 4
+    assert np.bincount(entry["y_synth"]).tolist() == [150] * 4
     assert entry["unlabelled_indices"].tolist() == list(range(60))
     said = entry["unlabelled"]
     assert said["teacher"] == "mmgan.labelling.teacher.Teacher" and said["share_dropped"] == pytest.approx(0.1)

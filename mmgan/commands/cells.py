@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from mmgan import evaluation
 from mmgan.baselines import BASELINES
 from mmgan.commands.build import compose, load_data, make_datamodule, plain, settings_of, train_fold, trusted
-from mmgan.data.arrays import LabelledSamples, take
+from mmgan.data.arrays import LabelledSamples, n_samples_of, take
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.data.dataset import Dataset
 from mmgan.data.folds import configured_folds, select_fold
@@ -193,6 +193,11 @@ class Work:
     def labels(self, y: np.ndarray) -> Any:
         """Return the data's own labels of class indices."""
         return self.dataset.schema.decode(y)
+
+    @property
+    def pool_size(self) -> int | None:
+        """The number of unlabelled samples; None where none are asked for."""
+        return None if self.pool is None else n_samples_of(self.pool)
 
     def utility_test(self) -> LabelledSamples:
         """Return the samples that classifiers are tested on, of groups that no training sample is of where there are such.

@@ -157,7 +157,7 @@ class Utility(Measure):
         judge = Augmentation(work.train, work.utility_test(), work.cell.seed + work.cell.fold)
         x, y = work.dataset.samples(work.fold.extra_indices)
         kept, left_out = (np.bincount(each, minlength=work.dataset.schema.n_classes) for each in (work.train[1], y))
-        labels = np.repeat(np.arange(len(kept)), synthetic_per_class(kept))
+        labels = np.repeat(np.arange(len(kept)), synthetic_per_class(kept, work.pool_size))
         if work.cell.model == "class_weights":
             return judge.class_weights() | {"added": 0}
         if work.cell.model == "mixup":

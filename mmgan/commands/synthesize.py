@@ -16,7 +16,7 @@ from mmgan.data.folds import Fold, configured_fold
 from mmgan.data.recordings.waveforms import waveforms_of, write_waveforms
 from mmgan.data.trust import build_source, trusted_names
 from mmgan.errors import MmganError
-from mmgan.evaluation.gain import SYNTHETIC
+from mmgan.evaluation.gain import most_of_a_class
 from mmgan.models.synthesizer import Synthesizer
 from mmgan.training.checkpoint import load
 from mmgan.training.folder import RunFolder, fold_folders
@@ -145,7 +145,8 @@ def _recipe(recipe: Mapping[str, Any], moved_to: str | None) -> Mapping[str, Any
 def _fold_entry(model: Synthesizer, path: Path, dataset: Dataset, cfg: DictConfig) -> dict[str, Any]:
     fold = configured_fold(dataset, model.recipe["data"], model.recipe["fold"])
     metrics = RunFolder(path.parent).read_metrics()
-    least = SYNTHETIC if "unlabelled" in model.recipe else 0
+    learnt = model.recipe.get("unlabelled")
+    least = most_of_a_class(learnt["number"], model.schema.n_classes) if learnt else 0
     labels = wanted_labels(dataset.y_train[fold.train_indices], dataset.schema.n_classes, cfg, least)
     return synthetic_file.fold_entry(
         fold,
