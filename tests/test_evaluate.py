@@ -341,7 +341,7 @@ REFUSED = {
     "curve of other data": (
         entry(),
         [*ALONE, "curve=benchmarks/results/utility-watch.jsonl"],
-        r"utility-watch\.jsonl has no lines of pkl; give",
+        r"utility-watch\.jsonl has no lines of data; give",
     ),
     "out_dir under a file": (entry(), [*ALONE, "out_dir=/dev/null"], r"report\.html cannot be written: /dev/null: "),
     "no such file": (entry(), ["synthetic=nowhere.pkl"], r"there is no file nowhere\.pkl; check"),

@@ -22,6 +22,8 @@ from mmgan.models.members import ClassicalMembers
 from mmgan.schema import DataSchema
 from mmgan.training.predictions import write_predictions
 
+CLASSICAL = "model.classical={_target_: mmgan.models.members.ClassicalMembers, _partial_: true}"
+MEMBERS = ["network", "svc", "neighbours", "neighbours spec", "neighbours env"]
 LONG = [
     "final=true",
     "data.n_splits=3",
@@ -29,9 +31,8 @@ LONG = [
     "data.steps_per_epoch=12",
     "data.batch_size=32",
     "model.corruption.noise=0.5",
+    CLASSICAL,
 ]
-
-MEMBERS = ["network", "svc", "neighbours", "neighbours spec", "neighbours env"]
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +140,7 @@ def test_every_parameter_moves_and_the_same_seed_gives_the_same_model(data_file,
 
 
 def test_members_start_differently_and_answer_by_their_mean(data_file):
-    cfg = config(data_file, "model.members=3")
+    cfg = config(data_file, "model.members=3", CLASSICAL)
     dataset = load_data(cfg)
     model = built(cfg, dataset, final=False)[0].eval()
     x = model.scaler({name: torch.from_numpy(value) for name, value in dataset.x_train.items()})
@@ -266,7 +267,7 @@ def test_calibration_error_by_hand():
 
 # -- unlabelled samples ------------------------------------------------------------------------------------------------
 def test_the_graph_answers_for_its_own_samples_as_the_teacher_did(data_file, tmp_path):
-    cfg = config(data_file, "data.unlabelled=x_test", "final=true", f"out_dir={tmp_path / 'run'}")
+    cfg = config(data_file, CLASSICAL, "data.unlabelled=x_test", "final=true", f"out_dir={tmp_path / 'run'}")
     (result,) = train_folds(cfg)
     dataset, model = load_data(cfg), mmgan.load(result.folder / "best.ckpt")
     members = model.predict_members(dataset.x_test)
