@@ -22,7 +22,7 @@ from mmgan.models.members import ClassicalMembers
 from mmgan.schema import DataSchema
 from mmgan.training.predictions import write_predictions
 
-CLASSICAL = "model.classical={_target_: mmgan.models.members.ClassicalMembers, _partial_: true}"
+CLASSICAL = "model.classical={_target_:mmgan.models.members.ClassicalMembers,_partial_:true}"
 MEMBERS = ["network", "svc", "neighbours", "neighbours spec", "neighbours env"]
 LONG = [
     "final=true",
