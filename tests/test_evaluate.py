@@ -145,7 +145,7 @@ def test_a_file_has_nothing_run(tmp_path):
 @pytest.fixture(scope="module")
 def report(ours, tmp_path_factory):
     curve = tmp_path_factory.mktemp("curve") / "curve.jsonl"
-    line = {"data": "pkl", "draw": None, "seed": 0, "n_fold": 80, "n_val": 20, "settings": {}}
+    line = {"data": "data", "draw": None, "seed": 0, "n_fold": 80, "n_val": 20, "settings": {}}
     lines = [
         line
         | {

@@ -37,7 +37,7 @@ class Options:
 class FitOptions(Options):
     """What the commands take that train."""
 
-    fold: Any = option(Fold, "a fold's number, counted from 1, all, or none: all samples train, and none judges", 1)
+    fold: Any = option(Fold, "a fold's number, from 1 on; all; none: all samples train", 1)
     select_length: Any = option(bool, "find the best length on the inner split first, in a training of its own", False)
     first_stage: Any = option(Text, "of model=ldm: a run of model=vqgan, or the folder that holds the folds'")
     out_dir: Any = option(Text, "folder of the run; with fold=all, the one that holds the folds'")
@@ -79,7 +79,7 @@ class SynthesizeOptions(Options):
     ckpt: Any = option(Any, "best.ckpt or best.pth, a run's folder, a folder of folds, or a list of these", MISSING)
     ratio: Any = option(
         Annotated[float, Range(0, 10_000)] | None,
-        "synthetic samples per training sample of a class; null: 1, and up to 400 a class where unlabelled samples were learnt from",
+        "synthetic samples for each training sample; null: 1, with unlabelled samples more",
     )
     n_per_class: Any = option(Annotated[int, Range(1, 10**7)] | None, "the same number for every class instead")
     balance: Any = option(bool, "fill every class up to the largest instead", False)

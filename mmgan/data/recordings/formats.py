@@ -64,9 +64,12 @@ def read_flac(path: Path) -> Recording:
     require("soundfile", f"{path}: .flac", extra="recordings")
     import soundfile
 
-    facts = soundfile.info(path)
-    check_size(facts.frames * facts.channels)
-    samples, rate = soundfile.read(path, always_2d=True)  # (T, channels)
+    try:
+        facts = soundfile.info(path)
+        check_size(facts.frames * facts.channels)
+        samples, rate = soundfile.read(path, always_2d=True)  # (T, channels)
+    except soundfile.LibsndfileError as error:
+        raise ValueError(error.error_string) from error
     return Recording({f"ch{number}": column for number, column in enumerate(samples.T)}, float(rate))
 
 
