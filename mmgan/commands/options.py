@@ -79,7 +79,7 @@ class SynthesizeOptions(Options):
     ckpt: Any = option(Any, "best.ckpt or best.pth, a run's folder, a folder of folds, or a list of these", MISSING)
     ratio: Any = option(
         Annotated[float, Range(0, 10_000)] | None,
-        "synthetic samples for each training sample; null: 1, with unlabelled samples more",
+        "synthetic samples per training sample; null: 1 or, of a pool, more",
     )
     n_per_class: Any = option(Annotated[int, Range(1, 10**7)] | None, "the same number for every class instead")
     balance: Any = option(bool, "fill every class up to the largest instead", False)
