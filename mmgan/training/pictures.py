@@ -215,6 +215,6 @@ def traversed(
 def _hand_over(logger: Logger | None, name: str, image: Image.Image, step: int) -> None:
     """Give a picture to a logger that takes pictures; the others have no place for it."""
     if isinstance(logger, TensorBoardLogger):
-        logger.experiment.addimage_of(name, np.asarray(image), step, dataformats="HWC")
+        logger.experiment.add_image(name, np.asarray(image), step, dataformats="HWC")
     elif isinstance(logger, WandbLogger):
-        logger.logimage_of(name, [image], step)
+        logger.log_image(name, [image], step)
