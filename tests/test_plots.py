@@ -4,11 +4,15 @@ import warnings
 
 import numpy as np
 import pytest
+from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib import font_manager
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mmgan.plots import overview, style, sweeps
 from mmgan.plots.samples import log_power, mean_and_spread
 from mmgan.plots.style import legible
+from mmgan.training.pictures import _hand_over
 
 
 def samples(shapes, classes, each=3):
@@ -108,3 +112,10 @@ def test_the_bar_of_a_sweep_follows_the_epochs_of_a_refit(tmp_path, epochs):
     assert place(study) == {"description": "fold 2 refit", "completed": 3, "total": 12}
     TellEpoch().on_train_end(trainer, None)
     assert TellEpoch.read(tmp_path) is None
+
+
+def test_a_picture_reaches_tensorboard(tmp_path):
+    logger = TensorBoardLogger(str(tmp_path))
+    _hand_over(logger, "samples", Image.new("RGB", (4, 4)), 1)
+    logger.experiment.flush()
+    assert EventAccumulator(logger.log_dir).Reload().Tags()["images"] == ["samples"]
