@@ -191,11 +191,14 @@ def name_of(path: str | None, otherwise: str) -> str:
     ]
 
 
+# Here, so that a worker process, which only unpickles a configuration, knows it too.
+OmegaConf.register_new_resolver("name_of", name_of, replace=True)
+
+
 def register_options() -> None:
     """Make the options known to Hydra under the names that the primary configs list first."""
     store = ConfigStore.instance()
     # Hydra's --help copies the repository, and with it this store, once per group; nothing changes the copies.
     ConfigStore.__deepcopy__ = lambda self, memo: self
-    OmegaConf.register_new_resolver("name_of", name_of, replace=True)
     for name, options in COMMANDS.items():
         store.store(name=f"{name}_options", node=options)
