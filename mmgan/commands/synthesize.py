@@ -16,7 +16,7 @@ from mmgan.data.folds import Fold, configured_fold
 from mmgan.data.recordings.waveforms import waveforms_of, write_waveforms
 from mmgan.data.trust import build_source, trusted_names
 from mmgan.errors import MmganError
-from mmgan.evaluation.gain import most_of_a_class
+from mmgan.evaluation.gain import synthetic_of_a_class
 from mmgan.models.synthesizer import Synthesizer
 from mmgan.training.checkpoint import load
 from mmgan.training.folder import RunFolder, fold_folders
@@ -146,7 +146,7 @@ def _fold_entry(model: Synthesizer, path: Path, dataset: Dataset, cfg: DictConfi
     fold = configured_fold(dataset, model.recipe["data"], model.recipe["fold"])
     metrics = RunFolder(path.parent).read_metrics()
     learnt = model.recipe.get("unlabelled")
-    least = most_of_a_class(learnt["number"], model.schema.n_classes) if learnt else 0
+    least = synthetic_of_a_class(learnt["number"], model.schema.n_classes) if learnt else 0
     labels = wanted_labels(dataset.y_train[fold.train_indices], dataset.schema.n_classes, cfg, least)
     return synthetic_file.fold_entry(
         fold,

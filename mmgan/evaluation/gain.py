@@ -22,7 +22,7 @@ def real_per_class(kept: np.ndarray, left_out: np.ndarray) -> np.ndarray:
     return np.minimum(level - kept, left_out)
 
 
-def most_of_a_class(unlabelled: int, n_classes: int) -> int:
+def synthetic_of_a_class(unlabelled: int, n_classes: int) -> int:
     """Return how many synthetic samples of a class to make where so many unlabelled samples were learnt from.
 
     A few of them tell little, and many samples that say no more than the labelled ones do harm: -1.5 points by a pool of ten.
@@ -35,7 +35,7 @@ def synthetic_per_class(kept: np.ndarray, unlabelled: int | None = None) -> np.n
 
     `SYNTHETIC` (with few unlabelled samples less), and what unequal classes lack.
     """
-    return kept.max() - kept + (SYNTHETIC if unlabelled is None else most_of_a_class(unlabelled, len(kept)))
+    return kept.max() - kept + (SYNTHETIC if unlabelled is None else synthetic_of_a_class(unlabelled, len(kept)))
 
 
 class Augmentation:

@@ -54,17 +54,19 @@ class ClassicalMembers(SampleMemory):
         super().__init__(schema.modalities)
         self.schema, self.neighbours, self.C, self.folds = schema, neighbours, C, folds
         self.register_buffer("unlabelled", torch.zeros(0, sum(self.sizes)))
-        self.register_buffer("told", torch.zeros(0, schema.n_classes))  # class probabilities of those
+        self.register_buffer("soft_labels", torch.zeros(0, schema.n_classes))  # class probabilities of those
         self._fitted: dict[tuple[str, ...], dict[str, Answer]] = {}
 
-    def take(self, x: Arrays, y: np.ndarray, unlabelled: Arrays | None = None, told: np.ndarray | None = None) -> None:
+    def take(
+        self, x: Arrays, y: np.ndarray, unlabelled: Arrays | None = None, soft_labels: np.ndarray | None = None
+    ) -> None:
         """Take in training samples with class indices (n,), and unlabelled ones with a teacher's class probabilities (m, K)."""
         kept = self.indices_of(y)
         self.fit_data([_tensors(x, kept)], torch.from_numpy(y[kept]))
-        if unlabelled is not None and told is not None:
-            some = self.indices_of(told.argmax(1))
+        if unlabelled is not None and soft_labels is not None:
+            some = self.indices_of(soft_labels.argmax(1))
             self.unlabelled = torch.cat([value.flatten(1) for value in _tensors(unlabelled, some).values()], dim=1)
-            self.told = torch.from_numpy(told[some]).float()
+            self.soft_labels = torch.from_numpy(soft_labels[some]).float()
         self._fitted.clear()
 
     def answers(self, x: Arrays) -> dict[str, np.ndarray]:
@@ -98,7 +100,7 @@ class ClassicalMembers(SampleMemory):
 
     def _graph(self, x: Arrays, y: np.ndarray, unlabelled: Arrays) -> Answer:
         features, reduced = _reduced({name: np.concatenate([x[name], unlabelled[name]]) for name in x}, JOINT_DIMS)
-        known = np.concatenate([np.eye(self.schema.n_classes)[y], self.told.cpu().numpy()])
+        known = np.concatenate([np.eye(self.schema.n_classes)[y], self.soft_labels.cpu().numpy()])
         nearest = KNeighborsRegressor(min(self.neighbours, len(known)), weights="distance").fit(features, known)
         return lambda other: nearest.predict(reduced(other))
 

@@ -103,10 +103,10 @@ class RobustClassifier(PhasedModel):
         if self.classical is not None:
             self.classical.take(x, y)
 
-    def fit_unlabelled(self, x: Arrays, y: np.ndarray, unlabelled: Arrays, told: np.ndarray) -> None:
+    def fit_unlabelled(self, x: Arrays, y: np.ndarray, unlabelled: Arrays, soft_labels: np.ndarray) -> None:
         """Tell apart the labelled samples, with class indices (n,), and the unlabelled ones, with class probabilities (m, K)."""
         if self.classical is not None:
-            self.classical.take(x, y, unlabelled, told)
+            self.classical.take(x, y, unlabelled, soft_labels)
 
     def fit_synthetic(self, x: Arrays, y: np.ndarray) -> None:
         """Take synthetic samples in physical units with class indices (n,), to train on beside the real ones."""
