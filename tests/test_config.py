@@ -281,6 +281,15 @@ def test_what_nobody_expected_ends_with_the_place_of_a_log(ended, capsys, tmp_pa
     assert "Traceback" in log.read_text() and 'raise KeyError("a fault' in log.read_text()
 
 
+def test_a_package_that_is_not_installed_is_no_fault(ended, capsys, tmp_path):
+    def job():
+        raise ModuleNotFoundError("No module named 'hydra'", name="hydra")
+
+    assert ended(job) == 1
+    assert "the package hydra is missing; install mmgan" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_an_interrupt_is_one_line_and_status_130(ended, capsys):
     def job():
         raise KeyboardInterrupt

@@ -38,6 +38,8 @@ def ended_well(run: Callable[[], Any]) -> None:
     except KeyboardInterrupt:
         leave_at_once()
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("mmgan"):
+            end(f"error: the package {error.name} is missing; install mmgan with what it needs (README, Install).", 1)
         end(f"error: this is a fault of mmgan ({type(error).__name__}); {_logged()} says more.", FAULT)
 
 
