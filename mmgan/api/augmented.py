@@ -30,9 +30,12 @@ def load_augmented(
 
     Parameters
     ----------
-    file : a .pkl or .npz that synthesize.py wrote.
-    fold : the fold's number; None: the file's only one.
-    part : "train", the fold's training samples, then its synthetic ones; "val", the samples that the fold holds out; or "test", the
+    file
+        A .pkl or .npz that synthesize.py wrote.
+    fold
+        The fold's number; None: the file's only one.
+    part
+        "train", the fold's training samples, then its synthetic ones; "val", the samples that the fold holds out; or "test", the
         file's test samples, with None for y where it does not say their labels.
     """
     if part not in get_args(Part):

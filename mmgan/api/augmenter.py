@@ -27,18 +27,26 @@ class Augmenter(BaseSampler):
 
     Parameters
     ----------
-    model : one of conf/model/, as for `mmgan.fit`.
-    sampling_strategy : which classes get how many samples, as over-samplers of imbalanced-learn have it: "auto" fills every class up
+    model
+        One of conf/model/, as for `mmgan.fit`.
+    sampling_strategy
+        Which classes get how many samples, as over-samplers of imbalanced-learn have it: "auto" fills every class up
         to the largest; {label: number of samples afterwards}, a function of y that returns such a dict, or of two classes their ratio.
-    overrides : options as on the command line, as for `mmgan.fit`.
-    shapes : {name: shape} of the modalities that stand side by side in the columns of a matrix X, in this order; None: X is one modality.
-    random_state : seed of the training and of the samples, as scikit-learn has it.
-    progress : whether a bar is shown.
+    overrides
+        Options as on the command line, as for `mmgan.fit`.
+    shapes
+        {name: shape} of the modalities that stand side by side in the columns of a matrix X, in this order; None: X is one modality.
+    random_state
+        Seed of the training and of the samples, as scikit-learn has it.
+    progress
+        Whether a bar is shown.
 
     Attributes
     ----------
-    generator_ : the trained `Synthesizer`; None where no class asks for samples.
-    sampling_strategy_ : {label: number of synthetic samples}.
+    generator_
+        The trained `Synthesizer`; None where no class asks for samples.
+    sampling_strategy_
+        {label: number of synthetic samples}.
     """
 
     _sampling_type = "over-sampling"

@@ -41,16 +41,26 @@ def fit(
 
     Parameters
     ----------
-    x : samples, {name: (n, *shape)} with shapes (F,), (C, L) or (C, H, W); one array, whose modality is called x; or a DataFrame of numbers.
-    y : labels (n,), integers from 0 on, or strings.
-    model : one of conf/model/, such as vacwgan, vae, diffusion or smoothed_bootstrap.
-    unlabelled : samples like x, without labels, that the generator learns from too.
-    groups : the recording or subject (n,) of each sample, which an inner split keeps together (select_length=true).
-    overrides : options as on the command line, such as ["model.latent_dim=32", "trainer.max_epochs=20"].
-    seed : of the training.
-    out_dir : folder for the run's files, checkpoints, pictures and logs; None: nothing is left on the disk.
-    progress : whether a bar is shown.
-    class_names : a name for each label, in their order.
+    x
+        Samples, {name: (n, *shape)} with shapes (F,), (C, L) or (C, H, W); one array, whose modality is called x; or a DataFrame of numbers.
+    y
+        Labels (n,), integers from 0 on, or strings.
+    model
+        One of conf/model/, such as vacwgan, vae, diffusion or smoothed_bootstrap.
+    unlabelled
+        Samples like x, without labels, that the generator learns from too.
+    groups
+        The recording or subject (n,) of each sample, which an inner split keeps together (select_length=true).
+    overrides
+        Options as on the command line, such as ["model.latent_dim=32", "trainer.max_epochs=20"].
+    seed
+        Seed of the training.
+    out_dir
+        Folder for the run's files, checkpoints, pictures and logs; None: nothing is left on the disk.
+    progress
+        Whether a bar is shown.
+    class_names
+        A name for each label, in their order.
     """
     dataset = dataset_from(x, y, unlabelled=unlabelled, groups=groups, class_names=class_names)
     words = [f"model={model}", f"seed={seed}", *_words(overrides)]
@@ -84,9 +94,12 @@ def load(path: str | os.PathLike[str], fold: int | None = None, *, trust: Sequen
 
     Parameters
     ----------
-    path : best.ckpt or best.pth, a file that `Synthesizer.save` wrote, a run's folder, or a folder of folds.
-    fold : which fold's model, of a folder that holds several.
-    trust : packages whose classes the file may use.
+    path
+        `best.ckpt` or `best.pth`, a file that `Synthesizer.save` wrote, a run's folder, or a folder of folds.
+    fold
+        Which fold's model, of a folder that holds several.
+    trust
+        Packages whose classes the file may use.
     """
     found = find_checkpoints(os.fspath(path))
     if fold is None:

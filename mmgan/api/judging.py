@@ -26,9 +26,12 @@ class Report:
 
     Attributes
     ----------
-    verdict : {"faithful", "new", "useful": "yes", "no" or "too few samples to tell"}.
-    reasons : the same questions, with the reason for each answer.
-    findings : what is wrong with the samples, a sentence each.
+    verdict
+        {"faithful", "new", "useful": "yes", "no" or "too few samples to tell"}.
+    reasons
+        The same questions, with the reason for each answer.
+    findings
+        What is wrong with the samples, a sentence each.
     """
 
     def __init__(self, judgement: Judgement):
@@ -94,17 +97,28 @@ def evaluate(
 
     Parameters
     ----------
-    train : the samples that the generator was trained on.
-    heldout : real samples that it has not seen.
-    synthetic : what it has drawn.
-    name : what tables call the synthetic samples.
-    class_names : a name for each label, in their order.
-    ordered : vectors whose values have an order, as signals and images always have.
-    quick : of the baselines SMOTE alone, one draw, and not what the samples add to the training samples.
-    draws : random choices of the samples that are compared.
-    seed : of these.
-    workers : processes that share the work; None: one per core.
-    progress : whether a bar is shown.
+    train
+        The samples that the generator was trained on.
+    heldout
+        Real samples that it has not seen.
+    synthetic
+        What it has drawn.
+    name
+        What tables call the synthetic samples.
+    class_names
+        A name for each label, in their order.
+    ordered
+        Vectors whose values have an order, as signals and images always have.
+    quick
+        Of the baselines SMOTE alone, one draw, and not what the samples add to the training samples.
+    draws
+        Random choices of the samples that are compared.
+    seed
+        Seed of these choices.
+    workers
+        Processes that share the work; None: one per core.
+    progress
+        Whether a bar is shown.
     """
     sets = [_listed(each) for each in (train, heldout, synthetic)]
     if len({len(each) for each in sets}) > 1:

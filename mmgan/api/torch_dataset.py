@@ -20,9 +20,12 @@ class AugmentedDataset(Dataset[tuple[dict[str, Tensor], int, bool]]):
 
     Parameters
     ----------
-    file : a .pkl or .npz that synthesize.py wrote.
-    fold : the fold's number; None: the file's only one.
-    part : train, with synthetic samples behind the real ones; val, or test.
+    file
+        A .pkl or .npz that synthesize.py wrote.
+    fold
+        The fold's number; None: the file's only one.
+    part
+        "train", with synthetic samples behind the real ones; "val", or "test".
     """
 
     def __init__(self, file: str | os.PathLike[str], fold: int | None = None, *, part: Part = "train"):

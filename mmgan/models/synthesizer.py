@@ -86,10 +86,14 @@ class Synthesizer:
 
         Parameters
         ----------
-        labels : a label for each sample, or {label: how many}.
-        n_per_class : as many of every class, instead.
-        seed : of the noise.
-        sampling : where samples come from, of a model that has several such places; None: as it was trained.
+        labels
+            A label for each sample, or {label: how many}.
+        n_per_class
+            As many of every class, instead.
+        seed
+            Seed of the noise.
+        sampling
+            Where samples come from, of a model that has several such places; None: as it was trained.
         """
         sampling, labels = self.checked_sampling(sampling), self.labels_for(labels, n_per_class=n_per_class)
         return self._drawn(labels, lambda label, noise, _: self.model.generate(label, noise, sampling), seed)
