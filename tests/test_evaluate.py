@@ -189,6 +189,7 @@ def test_the_report_says_its_verdict_and_who_judged(report):
     assert data["facts"]["training samples"] == "80 each" and "val_indices" in text
 
 
+@pytest.mark.slow
 def test_a_class_without_samples_is_no_error_but_a_finding(tmp_path, undrawn, capsys):
     y = np.r_[np.arange(84) % 3, [3] * 16]
     # Only the first fold has held-out samples of the last class.
@@ -214,6 +215,7 @@ def user_file(folder, shapes, n, seed=1):
     return path, make_folds(pkl(str(path)), "stratified"), x, y
 
 
+@pytest.mark.slow
 def test_forty_samples_get_a_report_of_all_folds_together(tmp_path, undrawn):
     data, folds_, x, y = user_file(tmp_path, {"x": (3, 20), "rpm": (1,)}, 40)
     fresh = [np.random.default_rng(k) for k in range(5)]
@@ -232,6 +234,7 @@ def test_forty_samples_get_a_report_of_all_folds_together(tmp_path, undrawn):
     assert all(found["verdict"][question]["reason"] for question in ("faithful", "new"))
 
 
+@pytest.mark.slow
 def test_copies_of_samples_that_a_file_does_not_list_say_so(tmp_path, undrawn):
     data, (fold, *_), x, y = user_file(tmp_path, {"x": (1, 16)}, 100)
     listed, hidden = fold.train_indices[::2], fold.train_indices[1::2]
@@ -241,6 +244,7 @@ def test_copies_of_samples_that_a_file_does_not_list_say_so(tmp_path, undrawn):
     assert any("Its train_indices are not what the generator saw." in sentence for sentence in verdict["findings"])
 
 
+@pytest.mark.slow
 def test_held_out_samples_that_repeat_are_said(tmp_path, undrawn):
     data, (fold, *_), x, y = user_file(tmp_path, {"x": (1, 16)}, 100)
     x["x"][fold.val_indices[:3]] = x["x"][fold.train_indices[0]]
@@ -373,7 +377,7 @@ def test_a_file_that_does_not_say_its_data(meta, tmp_path):
         read(written(tmp_path, entry(fold=1, meta=meta)))
 
 
-@pytest.mark.parametrize("given", ["synthetic", "nothing"])
+@pytest.mark.parametrize("given", ["synthetic", pytest.param("nothing", marks=pytest.mark.slow)])
 def test_the_script_ends_with_one_line_and_status_1(given, tiny, tmp_path):
     path = written(tmp_path, spoilt(np.nan))
     arguments = [f"synthetic={path}", "data=pkl", f"data.path={tiny}", "fold=1"] if given == "synthetic" else []

@@ -145,6 +145,7 @@ def test_the_caller_says_which_vectors_have_an_axis():
     assert of_vector(None, [METRICS["axis_c2st"]])["metrics"]["axis_c2st"] > 0.8
 
 
+@pytest.mark.slow
 def test_folds_are_judged_together_each_by_its_own_training_samples():
     x, y = make_samples(150, 20)
     parts = np.array_split(np.arange(150), 5)

@@ -143,12 +143,14 @@ def test_two_copied_classes_of_five_scales_are_found():
     assert not {"class_novelty/0", "class_novelty/2", "class_novelty/4"} & failed
 
 
+@pytest.mark.slow
 def test_200_classes_with_one_unseen_sample_each():
     sets = [blobs(n, seed, 200) for n, seed in ((400, 0), (200, 1), (200, 2))]
     ours, real, found = whole(sets, 200)
     assert all(0 <= row["tstr"] <= 1 for row in (ours, real)) and found.answer("faithful") != ""
 
 
+@pytest.mark.slow
 def test_52_classes_of_two():
     rng = np.random.default_rng(0)
     x, y = blobs(104, 0, 52)
@@ -166,6 +168,7 @@ def test_52_classes_of_two():
     assert set(derived(ours["metrics"], real["metrics"])) >= {"coverage_ratio"}
 
 
+@pytest.mark.slow
 def test_a_modality_of_one_number_and_one_feature():
     sets = []
     for n, seed in ((90, 0), (80, 1), (40, 2)):
@@ -178,6 +181,7 @@ def test_a_modality_of_one_number_and_one_feature():
     assert np.isfinite(whole(alone, 4)[0]["novelty50"])
 
 
+@pytest.mark.slow
 def test_constant_features_and_constant_modalities():
     sets = [({"x": np.concatenate([x["x"], np.full((len(y), 2), 3.0)], axis=1), "dead": np.zeros((len(y), 1, 16))}, y)
             for x, y in (blobs(n, seed) for n, seed in ((90, 0), (80, 1), (40, 2)))]  # fmt: skip
@@ -187,6 +191,7 @@ def test_constant_features_and_constant_modalities():
     assert whole(sets, 4)[2].answer("faithful") == "no"  # real samples never move there
 
 
+@pytest.mark.slow
 def test_integers_repeat_and_that_is_no_copying():
     sets = [({"x": np.random.default_rng(seed).poisson(1.0 + y[:, None], (n, 3)).astype(float)}, y)
             for n, seed in ((300, 0), (200, 1), (100, 2)) for y in [np.arange(n) % 3]]  # fmt: skip
@@ -195,6 +200,7 @@ def test_integers_repeat_and_that_is_no_copying():
     assert real["copies"] > 0.2  # as of real samples
 
 
+@pytest.mark.slow
 def test_noise_beside_a_rare_class_has_no_ratio_and_is_no_use():
     rng, sets = np.random.default_rng(0), []
     for n in (300, 200, 100):

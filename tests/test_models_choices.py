@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import CONF, compose
 from scipy import stats
-from test_models_contract import CONFIGS, NEURAL, built, dataset_of, same, scaled_batch, train
+from test_models_contract import CONFIGS, NEURAL, built, dataset_of, each_of, same, scaled_batch, train
 
 from mmgan.commands.checks import check_options
 from mmgan.errors import MmganError
@@ -35,6 +35,7 @@ def test_every_adversarial_loss_can_be_chosen(name, gan_loss):
     trained.synthesizer.sample(["run"] * 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in NEURAL if "n_calibration_samples" in CONFIGS[name].model])
 def test_mapped_samples_have_the_marginals_of_the_training_samples(name):
     mapped, plain = (train(name, dataset_of(rows=200), f"model.n_calibration_samples={n}") for n in (4000, 0))
@@ -63,7 +64,7 @@ def test_every_likelihood_can_be_chosen(likelihood):
 
 
 @pytest.mark.parametrize("scaler", choices("scaler"))
-@pytest.mark.parametrize("name", [name for name in NEURAL if name != "ldm"])  # which has that of its first stage
+@pytest.mark.parametrize("name", each_of(name for name in NEURAL if name != "ldm"))  # which has that of its first stage
 def test_every_scaler_can_be_chosen(name, scaler):
     drawn = train(name, dataset_of(), f"model/scaler={scaler}", epochs=1).synthesizer.sample(["run"] * 10)
     assert all(value.min() >= 0 for value in drawn.values())

@@ -25,7 +25,18 @@ from mmgan.training.tasks import Generation
 CONFIGS = {path.stem: compose("train", f"model={path.stem}") for path in sorted((CONF / "model").glob("*.yaml"))}
 SYNTHESIZERS = [name for name, cfg in CONFIGS.items() if isinstance(task_of(cfg), Generation)]
 NEURAL = [name for name in SYNTHESIZERS if "lr" in CONFIGS[name].model]  # the others are not trained
+USUAL = (
+    "vacwgan",
+    "vae",
+    "diffusion",
+    "smote",
+)  # one of each kind; what is tried on all of them takes too long to be quick
 LABELS = ("walk", "run", "rest", "jump")  # the data's own; sorted they are in another order than these
+
+
+def each_of(names):
+    """Return the families to try: all, and those beyond the usual ones slowly."""
+    return [name if name in USUAL else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 def dataset_of(shapes=None, rows=100, classes=4, splits=None):
@@ -320,7 +331,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("odd", ODD)
-@pytest.mark.parametrize("name", SYNTHESIZERS)
+@pytest.mark.parametrize("name", each_of(SYNTHESIZERS))
 def test_odd_data(name, odd):
     dataset = dataset_of(**ODD[odd])
     synthesizer = train(name, dataset, "data.split=file", epochs=1).synthesizer

@@ -96,6 +96,7 @@ def test_the_film_has_a_picture_of_each_epoch_also_where_a_run_went_on(tmp_path)
         assert film.n_frames == 3
 
 
+@pytest.mark.slow
 def test_the_image_vae_trains_on_images_of_a_file(tmp_path):
     rng = np.random.default_rng(0)
     images = {"image": rng.uniform(0, 1, (40, 3, 16, 16)).astype(np.float32)}

@@ -77,6 +77,7 @@ def shown(name):
 
 
 # -- declared -----------------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_every_option_of_every_configuration_is_declared():
     undeclared, silent = set(), set()
     for command, words in compositions():

@@ -382,6 +382,7 @@ def test_the_page_shows_what_was_read(folder, cache):
 
 
 # -- waveforms out of the samples -----------------------------------------------------------------------------------------
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["wav", "csv"])
 def test_synthetic_waveforms_are_files_that_are_read_back(folder, tmp_path, ending):
     words = ["data=recordings", f"data.path={folder}", "data.window=100", "data.features=[raw]", "data.scale=9.81", "model=duplicate",

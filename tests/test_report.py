@@ -371,6 +371,7 @@ def paths(value, trail="") -> set[str]:
     )
 
 
+@pytest.mark.slow
 def test_the_docs_describe_report_json(tiny, tmp_path, monkeypatch):
     """Each path of the file is in the docs' list, where * is any name, and each of the list is in the file."""
     monkeypatch.setattr("mmgan.report.judgement.pictures", lambda *shown: [])

@@ -156,6 +156,7 @@ def test_members_start_differently_and_answer_by_their_mean(data_file):
     assert list(model.predict_members({"env": dataset.x_train["env"]})) == ["network", "svc", "neighbours"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 6])
 def test_any_number_of_modalities(count, tmp_path):
     shapes = {f"m{i}": [(6,), (3, 10), (2, 4, 5)][i % 3] for i in range(count)}
@@ -266,6 +267,7 @@ def test_calibration_error_by_hand():
 
 
 # -- unlabelled samples ------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_the_graph_answers_for_its_own_samples_as_the_teacher_did(data_file, tmp_path):
     cfg = config(data_file, CLASSICAL, "data.unlabelled=x_test", "final=true", f"out_dir={tmp_path / 'run'}")
     (result,) = train_folds(cfg)

@@ -142,6 +142,7 @@ def test_resuming_a_finished_run_changes_nothing(finished, tiny, quick):
     assert samples(finished.folder) == before
 
 
+@pytest.mark.slow
 def test_a_longer_run_goes_on_from_a_shorter_one(finished, tiny, tmp_path, quick):
     run(tiny, tmp_path / "run", "trainer.max_epochs=1")
     longer = run(tiny, tmp_path / "run", "trainer.max_epochs=4", "resume=true")
@@ -150,7 +151,7 @@ def test_a_longer_run_goes_on_from_a_shorter_one(finished, tiny, tmp_path, quick
         assert samples(longer.folder, name) == samples(finished.folder, name)
 
 
-@pytest.mark.parametrize("epoch", [0, 2])
+@pytest.mark.parametrize("epoch", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_a_run_killed_inside_an_epoch_resumes_to_the_same_bytes(finished, tiny, tmp_path, quick, epoch):
     with pytest.raises(ZeroDivisionError):
         run(tiny, tmp_path / "run", "trainer.max_epochs=4", bomb(epoch, "run"))
@@ -161,6 +162,7 @@ def test_a_run_killed_inside_an_epoch_resumes_to_the_same_bytes(finished, tiny, 
         assert samples(resumed.folder, name) == samples(finished.folder, name)
 
 
+@pytest.mark.slow
 def test_a_folder_that_was_renamed_resumes(finished, tiny, tmp_path, quick):
     run(tiny, tmp_path / "old", "trainer.max_epochs=2")
     (tmp_path / "old").rename(tmp_path / "new")
@@ -207,7 +209,7 @@ def test_final_finds_the_length_inside_and_trains_on_all_training_rows(final, ti
     assert knots.max() <= x.max() and np.isclose(knots[:, -1], np.sort(x.reshape(80, -1), axis=0)[-1]).any()
 
 
-@pytest.mark.parametrize("where", ["selection", "run"])
+@pytest.mark.parametrize("where", ["selection", pytest.param("run", marks=pytest.mark.slow)])
 def test_a_final_run_resumes_in_either_half(final, tiny, tmp_path, quick, where):
     with pytest.raises(ZeroDivisionError):
         run(tiny, tmp_path / "run", "trainer.max_epochs=3", "final=true", "select_length=true", bomb(0, where))
@@ -229,12 +231,13 @@ def test_few_rows_make_a_final_run_too(write_data, tmp_path, quick):
     assert result.score is None and result.epochs == 2
 
 
-@pytest.mark.parametrize("rows", [20, 25])
+@pytest.mark.parametrize("rows", [20, pytest.param(25, marks=pytest.mark.slow)])
 def test_a_handful_of_rows_ends_with_a_model(write_data, tmp_path, rows):
     result = run(write_data(rows=rows), tmp_path / "run", "trainer.max_epochs=1")
     assert (result.folder / "best.pth").exists()
 
 
+@pytest.mark.slow
 def test_groups_stay_on_one_side(write_data, tmp_path, quick):
     path = write_data(groups=np.arange(100) // 4 % 10)
     result = run(path, tmp_path / "run", "data.split=group", "trainer.max_epochs=1")
@@ -247,6 +250,7 @@ def test_groups_stay_on_one_side(write_data, tmp_path, quick):
     assert read_checkpoint(result.folder / "best.ckpt")["recipe"]["data"]["split"] == "group"
 
 
+@pytest.mark.slow
 def test_train_folds_of_a_file_s_own_splits(write_data, tmp_path, quick, capsys):
     rows = np.arange(100)
     splits = [

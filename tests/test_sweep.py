@@ -147,6 +147,7 @@ def test_a_warm_start_from_nowhere_is_refused_first(tiny, tmp_path):
     assert not (tmp_path / "sweep").exists()
 
 
+@pytest.mark.slow
 def test_a_budget_of_epochs_or_of_time_ends_a_study(tiny, tmp_path):
     study = study_of(tiny, tmp_path, cfg=config(tiny, "max_epochs=2", "n_trials=9"))
     while study.run_next():

@@ -139,6 +139,7 @@ def test_folds_sample_different_trials(tiny, swept, tmp_path):
     assert begin(study) != params_of(study_of(tiny, swept.folder, 3))[1]
 
 
+@pytest.mark.slow
 def test_a_trial_that_was_cut_off_is_run_again_and_not_counted(tiny, tmp_path):
     cfg = config(tiny, "n_trials=2")
     study = study_of(tiny, tmp_path, cfg=cfg)
@@ -152,6 +153,7 @@ def test_a_trial_that_was_cut_off_is_run_again_and_not_counted(tiny, tmp_path):
     assert not [state for state in states(tmp_path) if state in ("RUNNING", "WAITING")]
 
 
+@pytest.mark.slow
 def test_a_retried_trial_that_is_cut_off_again_is_run_again(tiny, tmp_path):
     cfg = config(tiny, "n_trials=1")
     study = study_of(tiny, tmp_path, cfg=cfg)
@@ -184,6 +186,7 @@ def test_another_sweep_in_the_folder_is_refused(tiny, tmp_path):
         tune(config(tiny), 1, tmp_path)
 
 
+@pytest.mark.slow
 def test_diverged_trials_fail_the_sweep_goes_on_and_none_complete_is_said(tiny, tmp_path):
     rate = {f"model.lr.{name}": {"type": "categorical", "choices": [1e30]} for name in ("generator", "critic")}
     cfg = config(tiny, "n_trials=2", "data.steps_per_epoch=2", space=rate)

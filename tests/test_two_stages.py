@@ -251,6 +251,7 @@ def test_latents_have_mean_0_and_deviation_1_in_each_channel_over_the_training_s
     np.testing.assert_allclose(flat(space.decode({"latent": latents}, 0, None)), flat(rebuilt), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_drawn_samples_vary_around_what_is_rebuilt_as_training_samples_of_their_class_do():
     space, x, y, rebuilt = second_stage(dataset_of(rows=60))
     dropped = flat(x) - flat(rebuilt)

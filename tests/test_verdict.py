@@ -291,6 +291,7 @@ def test_numbers_are_short(value, text):
     assert number(value) == text.replace("0.0004", ".0004")
 
 
+@pytest.mark.slow
 def test_few_unseen_samples_are_not_called_unfaithful_for_chance():
     few = FoldSamples(1, make_samples(160, 20), make_samples(150, 21), make_samples(160, 22))
     ours, real = (judged_row([few], name, quick=True) for name in ("file", REAL))
