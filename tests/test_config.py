@@ -192,6 +192,15 @@ SENTENCES = {
         "error: data.rows_per_class=2.5: expected an integer >= 1 or null.",
     ),
     "imbalance": (["data.imbalance_ratio=0.5"], "error: data.imbalance_ratio=0.5: expected a number >= 1 or null."),
+    "an option that was taken away": (["~model.latent_dim"], "missing a required argument: 'latent_dim'"),
+    "another kind of container": (["model.betas={a:1}"], "Cannot merge DictConfig with ListConfig."),
+    "a name of 5,000 letters": (["data=pkl", "data.path=" + "x" * 5000], "cannot be read: File name too long; give a"),
+    "a variable that is not there": (["seed=${oc.env:NOT_THERE}"], "Environment variable 'NOT_THERE' not found; give"),
+    "an option that is not there": (
+        ["seed=${nothing}"],
+        "refers to the option 'nothing', which is not there; give the",
+    ),
+    "a character that Hydra does not know": (["fold=²"], "an option cannot be read (fold=²"),
     "inner split": (["data.inner_val=1.5"], "data.inner_val=1.5: expected a number >= 0 and < 1."),
 }
 

@@ -137,9 +137,8 @@ def test_any_damage_is_a_sentence(tmp_path):
     whole = raw(x_train=np.eye(4), y_train=np.array(["a", "b"] * 2), n=np.int64(3))
     damaged = [whole[:end] for end in range(len(whole))]
     rng = np.random.default_rng(0)
-    for place, value in zip(rng.integers(0, len(whole), 2000), rng.integers(0, 256, 2000), strict=True):
-        if value != ord("r"):  # LONG_BINPUT with a random number fills gigabytes with zeros, for minutes
-            damaged.append(whole[:place] + bytes([value]) + whole[place + 1 :])
+    for place, value in zip(rng.integers(0, len(whole), 1000), rng.integers(0, 256, 1000), strict=True):
+        damaged.append(whole[:place] + bytes([value]) + whole[place + 1 :])
     file = tmp_path / "data.pkl"
     for number, written in enumerate(damaged):
         file.write_bytes(written)

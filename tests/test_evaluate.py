@@ -318,7 +318,7 @@ REFUSED = {
     "a fold twice, asked for": (folds(entry(fold=1), entry(fold=1)), ALONE, r"rows\.pkl: .*numbers \[1, 1\]; give"),
     "folds without numbers": (folds(entry(), entry()), ALONE, r"rows\.pkl: .*numbers \[None, None\]; give"),
     "unknown fold": (folds(entry(fold=9)), [], r"rows\.pkl: there is no fold 9; .* 1, 2, 3, 4, 5"),
-    "a list as fold": (folds(entry(fold=[1])), [], r"rows\.pkl: there is no fold \[1\]; .* 1, 2, 3, 4, 5"),
+    "a list as fold": (folds(entry(fold=[1])), [], r"rows\.pkl: its fold is \[1\]; give the number of a fold"),
     "an unknown modality": (
         entry(fold=1),
         ["data.ordered=[foo]"],
@@ -330,7 +330,7 @@ REFUSED = {
     "nothing to judge by": (entry(), [], r"rows\.pkl says no fold, .*; give fold="),
     "too few samples": (entry(5), ALONE, FOLD + "only 5 samples .*; give more synthetic samples"),
     "zero samples": (entry(0), ALONE, FOLD + "there are no synthetic samples; give some"),
-    "one label a pair": (entry(y_synth=np.c_[Y, Y]), ALONE, FOLD + r"y_synth has shape \(100, 2\); give"),
+    "one label a pair": (entry(y_synth=np.c_[Y, Y]), ALONE, FOLD + r"y_synth is int64 of shape \(100, 2\); give"),
     "fewer labels": (entry(y_synth=Y[:90]), ALONE, FOLD + ".*100 of 'spec' but 90 labels; give"),
     "samples beyond the data": (entry(fold=1, train_indices=[0, 100]), [], NOT_ROWS),
     "samples before the data": (entry(fold=1, train_indices=[0, -1]), [], NOT_ROWS),

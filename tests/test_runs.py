@@ -330,6 +330,37 @@ def test_differing_keys_leave_out_what_does_not_change_the_result():
     assert [entry.split(":")[0] for entry in differing_keys(old, new)] == ["a.c", "d", "trainer.precision"]
 
 
+ALIASES = "a0: &a0 [1, 2]\n" + "".join(f"a{k}: &a{k} [*a{k - 1}, *a{k - 1}]\n" for k in range(1, 50))  # 2**50 numbers
+
+
+@pytest.mark.parametrize(
+    "content", ["", "- 1", "a: [", "a: !!python/object/apply:os.getcwd []", ALIASES, "\0", "a: *b"]
+)
+def test_settings_that_are_none_are_told_and_kept(tmp_path, content):
+    (tmp_path / "params.yaml").write_text(content)
+    folder = RunFolder(tmp_path)
+    with (
+        pytest.raises(MmganError, match=r"params\.yaml: it is not the settings of a run"),
+        folder.opened({}, resume=True),
+    ):
+        pass
+    assert (tmp_path / "params.yaml").read_text() == content
+
+
+def test_many_other_settings_are_told_in_short_and_what_stands_twice_is_read_again(tmp_path):
+    shared = ["x"]
+    settings = {f"key{k:02d}": shared for k in range(40)}
+    with RunFolder(tmp_path).opened(settings, resume=False):
+        pass
+    with RunFolder(tmp_path).opened(settings, resume=True):
+        pass
+    with (
+        pytest.raises(MmganError, match=r"key09: .* and 30 more\); give the same"),
+        RunFolder(tmp_path).opened({}, resume=True),
+    ):
+        pass
+
+
 def test_building_twice_gives_the_same_model(tiny):
     cfg = compose("train", path=tiny)
     models = [fold_run(cfg, pkl(str(tiny)), 1).build(False)[0] for _ in range(2)]

@@ -52,10 +52,24 @@ def test_a_storage_of_another_kind_is_refused(url):
 
 
 @pytest.mark.parametrize(
-    "url", ["//me:secret@here/db", "//here/db?password=secret&user=me", "//me:secret@here:port/db", "/me:secret"]
+    "url",
+    [
+        "//me:secret@here/db",
+        "//here/db?password=secret&user=me",
+        "//me:secret@here:port/db",
+        "/me:secret",
+        "//me:a@secret@here/db",
+        "//here/db?sslpassword=secret",
+        "//here/db?PASSWORD=secret&passfile=secret",
+    ],
 )
 def test_a_password_is_never_shown(url):
     assert "secret" not in shown_url(f"postgresql+psycopg:{url}")
+
+
+def test_a_password_with_an_at_is_told_without_it():
+    with pytest.raises(MmganError, match=r"^storage=\*\*\*: its password holds an @; write %40 for it\.$"):
+        Storage("postgresql+psycopg://me:a@secret@here/db")
 
 
 def test_a_file_that_is_no_study_is_told(tmp_path):

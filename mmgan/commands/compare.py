@@ -25,7 +25,7 @@ from mmgan.commands.arguments import CONF, listed, quoted, tell
 from mmgan.commands.build import compose
 from mmgan.commands.cells import Cell, Work, is_trained
 from mmgan.commands.measures import MEASURES, Measure
-from mmgan.data.files import check_writable
+from mmgan.data.files import check_writable, replacing
 from mmgan.errors import MmganError
 from mmgan.report.page import table_text
 from mmgan.report.quality import CELL, FULL, data_of, read_lines
@@ -44,7 +44,8 @@ def compare(cfg: DictConfig) -> Path:
         check_writable(out)
         _complete(wanted, measure, out, cfg)
     page = out.with_suffix(".md")
-    page.write_text(tables_page(measure, read_lines(out, cfg.measure), [cell.name for cell in cells]), encoding="utf-8")
+    with replacing(page) as stream:
+        stream.write(tables_page(measure, read_lines(out, cfg.measure), [cell.name for cell in cells]).encode())
     tell(page.read_text(encoding="utf-8"), f"lines:  {out}", f"tables: {page}")
     return page
 
@@ -133,7 +134,7 @@ def finished(out: Path, measure: str) -> set[tuple]:
     text = out.read_text(encoding="utf-8") if out.exists() else ""
     whole = text[: text.rfind("\n") + 1]
     if whole != text:
-        out.write_text(whole, encoding="utf-8")
+        os.truncate(out, len(whole.encode()))  # unlike writing it again, this loses nothing where it is killed
     return {(line["settings"], *_identity(line).values()) for line in read_lines(out, measure)} if whole else set()
 
 

@@ -1,5 +1,6 @@
 """The options of the commands: what each may be, declared once, from which the check, its sentence and the help come."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -185,10 +186,11 @@ def name_of(path: str | None, otherwise: str) -> str:
     """Return the name of a file without its ending, or of a folder, as runs of it are called."""
     if path is None:
         return otherwise
-    name = Path(str(path)).resolve()
-    return ("".join(each for each in (name.name if name.is_dir() else name.stem) if each.isprintable()) or otherwise)[
-        :80
-    ]
+    real = os.path.realpath(
+        str(path)
+    )  # which, unlike Path.resolve, raises nothing for a loop of links or a name too long
+    name = Path(real).name if os.path.isdir(real) else Path(real).stem
+    return ("".join(filter(str.isprintable, name)) or otherwise)[:80]
 
 
 # Here, so that a worker process, which only unpickles a configuration, knows it too.

@@ -56,15 +56,19 @@ def _worded(error: BaseException, command: str, words: Sequence[str]) -> str:
         return _no_choice(choice[1], choice[2])
     if named := re.search(r"Could not override '([^']*)'\. No match in the defaults list", text):
         return f"there is no group of options '{named[1]}'; --help lists the groups."
-    if "mismatched input" in text and "=" in text:
+    if "hydra.cc/docs/1.2/advanced/override_grammar" in text and "=" in text:
+        found = text.split(" See ")[0].removeprefix("LexerNoViableAltException: ")
+        return f"an option cannot be read ({found}); put a value with = or , in quotes: 'name=\"a=b\"'."
+    if refers := re.search(r"Interpolation key '([^']*)' not found|(Environment variable '[^']*' not found)", text):
         return (
-            f"an option cannot be read ({text.split(' See ')[0]}); put a value with = or , in quotes: 'name=\"a=b\"'."
+            f"a value refers to {refers[2] or f'the option {refers[1]!r}, which is not there'}; give the value itself."
         )
     if missing := re.search(r"Missing mandatory value: (\S+)", text):
         return f"give {missing[1]}=... on the command line."
     if inner := re.search(r"Error in call to target '[\w.]*?(\w+)': \w+\((['\"])(.*?)\2\)", text):
-        return f"{inner[1]} refuses its options: {inner[3]}"
-    return text.split(" full_key")[0]
+        return f"{inner[1]} refuses its options: {inner[3].rstrip('.')}."
+    text = text.split(" full_key")[0]
+    return text if text.endswith((".", "?", ")")) else f"{text}."
 
 
 def _no_choice(group: str, name: str) -> str:

@@ -8,7 +8,6 @@ import os
 import pickle
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from mmgan.data.pickles import opened, unpickle
 from mmgan.errors import MmganError
 
 CANNOT_BE_WRITTEN = "{path} cannot be written: {reason}; choose another place."
+MOST_UNPACKED, MOST_PACKED = 300 * 10**6, 50  # bytes of a compressed file: so many, or so many times its size
 _JSON = ":json"  # ends the npz key of what is no array: None, and containers without arrays
 
 
@@ -41,7 +41,15 @@ def read_archive(path: str | os.PathLike) -> dict[str, Any]:
 
 def _read_npz(stream: BinaryIO, path: Path) -> dict[str, Any]:
     tree: dict[str, Any] = {}
+    key = ""
     try:
+        with zipfile.ZipFile(stream) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+        if unpacked > max(MOST_UNPACKED, MOST_PACKED * stream.seek(0, os.SEEK_END)):
+            raise MmganError(
+                f"{path} holds {unpacked / 1e6:.0f} MB in a file far smaller; save it without compression (numpy.savez)."
+            )
+        stream.seek(0)
         with np.load(stream, allow_pickle=False) as members:
             for key in members.files:
                 *parents, leaf = key.split("/")
@@ -50,11 +58,13 @@ def _read_npz(stream: BinaryIO, path: Path) -> dict[str, Any]:
                     node = node.setdefault(parent, {})
                 value = members[key] if members[key].shape else members[key].item()
                 node[leaf.removesuffix(_JSON)] = json.loads(value) if leaf.endswith(_JSON) else value
-    except (ValueError, EOFError, OSError, AttributeError, TypeError, zlib.error, zipfile.BadZipFile) as error:
+        return _lists(tree)
+    except MmganError:
+        raise
+    except Exception as error:  # a damaged archive can raise anything at all, as each way to compress does
         if "Object arrays" in str(error):
             raise MmganError(f"{path}: {key} is an object array; save it with .astype(str) or as numbers.") from None
         raise MmganError(f"{path} is truncated or not a .npz of arrays; copy it or write it again.") from None
-    return _lists(tree)
 
 
 def _lists(node: Any) -> Any:

@@ -19,7 +19,7 @@ from mmgan.data.folds import RANDOM_STATE, WHOLE, Fold, make_folds, split_used
 from mmgan.data.pickles import as_array
 from mmgan.data.trust import build_source
 from mmgan.data.unlabelled import REST, Pool, samples_of
-from mmgan.errors import MmganError
+from mmgan.errors import MmganError, shown_value
 
 FORMAT = 2  # of `meta.recipe`
 FORMS = "give a file of synthesize.py, or a dict with x_synth ({name: array}) and y_synth, or with a list of such dicts as folds"
@@ -138,6 +138,8 @@ def read(path: str | os.PathLike) -> Content:
         missing = [key for key in ("x_synth", "y_synth") if not isinstance(entry, dict) or key not in entry]
         if missing:
             raise MmganError(f"{path} holds no synthetic samples (no key '{missing[0]}'); {FORMS}.")
+        if not isinstance(entry.get("fold"), int | np.integer | None):
+            raise MmganError(f"{path}: its fold is {shown_value(entry['fold'])}; give the number of a fold.")
         if not isinstance(entry["x_synth"], dict):
             raise MmganError(f"{path}: x_synth is no dict of modalities; {FORMS}.")
     meta = tree.get("meta")
@@ -149,8 +151,10 @@ def read(path: str | os.PathLike) -> Content:
 def named_data(content: "Content", trust: Sequence[str] = ()) -> tuple[Dataset, dict[str, Any]]:
     """Return the data set that a file names, and how its folds are made; `trust` names packages whose data sources it may name."""
     data = content.recipe.get("data")
-    if not isinstance(data, dict) or "source" not in data:
+    if not isinstance(data, dict) or not {"source", "split", "n_splits"} <= data.keys():
         raise MmganError(f"{content.path} does not say what data it was made from; {REMEDY}")
+    if not isinstance(data.get("ordered"), list | None):
+        raise MmganError(f"{content.path}: its data.ordered is no list; {REMEDY}")
     return build_source(data["source"], content.path, trust=trust), data
 
 
@@ -167,8 +171,10 @@ def entry_samples(entry: Mapping[str, Any], dataset: Dataset, where: str) -> Lab
         with np.errstate(over="ignore"):  # what overflows is refused as infinite
             x[str(name)] = values.astype(np.float32)
     labels = as_array(entry["y_synth"], f"{where}: y_synth")
-    if labels.ndim != 1:
-        raise MmganError(f"{where}: y_synth has shape {labels.shape}; give one label for each sample.")
+    if labels.ndim != 1 or labels.dtype.hasobject:
+        raise MmganError(
+            f"{where}: y_synth is {labels.dtype} of shape {labels.shape}; give one number or text as label for each sample."
+        )
     try:
         return x, np.array(dataset.schema.encode(labels.tolist()), dtype=np.int64)
     except MmganError as error:

@@ -76,11 +76,18 @@ def build(config: Any) -> Any:
 
 def build_source(config: Any, where: Any, *, trust: Sequence[str] = ()) -> Any:
     """Return the data set that the file `where` was made from; raises MmganError if its source is not admitted."""
+    from mmgan.data.dataset import Dataset  # here: with it comes numpy, and --help needs this module
+
     admit(config, where, trust=trust, source=True)
     options = {key: value for key, value in config.items() if key != "cache"}  # no file says where to write
     try:
-        return build(options)
-    except TypeError as error:
+        dataset = build(options)
+        if not isinstance(dataset, Dataset):
+            raise TypeError(f"{config['_target_']} makes no data set")
+        return dataset
+    except MmganError:
+        raise
+    except (TypeError, ValueError) as error:
         raise MmganError(
             f"{where}: its data source does not take the options there ({error}); give a file of mmgan."
         ) from error

@@ -23,7 +23,12 @@ NOT_OF_MODEL = ("name", "epochs", "batch_size", "views_per_epoch", "task", "fusi
 
 def build_model(config: Mapping[str, Any], schema: DataSchema) -> Any:
     """Instantiate a model's configuration, which the user typed, for the shapes and classes of `schema`."""
-    return instantiate(of_model(config), _convert_="all")(schema)
+    try:
+        return instantiate(of_model(config), _convert_="all")(schema)
+    except TypeError as error:
+        if "missing a required argument" not in str(error):
+            raise
+        raise MmganError(f"model={config.get('name')}: {error}; give it in the model's options.") from error
 
 
 def n_parameters(config: Mapping[str, Any], schema: DataSchema) -> int:

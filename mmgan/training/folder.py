@@ -1,11 +1,11 @@
 """The folder of a run: what it holds, when it is moved aside, and how its small files are written."""
 
 import json
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import yaml
@@ -21,6 +21,13 @@ FREE_KEYS = (
 )  # fmt: skip
 LOCK = ".lock"
 BOUND_KEYS = ("callbacks.score.",)  # of these, what does decide: how checkpoints are chosen
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what stands in two places twice."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 class LockedError(MmganError):
@@ -67,7 +74,7 @@ class RunFolder:
         with self.locked():
             if resume and (differing := self.holds_other_than(params)):
                 raise MmganError(
-                    f"{self.path}: the run there has other settings ({', '.join(differing)});"
+                    f"{self.path}: the run there has other settings ({listed(differing)});"
                     " give the same ones to resume it, or leave resume=true out to start anew."
                 )
             if not resume and self.params.exists():
@@ -86,15 +93,14 @@ class RunFolder:
         """Create the folder; raises MmganError if it cannot be written."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            probe = self.path / f".writable.{os.getpid()}"
-            probe.touch()
-            probe.unlink()
+            with TemporaryFile(dir=self.path):  # which has no name that another process could move
+                pass
         except OSError as error:
             raise MmganError(f"{self.path}: cannot write there ({error.strerror}); choose another out_dir=.") from error
 
     def write_yaml(self, name: str, content: Mapping[str, Any]) -> None:
         """Write plain containers as YAML."""
-        self._replace(name, yaml.safe_dump(dict(content), sort_keys=False))
+        self._replace(name, yaml.dump(dict(content), Dumper=_Dumper, sort_keys=False))
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write plain containers as JSON."""
@@ -120,7 +126,11 @@ class RunFolder:
     def _read_params(self) -> dict[str, Any]:
         """Return params.yaml; raises MmganError for anything else under that name."""
         try:
-            known = yaml.safe_load(self.params.read_text(encoding="utf-8"))
+            text = self.params.read_text(encoding="utf-8")
+            has_alias = any(
+                isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)
+            )  # a few can stand for millions
+            known = None if has_alias else yaml.safe_load(text)
         except (ValueError, yaml.YAMLError):  # no UTF-8, no YAML, or one that asks for objects
             known = None
         if not isinstance(known, dict):
@@ -161,6 +171,11 @@ class RunFolder:
 def _free(path: Path) -> Path:
     """Return `<path>.1`, or the first `<path>.2`, ... that does not exist."""
     return next(p for n in count(1) if not (p := path.with_name(f"{path.name}.{n}")).exists())
+
+
+def listed(names: Sequence[str], most: int = 10) -> str:
+    """Return names one after the other, of many the first ones and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def differing_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -177,8 +177,10 @@ def shown_url(url: str) -> str:
     parsed = _parsed(url)
     if parsed is None:
         return "***"
-    if "password" in parsed.query:
-        parsed = parsed.update_query_dict({"password": "***"})
+    if "@" in (parsed.host or ""):  # of a password that is not quoted
+        return "***"
+    secret = [key for key in parsed.query if "pass" in key.lower()]
+    parsed = parsed.update_query_dict(dict.fromkeys(secret, "***"))
     return parsed.render_as_string(hide_password=True)
 
 
@@ -198,6 +200,8 @@ def _sqlite_file(url: str) -> Path | None:
             f"storage={shown_url(url)}: give postgresql+psycopg://USER@HOST/DATABASE, or leave it out for a file beside"
             " the folds."
         )
+    if "@" in (parsed.host or ""):
+        raise MmganError("storage=***: its password holds an @; write %40 for it.")
     require("psycopg", "storage=postgresql+psycopg://...", extra="cluster")
     return None
 

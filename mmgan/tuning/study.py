@@ -15,7 +15,7 @@ from optuna_integration import PyTorchLightningPruningCallback
 
 from mmgan.errors import MmganError
 from mmgan.training.checkpoint import FORMAT
-from mmgan.training.folder import RunFolder, differing_keys
+from mmgan.training.folder import RunFolder, differing_keys, listed
 from mmgan.tuning.presence import is_local, may_be_alive, worker_id
 from mmgan.tuning.settings import SweepSettings, Trials
 from mmgan.tuning.space import contains, suggest
@@ -74,7 +74,7 @@ class FoldStudy:
             )
         if known and (differing := differing_keys(known, identity)):
             raise MmganError(
-                f"{self.path}: the study there has another configuration ({', '.join(differing)}); give the same one to"
+                f"{self.path}: the study there has another configuration ({listed(differing)}); give the same one to"
                 " go on, or another out_dir= (with storage=, another study=)."
             )
         if not known:

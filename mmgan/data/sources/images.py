@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from rich.progress import track
 
 from mmgan.data.dataset import Dataset
@@ -18,6 +18,7 @@ from mmgan.schema import DataSchema
 
 CANNOT_BE_KEPT = "{path}: the decoded images cannot be kept there ({reason}); give data.cache= a folder with room."
 KINDS = (".png", ".jpg", ".jpeg")
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # whatever a file is called: others start programs
 
 
 @checked
@@ -49,13 +50,10 @@ def _files(folder: Path) -> tuple[list[Path], np.ndarray, list[str]]:
     """Return the image files, the class of each, int64 (n,), and the names of the classes."""
     if not folder.is_dir():
         raise MmganError(f"{folder}: there is no such folder; give data.path= a folder with one sub-folder per class.")
-    found = {
-        sub.name: sorted(
-            file for file in sub.iterdir() if file.suffix.lower() in KINDS and file.name[0] != "." and file.is_file()
-        )
-        for sub in sorted(folder.iterdir())
-        if sub.is_dir() and sub.name[0] != "."
-    }
+    try:
+        found = _by_class(folder)
+    except OSError as error:
+        raise MmganError(f"{error.filename} cannot be read: {error.strerror}; give a readable folder.") from None
     if not found:
         raise MmganError(f"{folder} has no sub-folders; give each class one of its own, with its images in it.")
     if empty := [name for name, files in found.items() if not files]:
@@ -66,6 +64,16 @@ def _files(folder: Path) -> tuple[list[Path], np.ndarray, list[str]]:
     return [file for files in found.values() for file in files], y, list(found)
 
 
+def _by_class(folder: Path) -> dict[str, list[Path]]:
+    return {
+        sub.name: sorted(
+            file for file in sub.iterdir() if file.suffix.lower() in KINDS and file.name[0] != "." and file.is_file()
+        )
+        for sub in sorted(folder.iterdir())
+        if sub.is_dir() and sub.name[0] != "."
+    }
+
+
 def _digest(files: Iterable[Path], image_size: int) -> str:
     """Return a digest of what decides the pixels: files, their sizes and times, and the size of the images."""
     known = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
@@ -74,7 +82,7 @@ def _digest(files: Iterable[Path], image_size: int) -> str:
 
 def _decoded(files: list[Path], size: int, cache: Path) -> np.ndarray:
     """Return uint8 (n, 3, size, size), mapped from `cache`, which is written first where it is missing."""
-    if not cache.is_file():
+    if not _is_whole(cache, (len(files), 3, size, size)):
         # Written, not mapped: where the disk is full, a map that is written to ends the process.
         with replacing(cache, CANNOT_BE_KEPT) as target:
             header = {"descr": "|u1", "fortran_order": False, "shape": (len(files), 3, size, size)}
@@ -85,14 +93,24 @@ def _decoded(files: list[Path], size: int, cache: Path) -> np.ndarray:
     return np.asarray(np.load(cache, mmap_mode="c"))
 
 
+def _is_whole(cache: Path, shape: tuple[int, ...]) -> bool:
+    """Say whether the pixels of `shape` are in the cache; one that was damaged is written anew."""
+    try:
+        return cache.is_file() and np.load(cache, mmap_mode="r").shape == shape
+    except (ValueError, EOFError, OSError):
+        return False
+
+
 def _pixels(file: Path, size: int) -> np.ndarray:
     """Return one image as uint8 (3, size, size)."""
     try:
-        with Image.open(file) as image:
+        with Image.open(file, formats=FORMATS) as image:
             if image.mode.startswith(("I", "F")):
                 raise MmganError(f"{file} has more than 8 bits a channel; save it with 8, as PNG or JPEG.")
             image = image.convert("RGB")  # a palette or grey values too; what is transparent loses that
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except MmganError:
+        raise
+    except Exception as error:  # a damaged image can raise anything at all
         raise MmganError(f"{file} cannot be read as an image; repair or remove it.") from error
     resized = image if image.size == (size, size) else image.resize((size, size), Image.Resampling.LANCZOS)
     return np.asarray(resized).transpose(2, 0, 1)

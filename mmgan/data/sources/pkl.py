@@ -1,5 +1,6 @@
 """The user's own file: a .pkl or .npz with x_train and y_train, of any modalities, shapes and labels."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,9 +37,10 @@ def pkl(path: str | Path | None = None, labelled: bool = True) -> Dataset:
     except MmganError:
         from mmgan.data.recordings.formats import READERS  # here: with it comes pandas, which no pickle needs
 
-        if Path(path).is_dir() or (Path(path).is_file() and Path(path).suffix.lower() in READERS):
+        is_folder = os.path.isdir(path)
+        if is_folder or (os.path.isfile(path) and Path(path).suffix.lower() in READERS.keys() - {".npz"}):
             raise MmganError(
-                f"{path} is {'a folder' if Path(path).is_dir() else f'a {Path(path).suffix.lower()} file'}, no data set; for a folder of recordings"
+                f"{path} is {'a folder' if is_folder else f'a {Path(path).suffix.lower()} file'}, no data set; for a folder of recordings"
                 f" ({', '.join(READERS)}) give data=recordings data.path=FOLDER, for one of images data=images data.path=FOLDER."
             ) from None
         raise

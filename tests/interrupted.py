@@ -1,0 +1,121 @@
+"""Run a command of mmgan again and again, each time interrupted, and then to its end.
+
+    python interrupted.py kills N COMMAND FOLDER WORDS...     N SIGKILLs at random moments
+    python interrupted.py writes COMMAND FOLDER WORDS...      no room left at the first write below FOLDER, at the second, ...
+
+Prints as JSON how the last, undisturbed run ended, how often the command was interrupted, and what the interrupted runs said.
+`PROBE`, a script in FOLDER, is run after each interruption, and has to end well.
+"""
+
+import json
+import os
+import random
+import runpy
+import signal
+import sys
+import time
+from pathlib import Path
+
+LIBRARIES = [
+    "mmgan.commands.build",
+    "mmgan.commands.evaluate",
+    "mmgan.commands.tune",
+    "mmgan.plots.samples",
+    "scipy.stats",
+]
+PROBE = "probe.py"
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
+
+def begun(command, words, said, nth=None, below=""):
+    """Fork a process that runs the command; with `nth` its nth write below a folder fails. Return its id."""
+    if child := os.fork():
+        return child
+    status = 70
+    try:
+        os.setsid()
+        for number in (1, 2):
+            os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        if nth is not None:
+            sys.addaudithook(failing(nth, str(Path(below).resolve())))
+        from mmgan.commands.entry import ended_well
+        from mmgan.commands.job import run_command
+
+        ended_well(lambda: run_command(command, words))
+        status = 0
+    except SystemExit as ended:
+        if isinstance(ended.code, str):
+            print(ended.code, file=sys.stderr, flush=True)
+        status = ended.code if isinstance(ended.code, int) else 1
+    finally:
+        sys.stdout.flush()
+        os._exit(status)
+
+
+def failing(nth, below):
+    """Return a hook of Python's that lets the nth write below a folder fail, and all that follow."""
+    seen = 0
+
+    def hook(event, args):
+        nonlocal seen
+        writes = (event == "open" and isinstance(args[0], str) and args[2] & WRITING) or event == "os.rename"
+        if writes and os.path.abspath(args[0]).startswith(below):
+            seen += 1
+            if seen >= nth:
+                raise OSError(28, "No space left on device", args[0])
+
+    return hook
+
+
+def ended(child):
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def probe(folder):
+    if Path(folder, PROBE).exists():
+        runpy.run_path(str(Path(folder, PROBE)))
+
+
+def killed(times, command, folder, words):
+    """Yield nothing where the command had ended before it could be killed, else a line of what it had said."""
+    rng, said = random.Random(0), Path(folder, "said")
+    start = time.perf_counter()
+    assert ended(begun(command, [word.replace(folder, f"{folder}/whole") for word in words], said)) == 0, (
+        said.read_text()
+    )
+    length = time.perf_counter() - start
+    for _ in range(times):
+        child = begun(command, words, said)
+        time.sleep(rng.uniform(0.05, 0.9) * length)
+        os.killpg(child, signal.SIGKILL)
+        if ended(child) == -signal.SIGKILL:
+            yield "killed"
+        probe(folder)
+
+
+def without_room(command, folder, words):
+    """Yield what the command says, once for each write that fails, until there are no more."""
+    said, out = Path(folder, "said"), Path(folder, "out")
+    for nth in range(1, 1000):
+        status = ended(begun(command, words, said, nth, str(out)))
+        text = said.read_text()
+        if status == 0:
+            return
+        yield f"{status} {text.strip().splitlines()[-1] if text.strip() else ''}"
+        probe(folder)
+
+
+def main(kind, *words):
+    __import__("torch").set_num_threads(1)
+    for library in LIBRARIES:
+        __import__(library)
+    times, words = (int(words[0]), words[1:]) if kind == "kills" else (0, words)
+    command, folder, *options = words
+    how = killed(times, command, folder, options) if kind == "kills" else without_room(command, folder, options)
+    interrupted = list(how)
+    status = ended(begun(command, options, Path(folder, "said")))
+    print(json.dumps({"status": status, "interrupted": interrupted, "said": Path(folder, "said").read_text()[-500:]}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
