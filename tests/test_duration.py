@@ -1,14 +1,17 @@
 """What a training and a sweep say of their own length before they begin."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 from conftest import compose
 
 from mmgan.commands.build import check_run, fold_run, load_data
 from mmgan.commands.train import train_folds
+from mmgan.training.callbacks import TellEpoch
 from mmgan.training.duration import PICTURE, SCORE, about, seconds_of_epoch, seconds_of_training, seconds_of_trials
 from mmgan.training.folder import RunFolder
+from mmgan.tuning.view import place
 
 STEPS = ["data.steps_per_epoch=40", "trainer.max_epochs=3"]
 
@@ -54,3 +57,13 @@ def test_the_line_before_the_first_bar_ends_with_it_and_the_training_is_the_same
     fold_run(cfg, load_data(cfg), 1).run(tmp_path / "untold")
     told, untold = (RunFolder(tmp_path / name).light.read_bytes() for name in ("told", "untold"))
     assert told == untold
+
+
+def test_a_sweep_s_view_says_how_far_it_is_and_names_what_has_no_folds(tmp_path):
+    settings = SimpleNamespace(n_trials=4, refit_epochs=6)
+    study = SimpleNamespace(fold=0, path=tmp_path, settings=settings, finished=lambda: [1, 2, 3])
+    assert place(study) == {"description": "all samples", "completed": 3, "total": 4}
+    RunFolder(tmp_path).write_json(TellEpoch.file, {"epochs": 2})
+    assert place(study) == {"description": "all samples refit", "completed": 2, "total": 6}
+    study.fold = 3
+    assert place(study)["description"] == "fold 3 refit"

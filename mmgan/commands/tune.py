@@ -20,7 +20,7 @@ from mmgan.commands.opening import tell_opening
 from mmgan.commands.train import next_command, print_lines, print_results, tell_unlabelled
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.data.dataset import Dataset
-from mmgan.data.folds import make_folds
+from mmgan.data.folds import fold_name, make_folds
 from mmgan.errors import MmganError
 from mmgan.report.page import write_report
 from mmgan.training.callbacks import TellEpoch
@@ -98,7 +98,7 @@ def tune_folds(cfg: DictConfig) -> list[FitResult]:
     for fold in paths:
         if not trials.sizes(fold)[1]:
             raise MmganError(
-                f"{trials.dataset.source}: fold {fold} has no inner split (it takes 60 training samples and data.inner_val above"
+                f"{trials.dataset.source}: {fold_name(fold)} has no inner split (it takes 60 training samples and data.inner_val above"
                 " 0), so that trials cannot be compared; use train.py, which trains for a fixed length."
             )
     if cfg.report:
