@@ -78,6 +78,8 @@ def build_source(config: Any, where: Any, *, trust: Sequence[str] = ()) -> Any:
     """Return the data set that the file `where` was made from; raises MmganError if its source is not admitted."""
     admit(config, where, trust=trust, source=True)
     options = {key: value for key, value in config.items() if key != "cache"}  # no file says where to write
+    if isinstance(config.get("cache"), str) and SOURCE.fullmatch(config["_target_"]):
+        options["kept"] = config["cache"]  # but where to read what its training made
     try:
         return build(options)
     except TypeError as error:
