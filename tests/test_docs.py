@@ -1,5 +1,6 @@
 """Every command of the README and of pages of the docs runs, small; and what they do in Python."""
 
+import json
 import re
 import shlex
 import shutil
@@ -27,7 +28,11 @@ EXTRA = {
 }
 OF_COMPARE = ["models=[vacwgan]", "folds=[1]", "draws=1", f"overrides='{' '.join(SMALL)}'"]
 OF_MOMENTS = ["seeds=1", "overrides='experiment=linear_gan callbacks=default trainer.max_epochs=1'"]
-PAGES = ["README.md", "docs/sweeps.md", "docs/usage.md", "docs/tutorial.md", "docs/two-stages.md", "docs/python.md"]
+PAGES = [
+    "README.md", "docs/sweeps.md", "docs/usage.md", "docs/tutorial.md", "docs/two-stages.md", "docs/python.md", "docs/your-data.md",
+    "docs/models.md", "docs/imbalance.md", "docs/machines.md",
+]  # fmt: skip
+NOTEBOOK = ROOT / "docs/first-steps.ipynb"
 # What stands before a page's Python: short trainings.
 SHORT_FIT = """
 import mmgan.commands.fit as short
@@ -98,6 +103,23 @@ def test_every_command_runs(name, write_data, tmp_path, monkeypatch):
             python([script, *words[1:]], tmp_path, anew=name == PAGES[0] and script not in ran)
             ran.add(script)
     assert str(ROOT / "train.py") in ran
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(tmp_path):
+    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    python(["-c", "\n".join([SHORT_FIT, *code])], tmp_path)
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+
+
+def test_the_notebook_is_kept_without_outputs_and_its_links_lead_somewhere():
+    notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
+    cells = notebook["cells"]
+    assert notebook["nbformat"] == 4 and not any(cell.get("outputs") or cell.get("execution_count") for cell in cells)
+    text = "".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    links = re.findall(r"\]\(([^)#]+)", text)
+    assert links and all((NOTEBOOK.parent / link).exists() for link in links)
 
 
 def test_the_chinese_readme_has_the_same_commands_and_tables():

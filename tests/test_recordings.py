@@ -3,6 +3,7 @@
 import csv
 import pickle
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +29,7 @@ from mmgan.data.recordings.waveforms import waveforms_of
 from mmgan.data.recordings.windows import Broken
 from mmgan.data.sources.pkl import pkl
 from mmgan.data.sources.recordings import recordings
-from mmgan.data.trust import build
+from mmgan.data.trust import build, build_source
 from mmgan.errors import MmganError
 from mmgan.training.tasks import Classification
 
@@ -115,6 +116,19 @@ def test_two_processes_read_the_same(folder, tmp_path):
     (folder / "good" / "good0.wav").write_bytes(b"RIFF")
     with pytest.raises(Broken, match=r"good0\.wav cannot be read"):
         recordings(folder, workers=2, **SMALL)
+
+
+def test_a_checkpoint_knows_where_its_data_set_is_kept_and_writes_nothing_there(folder, cache, tmp_path):
+    """As `synthesize` and `evaluate` build it; a file may say where to read, not where to write."""
+    there = tmp_path / "there"
+    first = recordings(folder, cache=there, **SMALL)
+    source = {"_target_": "mmgan.data.sources.recordings.recordings", "path": str(folder), **SMALL, "cache": str(there)}
+    kept = build_source(source, "a.ckpt")
+    assert kept.fingerprint() == first.fingerprint() and not cache.exists()
+    shutil.rmtree(there)
+    there.mkdir()
+    assert build_source(source, "a.ckpt").fingerprint() == first.fingerprint()
+    assert list(cache.glob("*/dataset.pkl")) and not list(there.iterdir())
 
 
 def test_an_interrupted_start_goes_on(folder, cache, monkeypatch):

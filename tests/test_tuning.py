@@ -248,4 +248,5 @@ def test_all_folds_are_tuned_each_in_its_own_folder(write_data, tmp_path, capsys
     results = tune_folds(cfg)
     assert [result.folder for result in results] == [tmp_path / "fold1", tmp_path / "fold2"]
     assert (tmp_path / "study.db").exists() and (tmp_path / "summary.html").exists()
-    assert "mmgan synthesize ckpt=" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "cpu, one thread; less than a minute\n" in shown and "mmgan synthesize ckpt=" in shown

@@ -143,13 +143,22 @@ def is_final(cfg: DictConfig, fold: int) -> bool:
     return "final" in cfg and (cfg.final or fold == WHOLE)  # a sweep's refit takes all samples anyway
 
 
-def check_run(cfg: DictConfig, run: FoldRun) -> tuple[FoldDataModule, L.Trainer]:
-    """Build everything once: whatever is refused is refused before a folder is touched. Return what serves a fold, and what trains."""
+@dataclass(frozen=True)
+class Ready:
+    """What a training needs, built to be checked and timed, and not used again."""
+
+    model: Any
+    data: FoldDataModule
+    trainer: L.Trainer
+
+
+def check_run(cfg: DictConfig, run: FoldRun) -> Ready:
+    """Build everything once: whatever is refused is refused before a folder is touched."""
     if run.select_length and not run.final and "final" in cfg:
         raise MmganError("select_length=true asks for a second training on all samples; give final=true too.")
     if cfg.first_stage is None:
         check_size(plain(cfg.model), run.build.dataset.schema)
-    _, datamodule = run.build(run.final and not run.select_length)
+    model, datamodule = run.build(run.final and not run.select_length)
     run.callbacks()
     trainer = _trainer(cfg, logger=False, enable_checkpointing=False, enable_progress_bar=False)
     if trainer.world_size > 1 and "fork" not in str(cfg.trainer.get("strategy")):
@@ -157,7 +166,14 @@ def check_run(cfg: DictConfig, run: FoldRun) -> tuple[FoldDataModule, L.Trainer]
             f"trainer.devices={cfg.trainer.devices}: give trainer=ddp, whose devices share each batch;"
             " or train several folds at once by several calls."
         )
-    return datamodule, trainer
+    return Ready(model, datamodule, trainer)
+
+
+def check_runs(cfg: DictConfig, runs: Iterable[FoldRun]) -> tuple[Ready, list[FoldDataModule]]:
+    """Check every run; return what the first needs, and the data of each."""
+    first, *others = runs
+    ready = check_run(cfg, first)
+    return ready, [ready.data, *(check_run(cfg, run).data for run in others)]
 
 
 def check_size(model: dict[str, Any], schema: DataSchema) -> None:

@@ -1,6 +1,6 @@
 """What a training says before its first bar: what was read, how a fold is divided, what computes, and what looks odd."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import lightning as L
 from omegaconf import DictConfig
@@ -10,19 +10,23 @@ from mmgan.data.datamodule import FoldDataModule
 from mmgan.data.dataset import Dataset
 from mmgan.data.description import description, oddities
 from mmgan.plots.style import legible
+from mmgan.training.duration import about
 
 WORDS = ("no", "one", "two", "three", "four")
 
 
-def tell_opening(cfg: DictConfig, dataset: Dataset, folds: Iterable[FoldDataModule], trainer: L.Trainer) -> None:
-    """Print one line of what was read and what comes, and a line for each thing that looks odd."""
+def tell_opening(
+    cfg: DictConfig, dataset: Dataset, folds: Sequence[FoldDataModule], trainer: L.Trainer, seconds: float
+) -> None:
+    """Print one line of what was read and what comes, how long it takes, and a line for each thing that looks odd."""
     first, *others = folds
     threads = f"{WORDS[cfg.threads] if cfg.threads < len(WORDS) else cfg.threads} thread{'s' * (cfg.threads != 1)}"
     device = trainer.strategy.root_device.type
     machine = f"cpu, {threads}" if device == "cpu" else f"{trainer.num_devices} {device}"
     several = f" and {len(others)} more" if others else ""
     which = f"fold {first.fold.fold}{several}" if first.fold.fold else "no folds"
-    tell(f"{description(dataset)}; {which}: {_division(first)}; {machine}")
+    parts = [description(dataset), f"{which}: {_division(first)}", machine, about(seconds)]
+    tell("; ".join(filter(None, parts)))
     for sentence in [*oddities(dataset, first.fold), *_illegible(dataset.schema.class_names)]:
         tell(f"note: {sentence}")
 

@@ -1,5 +1,6 @@
 """The job of train.py: one fold or all of them, and the table at the end."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,8 +9,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from mmgan.commands.arguments import command_line, print_table, shell_line, tell, trust_option
-from mmgan.commands.build import check_run, chosen_folds, fold_path, fold_run, load_data, task_of, trusted
+from mmgan.commands.build import check_runs, chosen_folds, fold_path, fold_run, load_data, task_of, trusted
 from mmgan.commands.opening import tell_opening
+from mmgan.training.duration import seconds_of_epoch, seconds_of_training
 from mmgan.training.fit import FitResult
 from mmgan.training.quiet import quiet_lightning
 from mmgan.training.tasks import Task
@@ -28,8 +30,10 @@ def train_folds(cfg: DictConfig) -> list[FitResult]:
     quiet_lightning()
     dataset = load_data(cfg)
     runs = {fold: fold_run(cfg, dataset, fold) for fold in chosen_folds(cfg, dataset)}
-    checked = [check_run(cfg, run) for run in runs.values()]
-    tell_opening(cfg, dataset, [datamodule for datamodule, _ in checked], checked[0][1])
+    ready, folds = check_runs(cfg, runs.values())
+    epoch = math.nan if cfg.resume else seconds_of_epoch(ready.trainer, ready.model, ready.data)
+    ahead = sum(seconds_of_training(run, data, epoch) for run, data in zip(runs.values(), folds, strict=True))
+    tell_opening(cfg, dataset, folds, ready.trainer, ahead)
     results = {fold: run.run(fold_path(cfg, "train", fold)) for fold, run in runs.items()}
     first, task = next(iter(results.values())).folder, task_of(cfg)
     shown = first.parent if str(cfg.fold) == "all" else first

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,13 @@ from mmgan.commands import build
 from mmgan.commands.arguments import shell_line
 from mmgan.commands.opening import tell_opening
 from mmgan.commands.train import next_command, print_lines, print_results, tell_unlabelled
+from mmgan.data.datamodule import FoldDataModule
 from mmgan.data.dataset import Dataset
-from mmgan.data.folds import make_folds
+from mmgan.data.folds import fold_name, make_folds
 from mmgan.errors import MmganError
 from mmgan.report.page import write_report
 from mmgan.training.callbacks import TellEpoch
+from mmgan.training.duration import seconds_of_epoch, seconds_of_training, seconds_of_trials
 from mmgan.training.fit import FitResult, FoldRun
 from mmgan.training.folder import RunFolder
 from mmgan.training.quiet import quiet_lightning
@@ -91,11 +93,12 @@ def tune_folds(cfg: DictConfig) -> list[FitResult]:
     if cfg.trainer.get("strategy") is not None:
         raise MmganError("trainer: a trial trains on one device; leave trainer=ddp out, and give workers=.")
     sweep = Sweep(sweep_settings(cfg, trials, paths, home), trials)
-    checked = {fold: build.check_run(cfg, build.fold_run(cfg, trials.dataset, fold)) for fold in paths}
+    runs = [build.fold_run(cfg, trials.dataset, fold) for fold in paths]
+    ready, folds = build.check_runs(cfg, runs)
     for fold in paths:
         if not trials.sizes(fold)[1]:
             raise MmganError(
-                f"{trials.dataset.source}: fold {fold} has no inner split (it takes 60 training samples and data.inner_val above"
+                f"{trials.dataset.source}: {fold_name(fold)} has no inner split (it takes 60 training samples and data.inner_val above"
                 " 0), so that trials cannot be compared; use train.py, which trains for a fixed length."
             )
     if cfg.report:
@@ -103,7 +106,8 @@ def tune_folds(cfg: DictConfig) -> list[FitResult]:
             raise MmganError(f"{home}: there is no sweep to report on; run it first, or give its out_dir=.")
         _write(sweep.studies(create=False), home, sweep)
         return []
-    tell_opening(cfg, trials.dataset, [datamodule for datamodule, _ in checked.values()], checked[min(checked)][1])
+    ahead = _seconds(cfg, runs, folds, seconds_of_epoch(ready.trainer, ready.model, ready.data))
+    tell_opening(cfg, trials.dataset, folds, ready.trainer, ahead)
     results = run_sweep(sweep, home, one_machine=not cfg.storage)
     print_results(results, build.task_of(cfg))
     tell_unlabelled(results)
@@ -155,6 +159,15 @@ def sweep_settings(cfg: DictConfig, trials: ConfiguredTrials, paths: Mapping[int
 def trial_epochs(cfg: DictConfig) -> int:
     """Return the length of a trial: `search.epochs`, bounded by `trainer.max_epochs`."""
     return min(int(cfg.search.epochs), int(cfg.trainer.max_epochs))
+
+
+def _seconds(cfg: DictConfig, runs: Sequence[FoldRun], folds: Sequence[FoldDataModule], epoch: float) -> float:
+    """Return how long a sweep takes at most, of the default model's seconds of an epoch's batches."""
+    epochs = min(cfg.n_trials * trial_epochs(cfg), cfg.max_epochs or np.inf)
+    workers = min(cfg.workers, len(runs) * cfg.n_trials)
+    trials = min(len(runs) * seconds_of_trials(epochs, epoch) / workers, cfg.timeout or np.inf)
+    refits = [seconds_of_training(replace(run, final=True), data, epoch) for run, data in zip(runs, folds, strict=True)]
+    return trials + sum(refits) / min(workers, len(runs))
 
 
 def with_params(cfg: DictConfig, params: Mapping[str, Any]) -> DictConfig:

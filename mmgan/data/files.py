@@ -23,6 +23,19 @@ MOST_UNPACKED, MOST_PACKED = 300 * 10**6, 50  # bytes of a compressed file: so m
 _JSON = ":json"  # ends the npz key of what is no array: None, and containers without arrays
 
 
+def cache_file(
+    room: str, name: str, cache: str | os.PathLike | None = None, kept: str | os.PathLike | None = None
+) -> Path:
+    """Return where what is made of a user's data is kept: `name` below `cache`, or below mmgan/`room` of the user's cache folder.
+
+    Where `kept` has it already, it is read there; nothing is written below `kept`.
+    """
+    if kept is not None and (found := Path(kept) / name).is_file():
+        return found
+    of_user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(cache or of_user / "mmgan" / room) / name
+
+
 def read_archive(path: str | os.PathLike) -> dict[str, Any]:
     """Return the dict in a .pkl (whose code is never run) or .npz file; raise MmganError if it is not one."""
     path = Path(path)

@@ -99,6 +99,11 @@ def configured_fold(dataset: Dataset, options: Mapping[str, Any], number: int) -
     return select_fold(configured_folds(dataset, options), number)
 
 
+def fold_name(number: int) -> str:
+    """Return how a fold is called where it stands for itself: 'fold 3', or of `WHOLE` 'all samples'."""
+    return "all samples" if number == WHOLE else f"fold {number}"
+
+
 def whole_fold(dataset: Dataset, rows_per_class: SamplesPerClass = None, imbalance_ratio: Ratio = None) -> Fold:
     """Return the fold `WHOLE`: all samples train, limited as `limit_samples` does it, and none judges."""
     fold = Fold(WHOLE, np.arange(len(dataset)), np.empty(0, np.int64))

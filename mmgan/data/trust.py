@@ -80,6 +80,8 @@ def build_source(config: Any, where: Any, *, trust: Sequence[str] = ()) -> Any:
 
     admit(config, where, trust=trust, source=True)
     options = {key: value for key, value in config.items() if key != "cache"}  # no file says where to write
+    if isinstance(config.get("cache"), str) and SOURCE.fullmatch(config["_target_"]):
+        options["kept"] = config["cache"]  # but where to read what its training made
     try:
         dataset = build(options)
         if not isinstance(dataset, Dataset):

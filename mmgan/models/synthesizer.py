@@ -95,7 +95,7 @@ class Synthesizer:
         sampling
             Where samples come from, of a model that has several such places; None: as it was trained.
         """
-        sampling, labels = self.checked_sampling(sampling), self.labels_for(labels, n_per_class=n_per_class)
+        sampling, labels = self._checked_sampling(sampling), self.labels_for(labels, n_per_class=n_per_class)
         return self._drawn(labels, lambda label, noise, _: self.model.generate(label, noise, sampling), seed)
 
     def labels_for(self, labels: Labels | None = None, *, n_per_class: int | None = None) -> np.ndarray:
@@ -135,7 +135,7 @@ class Synthesizer:
         Raises MmganError for samples that have no modality, an unknown one, or all, and where the model cannot.
         """
         x = self._named(x)
-        n, fill, sampling = self.schema.check_partial(x), self._able("complete"), self.checked_sampling(sampling)
+        n, fill, sampling = self.schema.check_partial(x), self._able("complete"), self._checked_sampling(sampling)
         drawn = self._drawn_for(x, n, labels, lambda given, label, noise: fill(given, label, noise, sampling), seed)
         return drawn | {name: np.array(value, np.float32) for name, value in x.items()}
 
@@ -161,7 +161,7 @@ class Synthesizer:
             stream.write(buffer.getbuffer())
         return Path(path)
 
-    def checked_sampling(self, sampling: str | None) -> str:
+    def _checked_sampling(self, sampling: str | None) -> str:
         """Return where samples are drawn from, by default as the model was set up; raises MmganError for what the family does not have."""
         if sampling is None:
             return self.model.sampling

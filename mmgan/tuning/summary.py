@@ -12,6 +12,7 @@ import pandas
 from matplotlib.figure import Figure
 from optuna.trial import TrialState
 
+from mmgan.data.folds import fold_name
 from mmgan.plots import sweeps
 from mmgan.report.content import Picture, Report, Table
 from mmgan.report.tables import Correction, plus_minus, three
@@ -39,7 +40,7 @@ def summary(studies: Mapping[int, FoldStudy]) -> Report:
         verdict=[],
         findings=_findings(scores, correction, settings.next_command),
         facts={
-            "folds": ", ".join(map(str, studies)),
+            "folds": ", ".join(str(fold or "none") for fold in studies),
             "trials": f"{settings.n_trials} a fold, of {settings.trial_epochs} epochs each",
             "still running": str(sum(len(study.running()) for study in studies.values())),
             "studies": f"{url}, named {', '.join(study.name for study in studies.values())}",
@@ -87,7 +88,9 @@ def _findings(scores: Mapping[int, Mapping[str, Any]], correction: Correction, n
 def _scores_table(found: Mapping[int, Mapping[str, Any]], correction: Correction) -> Table:
     """Return a row for each fold, and the means with their intervals."""
     counts, scores = ("complete", "pruned", "failed", "epochs"), ("default", "best", "val_indices")
-    rows = [[str(fold), *(_shown(f[key]) for key in (*counts, "trial", *scores))] for fold, f in found.items()]
+    rows = [
+        [str(fold or "none"), *(_shown(f[key]) for key in (*counts, "trial", *scores))] for fold, f in found.items()
+    ]
     if len(found) > 1:
         sums = [str(sum(f[key] for f in found.values())) for key in counts]
         means = [[f[key] for f in found.values() if f[key] is not None] for key in scores]
@@ -105,7 +108,7 @@ def _parameters_table(settings: SweepSettings, best: Mapping[int, Mapping[str, A
         values = [params.get(key) for params in best.values()]
         agreement = [_agreement(settings.space[key], values)] if len(values) > 1 else []
         rows.append([key, _shown(default), *map(_shown, values), *agreement])
-    columns = ["parameter", "default", *(f"fold {fold}" for fold in best), *(["agreement"] if len(best) > 1 else [])]
+    columns = ["parameter", "default", *map(fold_name, best), *(["agreement"] if len(best) > 1 else [])]
     return Table("Best parameters", columns, rows)
 
 
@@ -134,7 +137,7 @@ def _importance(shares: pandas.DataFrame) -> tuple[list[Table], list[Picture]]:
         return [], []
     shares = shares.assign(mean=shares.fillna(0).mean(axis=1)).sort_values("mean", ascending=False)
     rows = [[key, *("" if np.isnan(share) else three(share) for share in row)] for key, *row in shares.itertuples()]
-    columns = ["parameter", *(f"fold {fold}" for fold in shares.columns[:-1]), "mean"]
+    columns = ["parameter", *map(fold_name, shares.columns[:-1]), "mean"]
     note = "Shares of the variance of scores (fANOVA) that a parameter explains; of few trials, a rough guess."
     largest = shares.fillna(0)[:SHOWN_PARAMETERS]
     folds = {key: list(row) for key, row in largest.drop(columns="mean").T.items()}
@@ -146,7 +149,7 @@ def _importance(shares: pandas.DataFrame) -> tuple[list[Table], list[Picture]]:
 def _history(studies: Mapping[int, FoldStudy]) -> Picture:
     maximize = next(iter(studies.values())).settings.direction == "maximize"
     scores = {
-        f"fold {fold}": {trial.number: trial.value for trial in study.trials(TrialState.COMPLETE)}
+        fold_name(fold): {trial.number: trial.value for trial in study.trials(TrialState.COMPLETE)}
         for fold, study in studies.items()
     }
     return Picture(

@@ -8,6 +8,7 @@ from typing import Any
 from optuna.trial import TrialState
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mmgan.data.folds import fold_name
 from mmgan.errors import MmganError
 from mmgan.training.callbacks import TellEpoch
 from mmgan.tuning.study import FoldStudy
@@ -28,7 +29,7 @@ def progress_shown(studies: Mapping[int, FoldStudy]) -> Iterator[None]:
         tasks = {}
         for fold, study in studies.items():
             done, total = len(study.finished()), study.settings.n_trials
-            tasks[fold] = progress.add_task(f"fold {fold}", total=total, completed=done, note="")
+            tasks[fold] = progress.add_task(fold_name(fold), total=total, completed=done, note="")
 
         def look() -> None:
             for fold, study in studies.items():
@@ -54,11 +55,11 @@ def place(study: FoldStudy) -> dict[str, Any]:
     epochs = TellEpoch.read(study.path)
     if epochs is None:
         return {
-            "description": f"fold {study.fold}",
+            "description": fold_name(study.fold),
             "completed": len(study.finished()),
             "total": study.settings.n_trials,
         }
-    return {"description": f"fold {study.fold} refit", "completed": epochs, "total": study.settings.refit_epochs}
+    return {"description": f"{fold_name(study.fold)} refit", "completed": epochs, "total": study.settings.refit_epochs}
 
 
 def note(study: FoldStudy) -> str:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +11,7 @@ from PIL import Image
 from rich.progress import track
 
 from mmgan.data.dataset import Dataset
-from mmgan.data.files import replacing
+from mmgan.data.files import cache_file, replacing
 from mmgan.errors import MmganError, Range, checked
 from mmgan.schema import DataSchema
 
@@ -23,21 +22,23 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # whatever a fil
 
 @checked
 def images(
-    path: str | Path | None = None, image_size: Annotated[int, Range(8, 1024)] = 64, cache: str | Path | None = None
+    path: str | Path | None = None,
+    image_size: Annotated[int, Range(8, 1024)] = 64,
+    cache: str | Path | None = None,
+    kept: str | Path | None = None,
 ) -> Dataset:
     """Return the images of path/<class>/*.png (or .jpg, .jpeg), modality `image`, uint8 values (3, image_size, image_size).
 
     Classes and files come in the order of their names; hidden ones and other files are passed over. Images of another size are resized, both sides to
     `image_size`. They are decoded when the folder, or `image_size`, is new, into a file of the folder `cache` (default: mmgan/images in the user's cache folder), which is
-    mapped into memory. Raises MmganError for a folder without classes or images, and for a file that is no image of 8 bits a channel.
+    mapped into memory; where the folder `kept` has that file, it is read there. Raises MmganError for a folder without classes or images, and for a file that is no image of 8 bits a channel.
     """
     if path is None:
         raise MmganError("data=images needs a folder with one sub-folder per class; give data.path=FOLDER.")
     folder = Path(path)
     files, y, names = _files(folder)
-    user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    target = Path(cache or user_cache / "mmgan" / "images")
-    pixels = _decoded(files, image_size, target / f"{_digest(files, image_size)}.npy")
+    target = cache_file("images", f"{_digest(files, image_size)}.npy", cache, kept)
+    pixels = _decoded(files, image_size, target)
     return Dataset(
         schema=DataSchema({"image": pixels.shape[1:]}, tuple(names), tuple(names)),
         x_train={"image": pixels},

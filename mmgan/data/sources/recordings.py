@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from filelock import FileLock
 
 from mmgan.data import features as recipes
 from mmgan.data.dataset import Dataset
-from mmgan.data.files import check_writable, file_digest, write_pickle
+from mmgan.data.files import cache_file, check_writable, file_digest, write_pickle
 from mmgan.data.folds import NumberOfFolds
 from mmgan.data.recordings.content import FORMAT, content_of
 from mmgan.data.recordings.formats import check_file_size
@@ -48,6 +47,7 @@ def recordings(
     skip_broken: bool = False,
     workers: Annotated[int, Range(1, 1024)] = 1,
     cache: str | Path | None = None,
+    kept: str | Path | None = None,
 ) -> Dataset:
     """Return the windows of the recordings below a folder as features, a modality each, float32; groups are the recordings.
 
@@ -72,6 +72,7 @@ def recordings(
     skip_broken : leave out files that cannot be read, and say which.
     workers : processes that read files.
     cache : where the data set is kept.
+    kept : where it may have been kept before, and is only read.
     """
     if path is None and labels_file is None:
         raise MmganError(
@@ -91,9 +92,8 @@ def recordings(
         patterns, plans = {}, {"": (list_items(folder, files, label_from, labels_file), recipe)}
     _check_classes(next(iter(plans.values()))[0], folder)
     known = _known(plans)
-    user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     asked = {"format": FORMAT, "known": known, "patterns": patterns, "n_splits": n_splits, "skip_broken": skip_broken}
-    place = Path(cache or user_cache / "mmgan" / "recordings") / _digest(asked) / "dataset.pkl"
+    place = cache_file("recordings", f"{_digest(asked)}/dataset.pkl", cache, kept)
     if not place.is_file():
         check_writable(place, CANNOT_BE_KEPT)
         place.parent.mkdir(parents=True, exist_ok=True)
