@@ -174,6 +174,7 @@ def test_samples_that_stand_in_both_sets_or_twice_do_not_judge():
     assert judge(None, CHEAP)["metrics"] == judge_of(synthetic=make_samples(150, 2))(None, CHEAP)["metrics"]
 
 
+@pytest.mark.slow
 def test_unseen_groups_judge_utility_alone(judge):
     samples, (x, y) = make_samples(90, 12), make_samples(80, 13)
     found = judge([samples])["metrics"]
@@ -214,6 +215,7 @@ def test_score_orders_what_it_should(score):
     assert score(x, y) == found["duplicate"]
 
 
+@pytest.mark.slow
 def test_score_never_raises_on_bad_samples(score):
     x, y = make_samples(50, 10)
     zero = {"score": 0.0, **dict.fromkeys(PARTS, 0.0)}

@@ -185,6 +185,7 @@ def synthetic(data_file, tmp_path_factory):
     return synthesize(compose("synthesize", f"ckpt={folder}", f"out={folder / 'augmented.pkl'}"))
 
 
+@pytest.mark.slow
 def test_synthetic_samples_add_a_term_whose_weight_fades(data_file, synthetic, tmp_path):
     options = [f"data.synthetic={synthetic}", "model.fade=4", "trainer.max_epochs=4"]
     cfg = config(data_file, f"out_dir={tmp_path / 'run'}", *options)
@@ -227,6 +228,7 @@ def test_synthetic_samples_that_do_not_belong_to_the_fold_are_refused(data_file,
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_with_all_samples_to_train_on_none_choose_a_checkpoint(data_file, synthetic, tmp_path):
     file = read_archive(synthetic)
     file["meta"]["recipe"]["final"] = True

@@ -219,6 +219,7 @@ def test_a_final_run_resumes_in_either_half(final, tiny, tmp_path, quick, where)
 
 
 # -- samples ---------------------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_few_rows_train_for_a_fixed_length_without_a_score(write_data, tmp_path, quick):
     result = run(write_data(rows=40, shapes={"a": (3, 20), "b": (3, 20)}), tmp_path / "run", "trainer.max_epochs=3")
     assert result.score is None and result.epochs == 3
