@@ -174,7 +174,7 @@ def test_a_report_alone_computes_nothing_and_says_what_stands(tmp_path, capsys):
     lines = [line(model, fold) for model in ("real", "smote") for fold in (1, 2)]
     (tmp_path / "x.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines))
     page = compare(compose("compare", ["report=true", f"out={tmp_path}/x.jsonl"]))
-    assert page == tmp_path / "x.md" and "| smote |" in page.read_text() and "| smote |" in capsys.readouterr().out
+    assert page == tmp_path / "x.md" and "| smote |" in page.read_text() and "\n| smote |" in capsys.readouterr().out
 
 
 # -- tables --------------------------------------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ def compare(cfg: DictConfig) -> Path:
     page = out.with_suffix(".md")
     with replacing(page) as stream:
         stream.write(tables_page(measure, read_lines(out, cfg.measure), [cell.name for cell in cells]).encode())
-    tell(page.read_text(encoding="utf-8"), f"lines:  {out}", f"tables: {page}")
+    tell(*page.read_text(encoding="utf-8").splitlines(), f"lines:  {out}", f"tables: {page}")
     return page
 
 
