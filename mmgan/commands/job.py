@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import logging
 import os
 import signal
 import sys
@@ -76,6 +77,7 @@ def script(job: Callable[[Any], None]) -> Callable[[Any], None]:
             # Before anything imports torch and numpy, whose pools of threads are sized once.
             for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
                 os.environ.setdefault(pool, str(cfg.threads))
+            logging.getLogger("matplotlib").setLevel(logging.WARNING)  # Hydra shows all: of fonts, say
             check_options(cfg)
             job(cfg)
         except USERS as error:

@@ -32,11 +32,12 @@ def tell_opening(
 
 
 def _division(data: FoldDataModule) -> str:
-    inner, held = len(data.inner_val_indices), len(data.fold.val_indices)
+    inner, held, alike = len(data.inner_val_indices), len(data.fold.val_indices), len(data.fold.judge_indices)
     parts = [f"{len(data.training_indices)} to train", f"{inner} to choose the checkpoint" if inner else ""]
     parts += [
         f"{len(data.pool.indices)} unlabelled" if data.pool is not None else "",
         f"{held} held out" if held else "",
+        f"{alike} more of the training groups" if alike else "",
     ]
     return ", ".join(filter(None, parts))
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from mmgan.commands.arguments import command_line, listed, print_table, tell
+from mmgan.commands.arguments import command_line, listed, print_table, tell, trust_option
 from mmgan.data import synthetic_file
 from mmgan.data.dataset import Dataset
 from mmgan.data.files import check_writable
@@ -68,7 +68,10 @@ def synthesize(cfg: DictConfig) -> Path:
     if waveforms is not None:
         tell(f"{cfg.format}:    {files}, {count} files, listed in samples.csv")
     which = f", fold={folds[0]}" if folds[0] else ""
-    tell(f"file:   {out}", f"next:   mmgan.load_augmented({str(out)!r}{which}) in Python")
+    tell(f"file:   {out}")
+    if folds[0]:  # else no sample is left to judge by
+        tell(f"judge:  {command_line('evaluate', f'synthetic={out}', *trust_option(trust))}")
+    tell(f"next:   mmgan.load_augmented({str(out)!r}{which}) in Python")
     return out
 
 

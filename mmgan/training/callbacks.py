@@ -8,7 +8,7 @@ from typing import Any
 
 import lightning as L
 import numpy as np
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.errors import PositiveInt, checked
@@ -35,6 +35,13 @@ def fold_judge(
     judge = CheapScore(*reference, *data.samples(heldout, most=MAX_REFERENCE), seed=seed, **more)
     _, labels = data.samples(data.training_indices, most=MAX_TRAINED)
     return lambda model: judge(draw_like(model, labels), labels)
+
+
+class Bar(RichProgressBar):
+    """Lightning's bar, with nothing behind it but what the model says; not the number of the logger's folder."""
+
+    def get_metrics(self, *args: Any) -> dict[str, Any]:
+        return {name: value for name, value in super().get_metrics(*args).items() if name != "v_num"}
 
 
 class ScoreSamples(L.Callback):
