@@ -30,7 +30,7 @@ OF_COMPARE = ["models=[vacwgan]", "folds=[1]", "draws=1", f"overrides='{' '.join
 OF_MOMENTS = ["seeds=1", "overrides='experiment=linear_gan callbacks=default trainer.max_epochs=1'"]
 PAGES = [
     "README.md", "docs/sweeps.md", "docs/usage.md", "docs/tutorial.md", "docs/two-stages.md", "docs/python.md", "docs/your-data.md",
-    "docs/models.md", "docs/imbalance.md", "docs/machines.md",
+    "docs/models.md", "docs/imbalance.md",
 ]  # fmt: skip
 NOTEBOOK = ROOT / "docs/first-steps.ipynb"
 # What stands before a page's Python: short trainings.
