@@ -109,7 +109,7 @@ def test_every_command_runs(name, write_data, tmp_path, monkeypatch):
 def test_the_notebook_runs(tmp_path):
     cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    python(["-c", "\n".join([SHORT_FIT, *code])], tmp_path)
+    python(["-c", "\n".join([SHORT_FIT, *code])], tmp_path, anew=True)
     assert (tmp_path / "report.html").stat().st_size > 10_000
 
 
