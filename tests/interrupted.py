@@ -34,8 +34,8 @@ def begun(command, words, said, nth=None, below=""):
     status = 70
     try:
         os.setsid()
-        for number in (1, 2):
-            os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        for path, number in ((os.devnull, 1), (said, 2)):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         if nth is not None:
             sys.addaudithook(failing(nth, str(Path(below).resolve())))
         from mmgan.commands.entry import ended_well
