@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.errors import MmganError
 from mmgan.training.callbacks import FolderCheckpoint
-from mmgan.training.checkpoint import read_checkpoint, write_checkpoint
+from mmgan.training.checkpoint import WholeCheckpoints, read_checkpoint, write_checkpoint
 from mmgan.training.folder import RunFolder
 from mmgan.training.tasks import Task
 
@@ -51,6 +51,7 @@ def fit(
     best = FolderCheckpoint(folder.path, "best", monitor=model.monitor if scored else None, mode=model.mode, **KEEP)
     last = FolderCheckpoint(folder.path, "last", **KEEP)
     run = _trainer(trainer, folder, [*callbacks, best, last], limit_val_batches=None if scored else 0)
+    run.strategy.checkpoint_io = WholeCheckpoints()
     resume_from = str(folder.last) if resume and folder.last.exists() else None
     if resume_from and (done := _epochs_done(folder.last)) > run.max_epochs:
         raise MmganError(
