@@ -4,26 +4,17 @@
     python interrupted.py writes COMMAND FOLDER WORDS...      no room left at the first write below FOLDER, at the second, ...
 
 Prints as JSON how the last, undisturbed run ended, how often the command was interrupted, and what the interrupted runs said.
-`PROBE`, a script in FOLDER, is run after each interruption, and has to end well.
 """
 
 import json
 import os
 import random
-import runpy
 import signal
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
-LIBRARIES = [
-    "mmgan.commands.build",
-    "mmgan.commands.evaluate",
-    "mmgan.commands.tune",
-    "mmgan.plots.samples",
-    "scipy.stats",
-]
-PROBE = "probe.py"
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
@@ -34,8 +25,8 @@ def begun(command, words, said, nth=None, below=""):
     status = 70
     try:
         os.setsid()
-        for number in (1, 2):
-            os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        for path, number in ((os.devnull, 1), (said, 2)):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         if nth is not None:
             sys.addaudithook(failing(nth, str(Path(below).resolve())))
         from mmgan.commands.entry import ended_well
@@ -71,11 +62,6 @@ def ended(child):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def probe(folder):
-    if Path(folder, PROBE).exists():
-        runpy.run_path(str(Path(folder, PROBE)))
-
-
 def killed(times, command, folder, words):
     """Yield nothing where the command had ended before it could be killed, else a line of what it had said."""
     rng, said = random.Random(0), Path(folder, "said")
@@ -90,7 +76,6 @@ def killed(times, command, folder, words):
         os.killpg(child, signal.SIGKILL)
         if ended(child) == -signal.SIGKILL:
             yield "killed"
-        probe(folder)
 
 
 def without_room(command, folder, words):
@@ -102,15 +87,12 @@ def without_room(command, folder, words):
         if status == 0:
             return
         yield f"{status} {text.strip().splitlines()[-1] if text.strip() else ''}"
-        probe(folder)
 
 
 def main(kind, *words):
-    __import__("torch").set_num_threads(1)
-    for library in LIBRARIES:
-        __import__(library)
     times, words = (int(words[0]), words[1:]) if kind == "kills" else (0, words)
     command, folder, *options = words
+    import_module(f"mmgan.commands.{command}")  # here, so that each process need not
     how = killed(times, command, folder, options) if kind == "kills" else without_room(command, folder, options)
     interrupted = list(how)
     status = ended(begun(command, options, Path(folder, "said")))

@@ -6,6 +6,7 @@ import pickle
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from omegaconf import OmegaConf
 
 from mmgan.baselines import BASELINES
 from mmgan.commands.build import fold_run
-from mmgan.commands.evaluate import judge_file, read_judged
+from mmgan.commands.evaluate import _print, judge_file, read_judged
 from mmgan.commands.synthesize import synthesize
 from mmgan.data.files import write_npz, write_pickle
 from mmgan.data.folds import make_folds
@@ -23,6 +24,8 @@ from mmgan.data.sources.pkl import pkl
 from mmgan.data.sources.watch import watch
 from mmgan.errors import MmganError
 from mmgan.evaluation.files import VAL
+from mmgan.evaluation.verdict import Answer, Verdict
+from mmgan.report.content import Table
 
 LABELS = {
     "integers": np.array([3, 7, 20, 100]),
@@ -232,6 +235,15 @@ def test_forty_samples_get_a_report_of_all_folds_together(tmp_path, undrawn):
     assert {row["0"]["n"] for row in found["rows"].values()} == {20}
     assert found["verdict"]["useful"]["answer"] == "too few samples to tell"
     assert all(found["verdict"][question]["reason"] for question in ("faithful", "new"))
+
+
+def test_names_that_look_like_markup_are_printed_as_they_are(capsys):
+    row = ("[/x]", "\x1b[31m", "[b]1")
+    verdict = Verdict((Answer("faithful", "[no]", "[/bold] \x1b[31m"),), ("[/y] \x1b[2J",))
+    _print(verdict, Table("<b>s[/x].pkl", ("a", "[/b]", "c"), (row,)), Path("[r]"))
+    said = capsys.readouterr().out
+    assert all(text in said for text in ("[/x]", "[b]1", "<b>s[/x].pkl", "[/b]", "[no]", "[/bold]", "[/y]", "[r]"))
+    assert "\x1b" not in said
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """A run and its folder: what it leaves, how it resumes, which samples it sees, and how it refuses."""
 
 import json
+import shutil
 
 import lightning as L
 import numpy as np
@@ -329,6 +330,13 @@ def test_differing_keys_leave_out_what_does_not_change_the_result():
     old = {"a": {"b": 1, "c": 2}, "out_dir": "x", "trainer": {"max_epochs": 3, "precision": "32-true"}}
     new = {"a": {"b": 1, "c": 3}, "out_dir": "y", "trainer": {"max_epochs": 9, "precision": "bf16-mixed"}, "d": 0}
     assert [entry.split(":")[0] for entry in differing_keys(old, new)] == ["a.c", "d", "trainer.precision"]
+
+
+def test_a_checkpoint_without_the_state_of_a_training_is_told(finished, tiny, tmp_path, quick):
+    shutil.copytree(finished.folder, tmp_path / "run")
+    shutil.copy(finished.folder / "best.pth", tmp_path / "run" / "last.ckpt")
+    with pytest.raises(MmganError, match=r"last\.ckpt: no training can go on from it; put the run's own back"):
+        run(tiny, tmp_path / "run", "trainer.max_epochs=5", "resume=true")
 
 
 ALIASES = "a0: &a0 [1, 2]\n" + "".join(f"a{k}: &a{k} [*a{k - 1}, *a{k - 1}]\n" for k in range(1, 50))  # 2**50 numbers

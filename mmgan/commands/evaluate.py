@@ -13,7 +13,7 @@ from mmgan.commands.arguments import tell
 from mmgan.data import synthetic_file
 from mmgan.data.files import check_writable
 from mmgan.data.trust import build, trusted_names
-from mmgan.errors import MmganError
+from mmgan.errors import MmganError, printable
 from mmgan.evaluation.files import SyntheticFile, judged_file
 from mmgan.evaluation.verdict import Verdict
 from mmgan.report.content import Table
@@ -59,14 +59,19 @@ def _curve_lines(path: str, data_name: str) -> list[dict[str, Any]]:
 
 def _print(found: Verdict, table: Table, folder: Path) -> None:
     console = Console()
-    shown = ConsoleTable(title=table.title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    shown = ConsoleTable(title=_as_it_is(table.title), box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for column in table.columns:
-        shown.add_column(column, justify="right" if column else "left", no_wrap=True)
+        shown.add_column(_as_it_is(column), justify="right" if column else "left", no_wrap=True)
     for row in table.rows:
-        shown.add_row(*map(escape, row), style="bold" if row[0] == table.marked else None)
+        shown.add_row(*map(_as_it_is, row), style="bold" if row[0] == table.marked else None)
     console.print(shown)
     for line in found.answers:
-        console.print(f"[bold]{line.question}: {line.answer}[/]  {line.reason}", highlight=False)
+        console.print(f"[bold]{line.question}: {_as_it_is(line.answer)}[/]  {_as_it_is(line.reason)}", highlight=False)
     for sentence in found.findings:
-        console.print(f"- {sentence}", highlight=False, markup=False)
+        console.print(f"- {printable(sentence)}", highlight=False, markup=False)
     tell(f"report: {folder / 'report.html'}")
+
+
+def _as_it_is(text: str) -> str:
+    """Return a text of which rich takes nothing for markup: names are anybody's."""
+    return escape(printable(text))

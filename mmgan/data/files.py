@@ -1,19 +1,22 @@
 """Data files: read without running anything in them, written whole or not at all, as pickle or npz."""
 
 import csv
+import glob
 import hashlib
 import io
 import json
 import os
 import pickle
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import psutil
 
 from mmgan.data.pickles import opened, unpickle
 from mmgan.errors import MmganError
@@ -156,6 +159,7 @@ def replacing(
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _clear_left(path)
         with open(temporary, "wb") as stream:
             yield stream
             stream.flush()
@@ -166,6 +170,14 @@ def replacing(
         raise MmganError(sentence.format(path=path, reason=error.strerror or error)) from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _clear_left(path: Path) -> None:
+    """Remove what killed processes left beside `path`; what has changed within a minute may be another machine's."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with suppress(OSError, ValueError):
+            if time.time() - left.stat().st_mtime > 60 and not psutil.pid_exists(int(left.suffixes[-2][1:])):
+                left.unlink()
 
 
 def write_pickle(path: str | os.PathLike, content: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from hydra.utils import instantiate
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from mmgan.data.trust import admit, build
 from mmgan.errors import MmganError
@@ -79,11 +80,27 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 def write_checkpoint(target: str | Path, recipe: Mapping[str, Any], state_dict: Mapping[str, Any]) -> None:
     """Write a checkpoint of these alone, without what only a training to be resumed needs."""
+    _write_whole({"recipe": recipe, "state_dict": state_dict}, Path(target))
+
+
+def _write_whole(content: dict[str, Any], target: Path) -> None:
     temporary, buffer = Path(f"{target}.part"), BytesIO()
-    # Into a file torch tells of a full disk by an error that could be anything.
-    torch.save({"recipe": recipe, "state_dict": state_dict}, buffer)
-    temporary.write_bytes(buffer.getbuffer())
-    os.replace(temporary, target)
+    torch.save(content, buffer)  # into a file it tells of a full disk by an error that could be anything
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        temporary.write_bytes(buffer.getbuffer())
+        os.replace(temporary, target)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint beside its place, all of it or nothing: Lightning's own way is by a folder that may be on another disk."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write what Lightning knows of a training."""
+        _write_whole(checkpoint, Path(path))
 
 
 def load(path: str | Path, *, trust: Sequence[str] = ()) -> Any:

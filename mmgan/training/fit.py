@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.errors import MmganError
 from mmgan.training.callbacks import FolderCheckpoint
-from mmgan.training.checkpoint import read_checkpoint, write_checkpoint
+from mmgan.training.checkpoint import WholeCheckpoints, read_checkpoint, write_checkpoint
 from mmgan.training.folder import RunFolder
 from mmgan.training.tasks import Task
 
@@ -51,8 +51,9 @@ def fit(
     best = FolderCheckpoint(folder.path, "best", monitor=model.monitor if scored else None, mode=model.mode, **KEEP)
     last = FolderCheckpoint(folder.path, "last", **KEEP)
     run = _trainer(trainer, folder, [*callbacks, best, last], limit_val_batches=None if scored else 0)
+    run.strategy.checkpoint_io = WholeCheckpoints()
     resume_from = str(folder.last) if resume and folder.last.exists() else None
-    if resume_from and (done := read_checkpoint(resume_from)["epoch"] + 1) > run.max_epochs:
+    if resume_from and (done := _epochs_done(folder.last)) > run.max_epochs:
         raise MmganError(
             f"{folder.path}: {done} epochs are done there; give trainer.max_epochs={done} or more to resume."
         )
@@ -63,6 +64,16 @@ def fit(
     state = read_checkpoint(folder.best if scored else folder.last)
     score = state["callbacks"][best.state_key]["best_model_score"] if scored else None
     return state["epoch"] + 1, None if score is None else float(score)
+
+
+def _epochs_done(last: Path) -> int:
+    content = read_checkpoint(last)
+    if not content.keys() >= {"epoch", "loops", "optimizer_states"}:
+        raise MmganError(
+            f"{last}: no training can go on from it; put the run's own back, or leave resume=true out to start anew,"
+            " which keeps what is there."
+        )
+    return content["epoch"] + 1
 
 
 def _trainer(trainer: MakeTrainer, folder: RunFolder, callbacks: list[L.Callback], **options: Any) -> L.Trainer:

@@ -1,0 +1,77 @@
+"""What a kill, or a full disk, leaves behind: nothing half-written, and the same command goes on to the same bytes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmgan.training.checkpoint import read_checkpoint
+
+ROOT = Path(__file__).parent.parent
+GAN = [
+    "data=linear2d",
+    "data.n_train=60",
+    "data.n_test=0",
+    "model=gan",
+    "data.steps_per_epoch=3",
+    "callbacks.score=null",
+]
+SHORT = [*GAN, "trainer.max_epochs=2", "callbacks.pictures=null", "callbacks.traversals=null"]
+PARTLY = (".tmp", ".part", ".pending")  # how files end that are being written
+
+
+def interrupted(folder, how, command, *words):
+    """Run a command, interrupted again and again, and then to its end; return how often, and what was said."""
+    code = [sys.executable, ROOT / "tests" / "interrupted.py", *how.split(), command, folder, *words]
+    done = subprocess.run(list(map(str, code)), cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["status"] == 0, found["said"]
+    return found["interrupted"]
+
+
+def left(folder):
+    """Return the files of a folder that are only parts of one."""
+    return [path.name for path in folder.rglob("*") if path.name.endswith(PARTLY)]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    words = [*SHORT, "trainer.max_epochs=1", f"out_dir={folder}"]
+    subprocess.run([sys.executable, "-m", "mmgan", "train", *words], cwd=ROOT, check=True, capture_output=True)
+    return folder
+
+
+@pytest.mark.slow
+def test_a_training_killed_again_and_again_ends_in_the_same_bytes(tmp_path):
+    kills = interrupted(tmp_path, "kills 5", "train", *SHORT, "resume=true", f"out_dir={tmp_path / 'out'}")
+    assert len(kills) > 2
+    runs = [tmp_path / "out", tmp_path / "whole" / "out"]
+    assert len({(run / "best.pth").read_bytes() for run in runs}) == 1
+    resumed, whole = (read_checkpoint(run / "last.ckpt") for run in runs)  # the bytes hold the folder's path
+    assert resumed["epoch"] == whole["epoch"] == 1
+    for name, tensor in whole["state_dict"].items():
+        assert torch.equal(resumed["state_dict"][name], tensor), name
+    assert not left(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_file_of_synthetic_samples_is_whole_or_not_there(trained, tmp_path):
+    out = tmp_path / "out" / "s.npz"
+    interrupted(tmp_path, "kills 4", "synthesize", f"ckpt={trained}", "ratio=500", f"out={out}")
+    assert out.read_bytes() == (tmp_path / "whole" / "out" / out.name).read_bytes()
+    assert os.listdir(out.parent) == [out.name]
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_at_any_write_ends_in_one_sentence_and_loses_nothing(tmp_path):
+    words = [*SHORT, "trainer.max_epochs=1", "resume=true", f"out_dir={tmp_path / 'out'}"]
+    said = interrupted(tmp_path, "writes", "train", *words)
+    assert len(said) > 5 and all(line.startswith("1 error: ") and "No space left" in line for line in said), said
+    assert not left(tmp_path)
+    assert read_checkpoint(tmp_path / "out" / "last.ckpt")["epoch"] == 0
