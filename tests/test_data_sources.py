@@ -20,7 +20,7 @@ from mmgan.data.folds import Fold, make_folds
 from mmgan.data.pickles import read_npy_dict
 from mmgan.data.sources.bearing import CLASS_NAMES, bearing, class_counts, envelope_spectrum, fault_orders
 from mmgan.data.sources.linear2d import COVARIANCE, linear2d
-from mmgan.data.sources.pkl import dataset_of, pkl
+from mmgan.data.sources.pkl import pkl
 from mmgan.data.sources.watch import watch
 from mmgan.errors import MmganError
 from mmgan.schema import DataSchema
@@ -456,12 +456,3 @@ def test_configs_make_their_data(tmp_path, name):
     assert {"split", "n_splits", "inner_val", "batch_size", "steps_per_epoch"} <= set(config)
     assert config.split == {"watch": "stratified", "bearing": "group", "pkl": "file"}[name]
     check_dataset(instantiate(config.source))
-
-
-def test_the_order_of_modalities_in_a_file_changes_nothing():
-    x, y = {name: np.random.default_rng(0).normal(size=(40, 3)) for name in ("b", "a", "c")}, np.arange(40) % 2
-    read = [dataset_of({"x_train": {name: x[name] for name in order}, "y_train": y}, "it") for order in ("bac", "cab")]
-    assert read[0].fingerprint() == read[1].fingerprint()
-    assert (
-        list(read[0].schema.modalities) == list(read[1].schema.modalities) == list(read[1].x_train) == ["a", "b", "c"]
-    )

@@ -264,7 +264,7 @@ def test_given_modalities_are_those_of_training_rows_of_the_class(runs, tmp_path
     rows = [real[row.tobytes()] for row in entry["x_synth"]["spec"]]
     assert set(rows) <= set(entry["train_indices"]) and (file["y_train"][rows] == entry["y_synth"]).all()
     assert not {row.tobytes() for row in entry["x_synth"]["env"]} & {row.tobytes() for row in file["x_train"]["env"]}
-    with pytest.raises(MmganError, match="given=smell: the data have env, spec"):
+    with pytest.raises(MmganError, match="given=smell: the data have spec, env"):
         export(runs / "fold1", tmp_path / "b.pkl", "given=smell")
     with pytest.raises(MmganError, match="not all of them"):
         export(runs / "fold1", tmp_path / "b.pkl", "given=[spec,env]")

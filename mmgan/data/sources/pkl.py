@@ -71,7 +71,6 @@ def dataset_of(data: dict[str, Any], source: str, *, labelled: bool = True) -> D
         data = data | {"y_train": np.zeros(n_samples_of(x_train), np.int64), "class_names": None}
     y_train, labels = _read_labels(data["y_train"])
     _check_lengths({**x_train, "y_train": y_train}, "x_train and y_train")
-    x_train = dict(sorted(x_train.items()))  # the order in a file decides nothing
 
     def read(key: str, function: Callable[..., Any], *known: Any) -> Any:
         return None if data.get(key) is None else function(data[key], *known)
