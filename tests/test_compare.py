@@ -100,6 +100,7 @@ def test_what_decides_a_result_is_in_its_settings():
     assert cell.settings(draws=1) != cell.settings(draws=2)
 
 
+@pytest.mark.slow
 def test_a_second_stage_has_the_first_s_cell_and_its_settings():
     cell = cells_of(*SMALL, "models=[ldm]", "overrides='trainer.max_epochs=3 final=false'")[0]
     stage = cell.first_stage()

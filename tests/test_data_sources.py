@@ -113,6 +113,7 @@ def test_watch_draws_differ_and_repeat(recorded):
     assert len(train) == 860 and not train & {row.tobytes() for row in recorded.x_test["spec"]}
 
 
+@pytest.mark.slow
 def test_watch_may_be_tested_on_subjects_that_do_not_train(recorded):
     held_out = []
     for draw in range(5):
@@ -130,6 +131,7 @@ def test_watch_may_be_tested_on_subjects_that_do_not_train(recorded):
     assert watch(7, test="group").fingerprint() != watch(2, test="group").fingerprint() != watch(2).fingerprint()
 
 
+@pytest.mark.slow
 def test_watch_does_not_import_seglearn_and_says_where_to_get_it(monkeypatch):
     code = "import sys; from mmgan.data.sources.watch import watch; watch()"
     code += "; assert 'seglearn' not in sys.modules"

@@ -389,7 +389,8 @@ def test_a_file_that_does_not_say_its_data(meta, tmp_path):
         read(written(tmp_path, entry(fold=1, meta=meta)))
 
 
-@pytest.mark.parametrize("given", ["synthetic", pytest.param("nothing", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("given", ["synthetic", "nothing"])
 def test_the_script_ends_with_one_line_and_status_1(given, tiny, tmp_path):
     path = written(tmp_path, spoilt(np.nan))
     arguments = [f"synthetic={path}", "data=pkl", f"data.path={tiny}", "fold=1"] if given == "synthetic" else []

@@ -59,6 +59,7 @@ def test_real_row_is_the_ceiling(real):
     json.dumps(real)
 
 
+@pytest.mark.slow
 def test_what_is_wrong_shows(judge, real):
     x, y = TRAIN
     copies = judge([TRAIN])["metrics"]

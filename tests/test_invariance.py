@@ -217,6 +217,7 @@ def test_what_has_too_few_samples_gets_a_sentence():
         Evaluator([FoldSamples(1, blobs(40, 0), blobs(8, 1), blobs(40, 2))])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", [1.0, 1e-13])
 def test_garbage_is_told_in_any_unit(unit):
     train, heldout = blobs(160, 0, 2, 32), blobs(120, 1, 2, 32)

@@ -251,6 +251,7 @@ def test_odd_sets_are_drawn(shapes, classes, absent, tmp_path):
     write_report(report_of(found), tmp_path)
 
 
+@pytest.mark.slow
 def test_many_classes_are_cut_and_that_is_said(monkeypatch):
     sets = shown({"v": (2,)}, classes=2)
     assert not any("are shown" in picture.about for picture in pictures(sets, "file.npz"))

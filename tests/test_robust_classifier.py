@@ -123,6 +123,7 @@ def test_a_lone_model_has_no_spread(trained, tmp_path):
     assert (tmp_path / "p.csv").read_text().splitlines()[1] == expected
 
 
+@pytest.mark.slow
 def test_every_parameter_moves_and_the_same_seed_gives_the_same_model(data_file, tmp_path):
     states = []
     for place in ("a", "b"):
@@ -171,6 +172,7 @@ def test_any_number_of_modalities(count, tmp_path):
         model.predict_probabilities({})
 
 
+@pytest.mark.slow
 def test_bfloat16_on_the_cpu(data_file, tmp_path):
     (result,) = train_folds(config(data_file, "trainer.precision=bf16-mixed", f"out_dir={tmp_path / 'run'}"))
     assert -10 < result.score < 0  # log-likelihood
@@ -248,6 +250,7 @@ def test_a_file_that_lacks_a_fold_is_refused_before_any_is_trained(data_file, sy
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_generator_does_not_train_on_synthetic_samples_and_a_classifier_makes_none(data_file, synthetic, tmp_path):
     with pytest.raises(MmganError, match="only a classifier trains on them"):
         train_folds(compose("train", f"data.synthetic={synthetic}", f"out_dir={tmp_path / 'run'}", path=data_file))

@@ -128,6 +128,7 @@ def test_running_again_moves_the_old_run_aside(tiny, tmp_path, quick):
     assert [path.name for path in fold_folders(tmp_path)] == ["fold1"]
 
 
+@pytest.mark.slow
 def test_resuming_with_other_settings_is_refused_and_names_them(finished, tiny):
     before = samples(finished.folder)
     with pytest.raises(MmganError, match=r"model\.latent_dim: 4 -> 5.*seed: 0 -> 7") as refused:
@@ -210,7 +211,8 @@ def test_final_finds_the_length_inside_and_trains_on_all_training_rows(final, ti
     assert knots.max() <= x.max() and np.isclose(knots[:, -1], np.sort(x.reshape(80, -1), axis=0)[-1]).any()
 
 
-@pytest.mark.parametrize("where", ["selection", pytest.param("run", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["selection", "run"])
 def test_a_final_run_resumes_in_either_half(final, tiny, tmp_path, quick, where):
     with pytest.raises(ZeroDivisionError):
         run(tiny, tmp_path / "run", "trainer.max_epochs=3", "final=true", "select_length=true", bomb(0, where))
@@ -233,7 +235,8 @@ def test_few_rows_make_a_final_run_too(write_data, tmp_path, quick):
     assert result.score is None and result.epochs == 2
 
 
-@pytest.mark.parametrize("rows", [20, pytest.param(25, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("rows", [20, 25])
 def test_a_handful_of_rows_ends_with_a_model(write_data, tmp_path, rows):
     result = run(write_data(rows=rows), tmp_path / "run", "trainer.max_epochs=1")
     assert (result.folder / "best.pth").exists()

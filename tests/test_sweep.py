@@ -110,6 +110,7 @@ def test_a_study_with_damaged_cells_is_told_and_left_as_it_is(tiny, tmp_path):
         assert file.read_bytes() == damaged or damage.startswith("drop")  # Optuna makes tables that are not there
 
 
+@pytest.mark.slow
 def test_a_study_that_can_no_longer_be_written_ends_the_sweep_and_fails_no_trial(tiny, tmp_path, monkeypatch):
     study = study_of(tiny, tmp_path)
     run = FoldStudy._run
@@ -201,6 +202,7 @@ def test_every_pruner_runs(tiny, tmp_path, pruner):
 
 
 # -- dead workers -------------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_the_trial_of_a_dead_process_is_run_again_by_whoever_is_next(tiny, tmp_path):
     study = study_of(tiny, tmp_path, cfg=config(tiny, "n_trials=1"))
     gone = subprocess.Popen([sys.executable, "-c", ""])

@@ -128,6 +128,7 @@ def test_labels_stand_beside_the_rows_of_their_class(runs, tmp_path):
             np.testing.assert_array_equal(entry["x_synth"][name][entry["y_synth"] == label], rows[name])
 
 
+@pytest.mark.slow
 def test_string_labels_come_back(tmp_path):
     names = np.array(["walk", "run", "rest", "jump"])
     path = tmp_path / "strings.pkl"

@@ -197,6 +197,7 @@ def test_diverged_trials_fail_the_sweep_goes_on_and_none_complete_is_said(tiny, 
     assert not (tmp_path / "best.ckpt").exists()
 
 
+@pytest.mark.slow
 def test_a_trial_whose_samples_are_not_finite_fails_too(tiny, tmp_path):
     rate = {"model.lr.generator": {"type": "categorical", "choices": [1e30]}}
     with pytest.raises(MmganError, match="no trial was completed"), warnings.catch_warnings():
