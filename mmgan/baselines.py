@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from imblearn.over_sampling import SMOTE
 from scipy.special import ndtri
-from sklearn.covariance import ledoit_wolf_shrinkage
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
@@ -213,11 +212,25 @@ def _shrunk_noise(centred: np.ndarray, count: int, rng: np.random.Generator) -> 
     2004, https://doi.org/10.1016/S0047-259X(03)00096-4.
     """
     n, width = centred.shape
-    shrinkage = ledoit_wolf_shrinkage(centred, assume_centered=True)
+    shrinkage = _shrinkage(centred)
     from_rows = rng.standard_normal((count, n)) @ centred / np.sqrt(n)
     variance = float((centred**2).mean())
     white = rng.standard_normal((count, width)) * np.sqrt(variance)
     return np.sqrt(1 - shrinkage) * from_rows + np.sqrt(shrinkage) * white
+
+
+def _shrinkage(centred: np.ndarray) -> float:
+    """Return Ledoit and Wolf's s in [0, 1], of `centred` (n, F): the error of S over its distance from (tr S / F) I.
+
+    Both are sums of the squared scalar products of samples, or of features: the fewer are taken.
+    """
+    n, width = centred.shape
+    products = centred @ centred.T if n < width else centred.T @ centred
+    squares = (centred**2).sum(axis=1)
+    norm = (products**2).sum() / n**2  # |S|^2
+    distance = norm - squares.mean() ** 2 / width  # |S - (tr S / F) I|^2
+    error = (squares**2).mean() / n - norm / n
+    return float(min(error / distance, 1)) if width > 1 and error > 0 else 0.0
 
 
 def _check_classes(y: np.ndarray, labels: np.ndarray) -> None:

@@ -1,5 +1,6 @@
 """The baselines do what their names say."""
 
+import time
 from itertools import permutations, product
 
 import numpy as np
@@ -195,14 +196,35 @@ def test_neighbour_bootstrap_refuses(wrong):
         baselines.neighbour_bootstrap(*make_rows(30), np.zeros(5, int), np.random.default_rng(0), **wrong)
 
 
-def test_shrunk_noise_has_the_ledoit_wolf_covariance():
+@pytest.mark.parametrize("n", [5, 30])  # fewer samples than features, and more
+def test_shrunk_noise_has_the_ledoit_wolf_covariance(n):
     from sklearn.covariance import LedoitWolf
 
     rng = np.random.default_rng(0)
-    centred = rng.normal(size=(30, 6)) @ rng.normal(size=(6, 6))
+    centred = rng.normal(size=(n, 6)) @ rng.normal(size=(6, 6))
     noise = baselines._shrunk_noise(centred, 200_000, rng)
     expected = LedoitWolf(assume_centered=True).fit(centred).covariance_
     assert np.cov(noise.T) == pytest.approx(expected, abs=0.03 * np.trace(expected))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_shrinkage_is_that_of_the_paper(seed):
+    """Equations 9 to 12 of Ledoit & Wolf 2004 word by word, with every covariance written out."""
+    rng = np.random.default_rng(seed)
+    n, width = rng.integers(2, 40, size=2)
+    rows = rng.normal(size=(n, width)) @ rng.normal(size=(width, width)) * rng.gamma(0.5, size=(n, 1))
+    covariance = rows.T @ rows / n
+    distance = np.mean((covariance - np.eye(width) * np.trace(covariance) / width) ** 2)
+    error = np.mean([np.mean((np.outer(row, row) - covariance) ** 2) for row in rows]) / n
+    assert baselines._shrinkage(rows) == pytest.approx(min(error, distance) / distance)
+    assert baselines._shrinkage(np.repeat(rows[:1], n, axis=0)) == pytest.approx(0, abs=1e-9)  # no error to shrink for
+
+
+def test_a_long_signal_takes_seconds():
+    x = {"signal": np.random.default_rng(0).normal(size=(24, 60_000)).astype(np.float32)}
+    y, start = np.arange(24) % 3, time.process_time()
+    assert baselines.smoothed_bootstrap(x, y, y, np.random.default_rng(0))["signal"].shape == (24, 60_000)
+    assert time.process_time() - start < 10  # minutes, were there a value for each pair of time points
 
 
 @pytest.mark.parametrize("function", [baselines.copula, baselines.neighbour_bootstrap])
