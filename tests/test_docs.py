@@ -32,6 +32,7 @@ PAGES = [
     "README.md", "docs/sweeps.md", "docs/usage.md", "docs/tutorial.md", "docs/two-stages.md", "docs/python.md", "docs/your-data.md",
     "docs/models.md", "docs/imbalance.md",
 ]  # fmt: skip
+TEXTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
 NOTEBOOK = ROOT / "docs/first-steps.ipynb"
 # What stands before a page's Python: short trainings.
 SHORT_FIT = """
@@ -49,8 +50,9 @@ STANDS_FOR = {
 
 
 def blocks(page: str) -> list[tuple[str, str]]:
-    """Return (language, code) of a page's code blocks, in order; of a plain one the language is empty."""
-    return [(language, code) for language, _, code in (block.partition("\n") for block in page.split("```")[1::2])]
+    """Return (language, code) of a page's code blocks, in order, broken lines made whole; of a plain one the language is empty."""
+    parts = (block.partition("\n") for block in page.replace("\\\n", "").split("```")[1::2])
+    return [(language, code) for language, _, code in parts]
 
 
 def commands(code: str) -> list[list[str]]:
@@ -120,6 +122,11 @@ def test_the_notebook_is_kept_without_outputs_and_its_links_lead_somewhere():
     text = "".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
     links = re.findall(r"\]\(([^)#]+)", text)
     assert links and all((NOTEBOOK.parent / link).exists() for link in links)
+
+
+def test_no_line_is_long_but_those_of_tables():
+    lines = [(path.name, line) for path in TEXTS for line in path.read_text(encoding="utf-8").splitlines()]
+    assert len(TEXTS) > 20 and not [line for line in lines if len(line[1]) > 150 and not line[1].startswith("|")]
 
 
 def test_the_chinese_readme_has_the_same_commands_and_tables():

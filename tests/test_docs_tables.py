@@ -24,7 +24,9 @@ PAGES = [
 COMMANDS = [
     (page, line)
     for page in PAGES
-    for line in re.findall(r"^python -m mmgan (compare .*)$", (ROOT / page).read_text(), re.MULTILINE)
+    for line in re.findall(
+        r"^python -m mmgan (compare .*)$", (ROOT / page).read_text().replace("\\\n", ""), re.MULTILINE
+    )
 ]
 RESULTS = sorted(path.stem for path in (ROOT / "benchmarks" / "results").glob("*.jsonl") if path.stem != "cheats")
 VARIANTS = sorted((ROOT / "benchmarks").glob("*.yaml"))
