@@ -25,13 +25,14 @@ class DataSchema:
     """Modality names with their shapes of one sample, and the classes, which are 0..n_classes-1 inside mmgan.
 
     `labels[k]` is what the user's data call class k, `class_names[k]` is how pictures name it. `columns` are names of a vector's values,
-    where the data have some.
+    where the data have some. `order` is that in which the data name the modalities, where it is another.
     """
 
     modalities: dict[str, tuple[int, ...]]
     labels: tuple[int | str, ...]
     class_names: tuple[str, ...]
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    order: tuple[str, ...] = ()
 
     @property
     def n_classes(self) -> int:
@@ -45,17 +46,25 @@ class DataSchema:
             "labels": list(self.labels),
             "class_names": list(self.class_names),
         }
-        return plain | ({"columns": {name: list(of) for name, of in self.columns.items()}} if self.columns else {})
+        plain |= {"columns": {name: list(of) for name, of in self.columns.items()}} if self.columns else {}
+        return plain | ({"order": list(self.order)} if self.order else {})
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "DataSchema":
-        """Rebuild a schema from `to_dict`."""
+        """Rebuild a schema from `to_dict`; raises ValueError where the order is of other modalities."""
+        if sorted(order := plain.get("order") or plain["modalities"]) != sorted(plain["modalities"]):
+            raise ValueError(f"the order names {order}")
         return cls(
             modalities={name: tuple(shape) for name, shape in plain["modalities"].items()},
             labels=tuple(plain["labels"]),
             class_names=tuple(plain["class_names"]),
             columns={name: tuple(of) for name, of in plain.get("columns", {}).items()},
+            order=tuple(plain.get("order", ())),
         )
+
+    def as_given(self, x: Mapping[str, Any]) -> dict[str, Any]:
+        """Return samples with their modalities in the order of the user's data."""
+        return {name: x[name] for name in self.order or self.modalities}
 
     def check_samples(self, x: Mapping[str, Any]) -> int:
         """Return the number of samples in `x`, {name: (n, *shape)}; raise MmganError if names, shapes or lengths differ."""

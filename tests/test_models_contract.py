@@ -14,6 +14,7 @@ from conftest import CONF, THREE, TWO, compose, rows_of
 
 from mmgan.commands.build import fold_run, task_of
 from mmgan.data.dataset import Dataset
+from mmgan.data.sources import pkl
 from mmgan.errors import MmganError
 from mmgan.models.memory import memory_indices
 from mmgan.models.module import DivergedError, PhasedModel
@@ -317,6 +318,24 @@ def test_tensors_that_do_not_fit_the_recipe_are_refused(run, tmp_path):
     torch.save({"recipe": run.model.recipe, "state_dict": state}, tmp_path / "cut.pth")
     with pytest.raises(MmganError, match=r"cut\.pth: its tensors do not fit"):
         load(tmp_path / "cut.pth")
+
+
+# -- the order of modalities --------------------------------------------------------------------------------------------
+QUICK = ("vae", "smoothed_bootstrap")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in SYNTHESIZERS]
+)
+def test_the_order_of_modalities_in_a_file_decides_nothing_but_that_of_those_drawn(name):
+    y = np.arange(100) % 4
+    x, drawn = rows_of({"b": (3,), "spec": (3, 10), "a": (3,)}, y), []
+    for order in (["b", "a", "spec"], ["spec", "a", "b"]):
+        dataset = pkl.dataset_of({"x_train": {each: x[each] for each in order}, "y_train": y}, "it")
+        assert DataSchema.from_dict(dataset.schema.to_dict()) == dataset.schema
+        drawn.append(train(name, dataset).synthesizer.sample({0: 3, 1: 70}, seed=1))
+        assert list(drawn[-1]) == list(dataset.schema.as_given(x)) == order
+    assert same(*drawn)
 
 
 # -- odd data -----------------------------------------------------------------------------------------------------------

@@ -47,12 +47,13 @@ def file_content(dataset: Dataset, entries: list[dict[str, Any]], recipe: Mappin
     if any(entry["fold"] for entry in entries):  # without limits, for the file's next reader
         folds = make_folds(dataset, options["split"], options["n_splits"])
     splits = theirs or [{key: getattr(fold, key) for key in ("fold", "train_indices", "val_indices")} for fold in folds]
-    content = {"x_train": dataset.x_train, "y_train": np.array(dataset.schema.decode(dataset.y_train))}
+    schema = dataset.schema
+    content = {"x_train": schema.as_given(dataset.x_train), "y_train": np.array(schema.decode(dataset.y_train))}
     if dataset.x_test is not None:
-        content["x_test"] = dataset.x_test
+        content["x_test"] = schema.as_given(dataset.x_test)
     if dataset.groups is not None:
         content["groups"] = dataset.groups
-    content["class_names"] = list(dataset.schema.class_names)
+    content["class_names"] = list(schema.class_names)
     if splits:
         content |= {"cv_splits": splits, "n_splits": len(splits), "random_state": RANDOM_STATE}
         content |= {"stratified": split_used(dataset, options["split"]) != "group"}
@@ -170,6 +171,9 @@ def entry_samples(entry: Mapping[str, Any], dataset: Dataset, where: str) -> Lab
             raise MmganError(f"{where}: x_synth['{name}'] holds {values.dtype}, no numbers; give arrays of floats.")
         with np.errstate(over="ignore"):  # what overflows is refused as infinite
             x[str(name)] = values.astype(np.float32)
+    x = {
+        name: x[name] for name in dataset.schema.modalities if name in x
+    } | x  # in their order; others are refused later
     labels = as_array(entry["y_synth"], f"{where}: y_synth")
     if labels.ndim != 1 or labels.dtype.hasobject:
         raise MmganError(

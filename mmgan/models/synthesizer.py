@@ -219,7 +219,7 @@ class Synthesizer:
                 target[positions] = drawn[name][: len(positions)]
         if broken := [name for name, value in out.items() if not np.isfinite(value).all()]:
             raise MmganError(f"the generator gives values that are not finite in {broken}; train it again.")
-        return out
+        return self.schema.as_given(out)
 
 
 def _blocks(indices: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:

@@ -1,5 +1,6 @@
 """The user's own file: a .pkl or .npz with x_train and y_train, of any modalities, shapes and labels."""
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -71,12 +72,16 @@ def dataset_of(data: dict[str, Any], source: str, *, labelled: bool = True) -> D
         data = data | {"y_train": np.zeros(n_samples_of(x_train), np.int64), "class_names": None}
     y_train, labels = _read_labels(data["y_train"])
     _check_lengths({**x_train, "y_train": y_train}, "x_train and y_train")
+    # The order in a file decides nothing: networks and random numbers follow one of their own, by size and name.
+    given = tuple(x_train)
+    x_train = dict(sorted(x_train.items(), key=lambda each: (-math.prod(each[1].shape[1:]), each[0])))
 
     def read(key: str, function: Callable[..., Any], *known: Any) -> Any:
         return None if data.get(key) is None else function(data[key], *known)
 
     names = read("class_names", _read_names, len(labels)) or tuple(map(str, labels))
-    schema = DataSchema({name: values.shape[1:] for name, values in x_train.items()}, labels, names)
+    shapes = {name: values.shape[1:] for name, values in x_train.items()}
+    schema = DataSchema(shapes, labels, names, order=given if given != tuple(x_train) else ())
     return Dataset(
         schema=schema,
         x_train=x_train,
