@@ -16,9 +16,11 @@ from hydra.utils import get_method, instantiate
 from omegaconf import OmegaConf
 
 from mmgan.commands.build import plain
+from mmgan.commands.checks import check_options
 from mmgan.commands.entry import ended_well
 from mmgan.commands.job import script as job_script
 from mmgan.commands.options import register_options
+from mmgan.errors import MmganError
 from mmgan.schema import DataSchema
 from mmgan.training.checkpoint import build_model
 
@@ -307,6 +309,26 @@ def test_an_interrupt_is_one_line_and_status_130(ended, capsys):
     assert capsys.readouterr().err.strip() == (
         "interrupted: a training goes on with resume=true, a sweep by the same command."
     )
+
+
+@pytest.mark.parametrize("target", ["nothing.Here", "mmgan.models.vae.VEA", "mmgan.models.vae", 3, ""])
+def test_a_target_that_is_not_there_is_told(target):
+    with pytest.raises(
+        MmganError, match=rf"model\.encoder\._target_={target}: there is no such class or function; give"
+    ):
+        check_options(compose("train", "model=vae", f"model.encoder._target_={target}"))
+
+
+@pytest.mark.parametrize("typed", [True, False])
+def test_what_the_user_s_own_target_does_not_know_is_no_fault_of_mmgan(ended, capsys, monkeypatch, typed):
+    own = "model.encoder._target_=builtins.dict" if typed else "+callbacks.own={_target_:builtins.dict}"
+    monkeypatch.setattr("sys.argv", ["train.py", own] if typed else ["train.py"])
+    cfg = compose("train", "model=vae", own)
+    assert ended(lambda: job_script(lambda cfg: instantiate(cfg.model.encoder)("schema", 3))(cfg)) == 1
+    said = capsys.readouterr().err
+    assert re.fullmatch(
+        r"error: [\w.=]*builtins\.dict: this does not serve here \(\w+\); runs/errors/\S+ says more\.\n", said
+    ), said
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,8 @@ def declared_options(cfg: Any) -> Iterator[Declared]:
 
 
 def _declared_below(name: str, node: dict[str, Any]) -> Iterator[Declared]:
+    if "_target_" in node:
+        _check_target(name, node["_target_"])
     parameters = _parameters(str(node.get("_target_")))
     # What the datamodule and the source take are options of the data themselves, to which they refer.
     shown = "data" if name in ("data.datamodule", "data.source") else name
@@ -96,6 +98,18 @@ def _declared_below(name: str, node: dict[str, Any]) -> Iterator[Declared]:
             yield Declared(f"callbacks.{key}", value, Part | None)
         if isinstance(value, dict):
             yield from _declared_below(f"{name}.{key}", value)
+
+
+def _check_target(name: str, target: Any) -> None:
+    """Raise MmganError where a part's target is no class or function."""
+    try:
+        found = pkgutil.resolve_name(str(target))
+    except (ImportError, AttributeError, ValueError) as error:
+        if isinstance(error, ModuleNotFoundError) and not str(target).startswith(str(error.name)):
+            return  # a package that it needs is missing, which building it will tell
+        found = None
+    if not callable(found):
+        raise MmganError(f"{name}._target_={target}: there is no such class or function; give package.module.Name.")
 
 
 def _unknown_below(cfg: Any) -> Iterator[str]:
@@ -145,7 +159,8 @@ def _parameters(target: str) -> Mapping[str, inspect.Parameter]:
         found = pkgutil.resolve_name(target)
     except (ImportError, AttributeError, ValueError):
         return {}  # which building it will tell
-    return inspect.signature(found).parameters if target.startswith("mmgan.") or is_checked(found) else {}
+    declares = callable(found) and (target.startswith("mmgan.") or is_checked(found))
+    return inspect.signature(found).parameters if declares else {}
 
 
 def _plain(value: Any) -> Any:

@@ -38,9 +38,16 @@ def ended_well(run: Callable[[], Any]) -> None:
     except KeyboardInterrupt:
         leave_at_once()
     except Exception as error:
-        if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("mmgan"):
-            end(f"error: the package {error.name} is missing; install mmgan with what it needs (README, Install).", 1)
-        end(f"error: this is a fault of mmgan ({type(error).__name__}); {_logged()} says more.", FAULT)
+        fault(error)
+
+
+def fault(error: Exception, blamed: str = "") -> None:
+    """End the process for the exception in hand, which nobody expected; `blamed`: what the user named that mmgan does not know."""
+    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("mmgan"):
+        end(f"error: the package {error.name} is missing; install mmgan with what it needs (README, Install).", 1)
+    if blamed:
+        end(f"error: {blamed}: this does not serve here ({type(error).__name__}); {_logged()} says more.", 1)
+    end(f"error: this is a fault of mmgan ({type(error).__name__}); {_logged()} says more.", FAULT)
 
 
 def leave_at_once(*signalled: Any) -> None:

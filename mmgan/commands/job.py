@@ -17,17 +17,24 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mmgan.commands.arguments import CONF, as_hydra_reads
 from mmgan.commands.checks import check_options, refuse_renamed
-from mmgan.commands.entry import JOBS, leave_at_once
+from mmgan.commands.entry import JOBS, fault, leave_at_once
 from mmgan.commands.help import help_text
 from mmgan.commands.options import COMMANDS, register_options
 from mmgan.commands.sentences import refuse_words, sentence
+from mmgan.data.trust import named_targets
 from mmgan.errors import MmganError
 
 USERS = (MmganError, HydraException, OmegaConfBaseException)  # what the user can mend
 NOT_OURS = (  # nor mmgan's fault: no room, no right, no such name
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.EMFILE,
 )  # fmt: skip
-NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")  # as torch says it
+NO_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "can't start new thread",
+)  # as torch and Python say it
+PACKAGES = ("mmgan", "lightning", "optuna", "torch")  # of the targets in conf/
 
 
 def run_command(command: str, words: list[str]) -> None:
@@ -82,15 +89,6 @@ def script(job: Callable[[Any], None]) -> Callable[[Any], None]:
             job(cfg)
         except USERS as error:
             sys.exit(f"error: {sentence(error, command_of(cfg))}")
-        except OSError as error:
-            if error.errno not in NOT_OURS:
-                raise
-            where = f"{error.filename2 or error.filename or 'a file'} cannot be read or written ({error.strerror})"
-            sys.exit(f"error: {where}; make room, or give another place, and give the same command again.")
-        except (MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and not any(words in str(error) for words in NO_MEMORY):
-                raise
-            sys.exit("error: the memory is too small for this; give a smaller data.batch_size=, or shorter samples.")
         except (
             KeyboardInterrupt,
             SystemExit,
@@ -98,8 +96,34 @@ def script(job: Callable[[Any], None]) -> Callable[[Any], None]:
             if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):
                 leave_at_once()
             raise
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            if said := _not_ours(error):
+                sys.exit(f"error: {said}")
+            fault(error, ", ".join(_foreign(cfg)))
 
     return wrapped
+
+
+def _not_ours(error: Exception) -> str:
+    """Return the sentence for an exception that is no fault of mmgan's, nor of its options; else ''."""
+    if isinstance(error, OSError) and error.errno in NOT_OURS:
+        where = f"{error.filename2 or error.filename or 'a file'} cannot be read or written ({error.strerror})"
+        return f"{where}; make room, or give another place, and give the same command again."
+    said = f"{error} {error.__context__}"
+    if isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in said for words in NO_MEMORY)
+    ):
+        return "the memory is too small for this; give a smaller data.batch_size=, or shorter samples."
+    return ""
+
+
+def _foreign(cfg: Any) -> list[str]:
+    """Return the targets that are the user's: typed on the command line, or of packages that mmgan's own configuration does not name."""
+    typed = [word for word in sys.argv[1:] if "_target_=" in word]
+    named = named_targets(OmegaConf.to_container(cfg, resolve=False))
+    return typed or [name for name in named if name.partition(".")[0] not in PACKAGES]
 
 
 def command_of(cfg: Any) -> str:

@@ -63,6 +63,8 @@ def _worded(error: BaseException, command: str, words: Sequence[str]) -> str:
         return (
             f"a value refers to {refers[2] or f'the option {refers[1]!r}, which is not there'}; give the value itself."
         )
+    if refused := re.search(r"Target '([^']*)' is blocklisted", text):
+        return f"_target_={refused[1]}: Hydra builds nothing of this kind; give a class of mmgan's, or of your own."
     if missing := re.search(r"Missing mandatory value: (\S+)", text):
         return f"give {missing[1]}=... on the command line."
     if inner := re.search(r"Error in call to target '[\w.]*?(\w+)': \w+\((['\"])(.*?)\2\)", text):

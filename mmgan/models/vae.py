@@ -1,7 +1,7 @@
 """The variational autoencoder: encoder E and generator G, a likelihood and a KL term."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from mmgan.errors import (
     Width,
     checked,
 )
-from mmgan.losses.variational import kl_standard_normal, reparameterize
+from mmgan.losses.variational import GaussianLikelihood, LaplaceLikelihood, kl_standard_normal, reparameterize
 from mmgan.models.latent import LatentGenerator
 from mmgan.models.memory import AggregatePosterior
 from mmgan.models.module import Phase, PhasedModel, moving_average
@@ -51,7 +51,7 @@ class VAE(LatentGenerator, PhasedModel):
         *,
         encoder: Callable[..., nn.Module],
         generator: Callable[..., nn.Module],
-        likelihood: Any,
+        likelihood: GaussianLikelihood | LaplaceLikelihood,
         latent_dim: Width,
         kl_warmup: NonNegativeInt,
         free_bits: NonNegative,
