@@ -10,7 +10,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mmgan.plots import overview, style, sweeps
-from mmgan.plots.samples import log_power, mean_and_spread
+from mmgan.plots.channels import log_power, mean_and_spread
 from mmgan.plots.style import legible
 from mmgan.training.pictures import _hand_over
 
@@ -73,6 +73,22 @@ def test_every_channel_has_a_panel_of_its_own_length():
     figure = mean_and_spread(x, x, "a")
     lengths = [len(axis.lines[0].get_xdata()) for axis in figure.axes]
     assert lengths == [48] * 7 + [32] * 5
+
+
+def test_the_numbers_of_a_panel_have_room_and_their_power_of_ten_stands_in_the_title():
+    x = {
+        "large": 1e7 * np.eye(4),
+        "odd": 12345 + np.random.default_rng(0).normal(size=(4, 9, 20)),
+        "small": -1e-6 * np.eye(4),
+    }
+    figure = mean_and_spread(x, x, "a")
+    figure.canvas.draw()
+    axes = figure.axes
+    assert [axis.get_title(loc="left") for axis in axes[::8]] == ["large, 1e6", "odd 9/9"]
+    assert axes[-1].get_title(loc="left") == "small, 1e\N{MINUS SIGN}7"
+    boxes = [axis.get_tightbbox() for axis in axes]
+    assert all(box.x0 >= 0 and box.y0 >= 0 for box in boxes)
+    assert not any(one.overlaps(other) for k, one in enumerate(boxes) for other in boxes[:k])
 
 
 def test_the_power_of_a_sine_lies_at_its_cycles():

@@ -1,4 +1,4 @@
-"""Samples as figures: as they are, as bands of their mean and spread, and as points of a plane."""
+"""Samples as figures: as they are, and as points of a plane."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,10 +8,8 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mmgan.plots.style import MUTED, REAL, STYLE, SYNTHETIC, WIDTH, shortened
+from mmgan.plots.style import MUTED, REAL, STYLE, SYNTHETIC, WIDTH
 from mmgan.schema import Arrays
-
-MOST_CHANNELS = 8
 
 
 def is_curve(shape: tuple[int, ...]) -> bool:
@@ -150,75 +148,6 @@ def traversal(
     ]
     title = f"{name}, class {class_name}: one latent dimension at a time, in standard deviations"
     return grid(lines, len(values), (1.5, 1.2), title)
-
-
-@rc_context(STYLE)
-def mean_and_spread(
-    real: Arrays,
-    synthetic: Arrays,
-    class_name: object = None,
-    names: tuple[str, str] = ("position", "value"),
-    first: int = 0,
-) -> Figure:
-    """Show mean +- one standard deviation of real and synthetic samples {name: (n, *shape)} along every channel's axis.
-
-    A vector is one channel; an image's channels are averaged over its columns. Three channels stand in a line, at most eight
-    of a modality are shown. Samples may be absent on either side. `names` are those of the axes, `first` is the first position.
-    """
-    groups = [_panels(name, real[name], synthetic[name]) for name in real]
-    lines = sum(-(-len(panels) // 3) for panels in groups)
-    figure = Figure(figsize=(WIDTH, 0.92 * lines + 0.5), layout="constrained")
-    cells, line = figure.add_gridspec(lines, 3), 0
-    for panels in groups:
-        for number, (title, *pair) in enumerate(panels):
-            axis = figure.add_subplot(cells[line, :] if len(panels) == 1 else cells[line + number // 3, number % 3])
-            for label, x, colour in zip(("real", "synthetic"), pair, (REAL, SYNTHETIC), strict=True):
-                _draw_band(axis, x, label, colour, first)
-            axis.set_title(title, loc="left", fontsize=8.5, pad=2)
-            axis.locator_params(nbins=2)
-            axis.margins(x=0.02)
-            axis.tick_params(length=2, pad=1.5)
-        line += -(-len(panels) // 3)
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
-    figure.supxlabel(names[0], fontsize=9)
-    figure.supylabel(names[1], fontsize=9)
-    if class_name is not None:
-        figure.suptitle(f"class {class_name}", fontsize=10, x=0.02, ha="left")
-    return figure
-
-
-def log_power(values: np.ndarray) -> np.ndarray:
-    """(n, C, L) -> (n, C, L // 2): log10 of the power at 1, 2, ... cycles in a sample, each sample's mean removed, Hann window."""
-    length = values.shape[-1]
-    centred = values.astype(np.float64) - values.mean(-1, keepdims=True)
-    power = np.abs(np.fft.rfft(centred * np.hanning(length))[..., 1 : length // 2 + 1]) ** 2
-    return np.log10(power + 1e-12 * (power.mean() or 1.0))
-
-
-def _panels(name: str, real: np.ndarray, synthetic: np.ndarray) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """Return (title, real (n, L), synthetic (m, L)) of every channel, or of some, from the first to the last."""
-    real, synthetic = (_channels(values) for values in (real, synthetic))
-    count = real.shape[1]
-    if count == 1:
-        return [(shortened(name, 40), real[:, 0], synthetic[:, 0])]
-    chosen = np.linspace(0, count - 1, min(count, MOST_CHANNELS)).round().astype(int)
-    return [(f"{shortened(name, 8)} {c + 1}/{count}", real[:, c], synthetic[:, c]) for c in chosen]
-
-
-def _channels(values: np.ndarray) -> np.ndarray:
-    """(n, L), (n, C, L) or (n, C, H, W) -> (n, channels, places)."""
-    if values.ndim == 2:
-        return values[:, None]
-    return values.mean(axis=-1) if values.ndim == 4 else values
-
-
-def _draw_band(axis: Axes, x: np.ndarray, label: str, colour: str, first: int) -> None:
-    mean, spread = (x.mean(0), x.std(0)) if len(x) else (np.full(x.shape[1], np.nan),) * 2
-    places, alone = first + np.arange(len(mean)), len(mean) == 1  # a single value is no line
-    axis.plot(places, mean, lw=1.1, color=colour, label=label, marker="o" if alone else None)
-    if alone:
-        axis.errorbar(places, mean, spread, color=colour)
-    axis.fill_between(places, mean - spread, mean + spread, color=colour, alpha=0.22, lw=0)
 
 
 @rc_context(STYLE)

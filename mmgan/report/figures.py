@@ -16,6 +16,7 @@ from mmgan.evaluation.statistics import Interval
 from mmgan.evaluation.table import REAL
 from mmgan.plots import drawings
 from mmgan.plots import samples as plots
+from mmgan.plots.channels import mean_and_spread
 from mmgan.report.content import Picture
 
 MOST_CLASSES, MOST_POINTS, SAMPLES = 12, 800, 3
@@ -146,7 +147,7 @@ def _autocorrelations(shown: Shown) -> Iterator[Picture]:
             unit = float(values.std(dtype=np.float64)) or 1.0
             found = [autocorrelation(x[name] / unit) for x in (real, synthetic)]
             pair = ({name: each.mean(2) if each.ndim == 4 else each} for each in found)
-            figure = plots.mean_and_spread(*pair, names=("lag", "autocorrelation"), first=1)
+            figure = mean_and_spread(*pair, names=("lag", "autocorrelation"), first=1)
             yield Picture("Autocorrelation", name, figure, about)
 
 
@@ -159,7 +160,7 @@ def _spectra(shown: Shown) -> Iterator[Picture]:
     )
     for k in classes:
         real, synthetic = (take(x, np.flatnonzero(y == k)) for x, y in sets)
-        yield Picture("Spectra", shown.class_names[k], plots.mean_and_spread(real, synthetic), about)
+        yield Picture("Spectra", shown.class_names[k], mean_and_spread(real, synthetic), about)
 
 
 def _distances(shown: Shown, ours: str) -> Iterator[Picture]:

@@ -12,8 +12,7 @@ from mmgan.data.arrays import take
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.models.synthesizer import Synthesizer
 from mmgan.plots import overview
-from mmgan.plots import samples as plots
-from mmgan.plots.samples import log_power
+from mmgan.plots.channels import log_power, mean_and_spread
 from mmgan.plots.style import legible
 from mmgan.schema import Arrays
 from mmgan.training.callbacks import draw_like
@@ -25,11 +24,11 @@ SHORTEST = 32  # signal that has a spectrum
 
 def class_figures(real: Arrays, drawn: Arrays, class_name: str) -> Iterator[tuple[str, Figure]]:
     """Yield mean and spread of a class's real and synthetic samples, and those of their power spectra, channel by channel."""
-    yield "mean_and_spread", plots.mean_and_spread(real, drawn, class_name)
+    yield "mean_and_spread", mean_and_spread(real, drawn, class_name)
     signals = [name for name, values in real.items() if values.ndim == 3 and values.shape[-1] >= SHORTEST]
     if signals:
         pair = ({name: log_power(x[name]) for name in signals} for x in (real, drawn))
-        yield "spectrum", plots.mean_and_spread(*pair, class_name, ("cycles in a sample", "log10 of power"), first=1)
+        yield "spectrum", mean_and_spread(*pair, class_name, ("cycles in a sample", "log10 of power"), first=1)
 
 
 def draw_pictures(model: Synthesizer, data: FoldDataModule, folder: Path) -> None:
