@@ -116,6 +116,19 @@ def test_trials_run_the_search_s_epochs_and_see_no_validation_rows(swept, tiny):
         assert list(trial.intermediate_values) == [0]
 
 
+def test_the_study_of_all_samples_is_named_so_and_goes_on_under_its_former_name(tiny, tmp_path):
+    cfg = config(tiny, "fold=none")
+    study = study_of(tiny, tmp_path, 0, cfg)
+    assert study.name == "data-vacwgan-whole"
+    storage = Storage(f"sqlite:///{tmp_path / 'former.db'}")
+    optuna.copy_study(
+        from_study_name=study.name, from_storage=study.storage, to_storage=storage, to_study_name="data-vacwgan-fold0"
+    )
+    former = study_of(tiny, tmp_path, 0, cfg, storage)
+    assert former.name == "data-vacwgan-fold0" and len(former.trials()) == len(study.trials()) == 1
+    assert optuna.get_all_study_names(storage) == ["data-vacwgan-fold0"]
+
+
 @pytest.mark.slow
 def test_n_trials_is_a_total_and_nothing_is_repeated(swept, tiny, tmp_path):
     path = tmp_path / "fold3"

@@ -96,9 +96,14 @@ def run_name(cfg: DictConfig) -> str:
     return f"{cfg.data.name}-{cfg.model.name}"
 
 
+def short_name(fold: int) -> str:
+    """Return what the folder and the study of a fold are called."""
+    return "whole" if fold == WHOLE else f"fold{fold}"
+
+
 def fold_path(cfg: DictConfig, command: str, fold: int) -> Path:
     """Return the folder of one fold's run; `out_dir` is that folder, or with fold=all (and -m) the one that holds them."""
-    name = "whole" if fold == WHOLE else f"fold{fold}"
+    name = short_name(fold)
     if cfg.out_dir is None:
         return Path("runs") / command / run_name(cfg) / name
     several = str(cfg.fold) == "all" or (HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN)

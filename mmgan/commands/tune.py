@@ -133,7 +133,7 @@ def sweep_settings(cfg: DictConfig, trials: ConfiguredTrials, paths: Mapping[int
     return SweepSettings(
         title=f"{cfg.model.name} on {cfg.data.name}",
         folders=paths,
-        names={fold: f"{cfg.study or build.run_name(cfg)}-fold{fold}" for fold in paths},
+        names={fold: f"{cfg.study or build.run_name(cfg)}-{build.short_name(fold)}" for fold in paths},
         # What the trials of a study have in common: all settings but `storage`, which may hold a password.
         identities={
             fold: build.settings_of(cfg, trials.dataset, fold) | {"trial_epochs": trial_epochs(cfg), "storage": None}

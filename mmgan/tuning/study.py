@@ -42,7 +42,12 @@ class FoldStudy:
     def __init__(self, settings: SweepSettings, fold: int, storage: Storage, trials: Trials, create: bool = True):
         self.settings, self.fold, self.storage, self.runner = settings, fold, storage, trials
         self.path, self.name = settings.folders[fold], settings.names[fold]
-        if not create and self.name not in optuna.get_all_study_names(storage):
+        with storage.reading():
+            known = optuna.get_all_study_names(storage)
+        former = self.name.removesuffix("-whole") + "-fold0"  # how the study of all samples was called
+        if self.name.endswith("-whole") and former in known:
+            self.name = former
+        if not create and self.name not in known:
             raise MmganError(
                 f"{self.path}: there is no study {self.name} yet; begin the sweep, or give its out_dir= and study=."
             )
