@@ -219,6 +219,14 @@ def test_a_trial_whose_samples_are_not_finite_fails_too(tiny, tmp_path):
     assert states(tmp_path) == ["FAIL"]
 
 
+def test_a_sweep_without_the_score_that_compares_trials_is_refused(tiny, tmp_path):
+    with pytest.raises(
+        MmganError, match=r"callbacks\.score=null: it computes what trials are compared by; leave it on"
+    ):
+        tune_folds(compose("tune", "model=gan", "callbacks.score=null", f"out_dir={tmp_path / 'sweep'}", path=tiny))
+    assert not (tmp_path / "sweep").exists()
+
+
 def test_too_few_rows_are_told_before_anything_is_written(write_data, tmp_path):
     path = write_data(rows=40)
     with pytest.raises(MmganError, match=r"has no inner split .* use train\.py"):
