@@ -57,10 +57,12 @@ def _add_title(axis: Axes, title: str) -> None:
     axis.ticklabel_format(axis="y", useOffset=False)
     numbers = axis.yaxis.get_major_formatter()
     numbers.format_ticks(axis.get_yticks())
-    power = numbers.get_offset()
     axis.yaxis.offsetText.set_visible(False)
+    if power := numbers.get_offset():
+        name, of, channel = title.rpartition(" ")
+        title = f"{shortened(name, 4)}{of}{channel}, {power}" if "/" in channel else f"{title}, {power}"
     # With y given, matplotlib does not measure what stands above the axis.
-    axis.set_title(f"{title}, {power}" if power else title, loc="left", y=1.0, fontsize=8.5, pad=2)
+    axis.set_title(title, loc="left", y=1.0, fontsize=7 if power else 8.5, pad=2)
 
 
 class _Placed(NamedTuple):
