@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 
 from mmgan.baselines import BASELINES
 from mmgan.commands.build import fold_run
+from mmgan.commands.checks import check_there
 from mmgan.commands.evaluate import _print, judge_file, read_judged
 from mmgan.commands.synthesize import synthesize
 from mmgan.data.files import write_npz, write_pickle
@@ -387,6 +388,11 @@ def test_other_data_than_the_file_was_made_from(ours, write_data):
 def test_a_file_that_does_not_say_its_data(meta, tmp_path):
     with pytest.raises(MmganError, match=r"rows\.pkl does not say what data .*; give data=watch, or data=pkl"):
         read(written(tmp_path, entry(fold=1, meta=meta)))
+
+
+def test_a_file_that_is_not_there_is_told_before_the_imports_that_take_seconds():
+    with pytest.raises(MmganError, match=r"^there is no file nothing\.pkl; check the path\.$"):
+        check_there(compose("evaluate", "synthetic=nothing.pkl"))
 
 
 @pytest.mark.slow

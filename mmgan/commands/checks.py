@@ -14,6 +14,7 @@ from mmgan.commands.arguments import CONF
 from mmgan.commands.meanings import COMMON
 from mmgan.commands.names import suggestion
 from mmgan.commands.options import COMMANDS, MORE
+from mmgan.data.pickles import opened
 from mmgan.data.trust import trusted_names
 from mmgan.errors import MmganError, Part, alternatives, check_value, expected, is_checked
 
@@ -59,6 +60,13 @@ def check_options(cfg: Any) -> None:
     for key, value in (data.get("source") or {}).items():
         if key in data and data[key] != value:
             raise MmganError(f"data.source.{key}={value}: give data.{key}= instead.")
+
+
+def check_there(cfg: Any) -> None:
+    """Raise MmganError if the file to evaluate is not there; before it is read, `evaluate` imports for seconds."""
+    if file := OmegaConf.select(cfg, "synthetic"):
+        with opened(file):
+            pass
 
 
 def own_options(kind: type, cfg: Any = None) -> Iterator[Declared]:

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mmgan.commands.arguments import CONF, as_hydra_reads
-from mmgan.commands.checks import check_options, refuse_renamed
+from mmgan.commands.checks import check_options, check_there, refuse_renamed
 from mmgan.commands.entry import JOBS, fault, leave_at_once
 from mmgan.commands.help import help_text
 from mmgan.commands.options import COMMANDS, register_options
@@ -66,6 +66,7 @@ def _run(command: str, words: list[str]) -> None:
     module = f"mmgan.commands.{command}"
 
     def job(cfg: Any) -> None:
+        check_there(cfg)
         run = getattr(import_module(module), JOBS[command])
         signal.signal(signal.SIGINT, signal.default_int_handler)  # from here on there is something to save
         run(cfg)
