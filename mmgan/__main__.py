@@ -3,7 +3,9 @@
 import difflib
 import sys
 
-from mmgan.commands.entry import JOBS, ended_well, start
+from mmgan.commands import JOBS
+from mmgan.commands.endings import ended_well
+from mmgan.commands.entry import start
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ def begun(command, words, said, nth=None, below=""):
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         if nth is not None:
             sys.addaudithook(failing(nth, str(Path(below).resolve())))
-        from mmgan.commands.entry import ended_well
+        from mmgan.commands.endings import ended_well
         from mmgan.commands.job import run_command
 
         ended_well(lambda: run_command(command, words))

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from mmgan.commands.build import plain
 from mmgan.commands.checks import check_options
-from mmgan.commands.entry import ended_well
+from mmgan.commands.endings import ended_well
 from mmgan.commands.job import script as job_script
 from mmgan.commands.options import register_options
 from mmgan.errors import MmganError

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import CONF
 
-from mmgan.commands.entry import JOBS
+from mmgan.commands import JOBS
 
 ROOT = CONF.parent
 TINY = ["model=vae", "trainer.max_epochs=1", "data.steps_per_epoch=2", "data.batch_size=16"]

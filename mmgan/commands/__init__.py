@@ -1,1 +1,5 @@
-"""The commands: the only rooms that know the configuration."""
+"""The commands, the only room that knows the configuration."""
+
+JOBS = {  # the function of each, in mmgan.commands.<command>
+    "train": "train_folds", "tune": "tune_folds", "synthesize": "synthesize", "evaluate": "judge_file", "compare": "compare",
+}  # fmt: skip

@@ -14,7 +14,6 @@ from mmgan.commands.arguments import CONF
 from mmgan.commands.meanings import COMMON
 from mmgan.commands.names import suggestion
 from mmgan.commands.options import COMMANDS, MORE
-from mmgan.data.pickles import opened
 from mmgan.data.trust import trusted_names
 from mmgan.errors import MmganError, Part, alternatives, check_value, expected, is_checked
 
@@ -65,6 +64,8 @@ def check_options(cfg: Any) -> None:
 def check_there(cfg: Any) -> None:
     """Raise MmganError if the file to evaluate is not there; before it is read, `evaluate` imports for seconds."""
     if file := OmegaConf.select(cfg, "synthetic"):
+        from mmgan.data.pickles import opened  # here: with it comes numpy, and --help needs this module
+
         with opened(file):
             pass
 

@@ -1,16 +1,8 @@
-"""How a command starts and ends: what the user can mend is one sentence and status 1, an interrupt 130, a fault 70 and a log file."""
+"""Where a command starts. Little is imported before: an interrupt meanwhile ends like any other."""
 
-import os
-import signal
 import sys
-from collections.abc import Callable
-from typing import Any
 
-# All else is imported where it is used: an interrupt meanwhile ends like any other.
-JOBS = {  # functions of mmgan.commands.<command>
-    "train": "train_folds", "tune": "tune_folds", "synthesize": "synthesize", "evaluate": "judge_file", "compare": "compare",
-}  # fmt: skip
-INTERRUPTED, FAULT = 130, 70  # exit statuses: of a shell's interrupt, and EX_SOFTWARE of sysexits.h
+from mmgan.commands.endings import ended_well
 
 
 def start(command: str) -> None:
@@ -22,72 +14,3 @@ def start(command: str) -> None:
         run_command(command, sys.argv[1:])
 
     ended_well(run)
-
-
-def ended_well(run: Callable[[], Any]) -> None:
-    """Run it, and end the process with one sentence on stderr where it fails."""
-    signal.signal(signal.SIGINT, leave_at_once)  # until the job begins there is nothing to save
-    try:
-        try:
-            run()
-        finally:
-            sys.stdout.flush()  # here: as Python ends, a reader that has gone would be an error
-    except BrokenPipeError:  # whoever reads the output, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes as it ends
-        sys.exit(1)
-    except KeyboardInterrupt:
-        leave_at_once()
-    except Exception as error:
-        fault(error)
-
-
-def fault(error: Exception, blamed: str = "") -> None:
-    """End the process for the exception in hand, which nobody expected; `blamed`: what the user named that mmgan does not know."""
-    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("mmgan"):
-        end(f"error: the package {error.name} is missing; install mmgan with what it needs (README, Install).", 1)
-    if blamed:
-        end(f"error: {blamed}: this does not serve here ({type(error).__name__}); {_logged()} says more.", 1)
-    end(f"error: this is a fault of mmgan ({type(error).__name__}); {_logged()} says more.", FAULT)
-
-
-def leave_at_once(*signalled: Any) -> None:
-    """End the process for an interrupt, with one line, and without anything that Python does as it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        sys.stdout.flush()
-        print(
-            "\ninterrupted: a training goes on with resume=true, a sweep by the same command.",
-            file=sys.stderr,
-            flush=True,
-        )
-    finally:  # also where nobody reads any more
-        os._exit(INTERRUPTED)
-
-
-def end(sentence: str, status: int) -> None:
-    """End the process with a sentence on stderr and this status."""
-    print(sentence, file=sys.stderr)
-    sys.exit(status)
-
-
-def _logged() -> str:
-    """Write what is known of the exception in hand into a file, and return where."""
-    import tempfile
-    import time
-    import traceback
-
-    name = f"{time.strftime('%Y-%m-%d-%H-%M-%S')}-{os.getpid()}.log"
-    text = f"{' '.join(sys.argv)}\n\n{traceback.format_exc()}"
-    path = os.path.join("runs", "errors", name)
-    try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        _write(path, text)
-    except OSError:  # a folder that takes no files
-        path = os.path.join(tempfile.gettempdir(), f"mmgan-{name}")
-        _write(path, text)
-    return path
-
-
-def _write(path: str, text: str) -> None:
-    with open(path, "w", encoding="utf-8", errors="backslashreplace") as stream:
-        stream.write(text)

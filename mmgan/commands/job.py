@@ -15,9 +15,10 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mmgan.commands import JOBS
 from mmgan.commands.arguments import CONF, as_hydra_reads
 from mmgan.commands.checks import check_options, check_there, refuse_renamed
-from mmgan.commands.entry import JOBS, fault, leave_at_once
+from mmgan.commands.endings import fault, leave_at_once
 from mmgan.commands.help import help_text
 from mmgan.commands.options import COMMANDS, register_options
 from mmgan.commands.sentences import refuse_words, sentence
