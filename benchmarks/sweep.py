@@ -64,6 +64,7 @@ class Options:
     turns: int = 2  # of=workers
     trials: int = 10  # of=plain: of the plain sweep; of=kills: that a fold has more after each kill
     kills: int = 20  # of=kills
+    within: float = 10.0  # of=kills: seconds, at most, from the beginning of a trial to the kill
     workers: int = 2
     overrides: str = ""  # options of tune.py, separated by blanks
 
@@ -231,7 +232,7 @@ def of_kills(options: Options, folder: Path) -> list[list[str]]:
         with running(command(place, f"{words} n_trials={trials}", workers=options.workers)) as process:
             while process.poll() is None and not any(t.state == TrialState.RUNNING for t in trials_of(place)):
                 time.sleep(0.2)
-            time.sleep(chance.uniform(0, 10))
+            time.sleep(chance.uniform(0, options.within))
             struck[victim] += strike(process.pid, victim)
             if victim == "a worker" and process.wait() != 0:
                 sys.exit("error: the sweep did not go on without a worker.")

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from processes import python
 
+from mmgan.commands.build import compose
+from mmgan.commands.checks import check_options
+
 ROOT = Path(__file__).parent.parent
 SHORT = [
     "data.steps_per_epoch=2",
@@ -20,7 +23,9 @@ SHORT = [
     "~callbacks.pictures",
     "~callbacks.traversals",
 ]
-SMALL = SHORT + [f"model.{player}.width=16" for player in ("encoder", "generator", "critic", "classifier")]
+FEW = "model.n_calibration_samples=100"  # of the models that have them
+CALIBRATED = ("vacwgan", "vae", "gan", "cgan", "diffusion", "ldm")
+SMALL = [*SHORT, FEW, *(f"model.{player}.width=16" for player in ("encoder", "generator", "critic", "classifier"))]
 EXTRA = {
     "train.py": SMALL,
     "tune.py": [*SMALL, "search.epochs=1"],
@@ -30,7 +35,7 @@ OF_COMPARE = ["models=[vacwgan]", "folds=[1]", "draws=1", f"overrides='{' '.join
 OF_MOMENTS = ["seeds=1", "overrides='experiment=linear_gan callbacks=default trainer.max_epochs=1'"]
 PAGES = [
     "README.md", "docs/sweeps.md", "docs/usage.md", "docs/tutorial.md", "docs/two-stages.md", "docs/python.md", "docs/your-data.md",
-    "docs/models.md", "docs/imbalance.md",
+    "docs/models.md", "docs/imbalance.md", "docs/machines.md",
 ]  # fmt: skip
 TEXTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
 NOTEBOOK = ROOT / "docs/first-steps.ipynb"
@@ -38,7 +43,9 @@ NOTEBOOK = ROOT / "docs/first-steps.ipynb"
 SHORT_FIT = """
 import mmgan.commands.fit as short
 composed = short.compose
-short.compose = lambda command, words: composed(command, [*words, "trainer.max_epochs=1", "data.steps_per_epoch=2"])
+small = ["trainer.max_epochs=1", "data.steps_per_epoch=2"]
+few = lambda words: ["model.n_calibration_samples=100"] if "model=vacwgan" in words else []
+short.compose = lambda command, words: composed(command, [*words, *small, *few(words)])
 """
 STANDS_FOR = {
     "ckpt=...": "ckpt=runs/train/watch-vacwgan/fold1",
@@ -66,7 +73,10 @@ def made_small(words: list[str]) -> list[str]:
     """Return the words of a command with what makes it small."""
     options = EXTRA.get(words[0], [])
     if any(word.startswith(("model=", "experiment=")) for word in words):
-        options = SHORT  # other models have other networks
+        options = [
+            *SHORT,
+            *(FEW for name in CALIBRATED if f"model={name}" in words),
+        ]  # other models have other networks
     if "data=micro_doppler" in words:
         options = [*options, "data.n_train=60", "data.n_test=30"]
     if words[:3] == ["-m", "mmgan", "compare"]:
@@ -94,13 +104,13 @@ def commands_of(page: str) -> Iterator[list[str]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PAGES)
 def test_every_command_runs(name, write_data, tmp_path, monkeypatch):
-    """No later command needs what a sweep leaves, so one that an earlier page has too is left out."""
+    """No later command needs what a sweep or an evaluation leaves, so one that an earlier page has too is left out."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     shutil.copytree(ROOT / "benchmarks", tmp_path / "benchmarks", ignore=shutil.ignore_patterns("results"))
     write_data(rows=160).rename(tmp_path / "dataset_best_cv.pkl")  # enough for an inner split
     earlier, ran = [words for page in PAGES[: PAGES.index(name)] for words in commands_of(page)], set()
     for words in commands_of(name):
-        if words[0] != "tune.py" or words not in earlier:
+        if words[0] not in ("tune.py", "evaluate.py") or words not in earlier:
             script = str(ROOT / words[0]) if words[0].endswith(".py") else words[0]
             python([script, *words[1:]], tmp_path, anew=name == PAGES[0] and script not in ran)
             ran.add(script)
@@ -122,6 +132,23 @@ def test_the_notebook_is_kept_without_outputs_and_its_links_lead_somewhere():
     text = "".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
     links = re.findall(r"\]\(([^)#]+)", text)
     assert links and all((NOTEBOOK.parent / link).exists() for link in links)
+
+
+@pytest.mark.slow
+def test_commands_for_other_machines_can_be_composed():
+    """What needs a GPU, a cluster or a database server is not run here."""
+    text = "".join((ROOT / page).read_text().replace("\\\n", "") for page in ("docs/machines.md", "docs/sweeps.md"))
+    found = set(re.findall(r"(?:^|`|=\d )python (train|tune)\.py (.*?)(?:`|#|$)", text, re.MULTILINE))
+    assert {"launcher=slurm", "launcher=ray", "fold=$SLURM_ARRAY_TASK_ID"} <= {
+        w for _, line in found for w in line.split()
+    }
+    options = set(re.findall(r"`((?:trainer|threads|launcher)[a-z.]*=[a-z0-9_-]+)`", text))
+    assert {"trainer=ddp", "trainer.precision=bf16-mixed"} <= options
+    for command, line in {*found, *(("train", option) for option in options)}:
+        one = re.sub(
+            r"fold=\S+", lambda fold: "fold=all" if fold[0] == "fold=all" else "fold=1", line
+        )  # as a job of -m has it
+        check_options(compose(command, [word for word in shlex.split(one) if word != "-m"]))
 
 
 def test_no_line_is_long_but_those_of_tables():
