@@ -469,7 +469,7 @@ def test_a_silent_trial_of_another_machine_is_run_again(tiny, tmp_path, monkeypa
             "of=kills kills=3 trials=1 within=3",
             ["| a worker | 1 |", "| all | 1 |", "| finished trials lost or changed | 0 |"],
         ),
-        ("of=workers minutes=.4 turns=1 data=linear2d model=gan", ["| 2 |", "| ratio |"]),
+        ("of=workers minutes=.6 turns=1 data=linear2d model=gan", ["| 2 |", "| ratio |"]),
         ("of=plain trials=1 data=linear2d model=gan", ["| 0 | ", "| median |"]),
     ],
 )
