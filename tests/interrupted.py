@@ -70,10 +70,10 @@ def killed(times, command, folder, words):
         said.read_text()
     )
     length = time.perf_counter() - start
-    for _ in range(times):
+    for number in range(times):
         child = begun(command, words, said)
         time.sleep(rng.uniform(0.05, 0.9) * length)
-        os.killpg(child, signal.SIGKILL)
+        (os.kill if number % 2 else os.killpg)(child, signal.SIGKILL)  # its workers notice by themselves, or die too
         if ended(child) == -signal.SIGKILL:
             yield "killed"
 

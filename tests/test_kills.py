@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import optuna
 import pytest
 import torch
 
@@ -27,7 +28,7 @@ PARTLY = (".tmp", ".part", ".pending")  # how files end that are being written
 def interrupted(folder, how, command, *words):
     """Run a command, interrupted again and again, and then to its end; return how often, and what was said."""
     code = [sys.executable, ROOT / "tests" / "interrupted.py", *how.split(), command, folder, *words]
-    done = subprocess.run(list(map(str, code)), cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(list(map(str, code)), cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["status"] == 0, found["said"]
@@ -58,6 +59,19 @@ def test_a_training_killed_again_and_again_ends_in_the_same_bytes(tmp_path):
     for name, tensor in whole["state_dict"].items():
         assert torch.equal(resumed["state_dict"][name], tensor), name
     assert not left(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_sweep_of_two_workers_killed_again_and_again_counts_each_trial_once(tmp_path):
+    score = ["model=diffusion", "model.n_calibration_samples=0", "data.n_train=80"]  # which no forests judge
+    sweep = ["n_trials=3", "search.epochs=1", "workers=2", f"out_dir={tmp_path / 'out'}"]
+    kills = interrupted(tmp_path, "kills 2", "tune", *SHORT, *score, *sweep)
+    assert kills
+    studies = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path / 'out' / 'study.db'}")
+    states = [trial.state.name for trial in studies.trials]
+    assert states.count("COMPLETE") + states.count("PRUNED") == 3 and {"RUNNING", "WAITING"}.isdisjoint(states)
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["best"] and not left(tmp_path)
+    assert read_checkpoint(tmp_path / "out" / "best.ckpt")["recipe"]["best_params"] == studies.best_params
 
 
 @pytest.mark.slow

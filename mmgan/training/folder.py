@@ -46,7 +46,7 @@ def file_lock(path: Path, where: Path, *, blocking: bool) -> Iterator[None]:
         ) from error
     except OSError as error:
         raise MmganError(
-            f"{where}: its file system locks no files ({error.strerror}); give an out_dir= on another one."
+            f"{where}: no file can be locked there ({error.strerror}); give an out_dir= on another file system."
         ) from error
     try:
         yield
