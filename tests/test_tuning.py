@@ -221,7 +221,7 @@ def test_a_trial_whose_samples_are_not_finite_fails_too(tiny, tmp_path):
 
 def test_a_sweep_without_the_score_that_compares_trials_is_refused(tiny, tmp_path):
     with pytest.raises(
-        MmganError, match=r"callbacks\.score=null: it computes what trials are compared by; leave it on"
+        MmganError, match=r"callbacks\.score=null: it computes what epochs and trials are compared by; leave it on"
     ):
         tune_folds(compose("tune", "model=gan", "callbacks.score=null", f"out_dir={tmp_path / 'sweep'}", path=tiny))
     assert not (tmp_path / "sweep").exists()

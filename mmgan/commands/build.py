@@ -164,7 +164,9 @@ def check_run(cfg: DictConfig, run: FoldRun) -> Ready:
     if cfg.first_stage is None:
         check_size(plain(cfg.model), run.build.dataset.schema)
     model, datamodule = run.build(run.final and not run.select_length)
-    run.callbacks()
+    needs_score = getattr(model, "monitor", None) == "val/score" and len(datamodule.inner_val_indices)
+    if "score" not in run.callbacks() and needs_score:
+        raise MmganError("callbacks.score=null: it computes what epochs and trials are compared by; leave it on.")
     trainer = _trainer(cfg, logger=False, enable_checkpointing=False, enable_progress_bar=False)
     if trainer.world_size > 1 and "fork" not in str(cfg.trainer.get("strategy")):
         raise MmganError(

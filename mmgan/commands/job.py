@@ -6,8 +6,10 @@ import logging
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -52,8 +54,9 @@ def told(command: str, run: Callable[[], Any], words: Sequence[str] = ()) -> Non
         run()
     except USERS as error:
         sys.exit(f"error: {sentence(error, command, words)}")
-    except ValueError as error:  # Hydra's, of a group that is given null or a number
-        if "Config group override" not in str(error):
+    except (ValueError, TypeError) as error:  # Hydra's, of a group that is given null, a number or a list
+        place = traceback.extract_tb(error.__traceback__)[-1].filename
+        if "Config group override" not in str(error) and Path(place).name != "defaults_list.py":
             raise
         sys.exit("error: data, model and other groups take the name of one of their choices; --help lists them.")
 

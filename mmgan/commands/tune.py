@@ -95,8 +95,6 @@ def tune_folds(cfg: DictConfig) -> list[FitResult]:
     sweep = Sweep(sweep_settings(cfg, trials, paths, home), trials)
     runs = [build.fold_run(cfg, trials.dataset, fold) for fold in paths]
     ready, folds = build.check_runs(cfg, runs)
-    if ready.model.monitor == "val/score" and not cfg.callbacks.get("score"):
-        raise MmganError("callbacks.score=null: it computes what trials are compared by; leave it on.")
     for fold in paths:
         if not trials.sizes(fold)[1]:
             raise MmganError(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -139,8 +139,13 @@ class RunFolder:
 
     def _replace(self, name: str, text: str) -> None:
         temporary = self.path / f"{name}.part"
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(self.path / name)
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(self.path / name)
+        except OSError:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
 
     def _move_aside(self) -> None:
         if (self.path / "study.db").exists() or (self.path / "trials").exists() or fold_folders(self.path):
