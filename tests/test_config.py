@@ -319,6 +319,15 @@ def test_a_target_that_is_not_there_is_told(target):
         check_options(compose("train", "model=vae", f"model.encoder._target_={target}"))
 
 
+@pytest.mark.parametrize("part", ["source", "datamodule"])
+@pytest.mark.parametrize("value", ["text", "null", 3])
+def test_a_part_of_the_data_that_is_none_is_told(part, value):
+    cfg = compose("train")
+    cfg.data[part] = None if value == "null" else value
+    with pytest.raises(MmganError, match=rf"data\.{part}={value}: expected its own keys with _target_"):
+        check_options(cfg)
+
+
 @pytest.mark.parametrize("typed", [True, False])
 def test_what_the_user_s_own_target_does_not_know_is_no_fault_of_mmgan(ended, capsys, monkeypatch, typed):
     own = "model.encoder._target_=builtins.dict" if typed else "+callbacks.own={_target_:builtins.dict}"

@@ -41,6 +41,9 @@ class Declared:
 def check_options(cfg: Any) -> None:
     """Raise MmganError for options that the command does not have (+fold=3), and for values that an option may not have."""
     kind = OmegaConf.get_type(cfg)
+    for name in ("source", "datamodule"):
+        if name in (data := _plain(OmegaConf.select(cfg, "data")) or {}):
+            check_value(f"data.{name}", data[name], Part)
     if added := [*sorted(set(cfg) - set(kind.__dataclass_fields__) - {"experiment"}), *_unknown_below(cfg)]:
         command = next(name for name, each in COMMANDS.items() if each is kind)
         raise MmganError(f"there is no option '{added[0]}'{suggestion(added[0], command)}")
