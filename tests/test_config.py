@@ -301,6 +301,21 @@ def test_a_package_that_is_not_installed_is_no_fault(ended, capsys, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+def test_an_interrupt_in_a_destructor_is_not_lost():
+    code = (
+        "import signal, time\n"
+        "from mmgan.commands.endings import ended_well, keep_interrupts\n"
+        "class Interrupting:\n    def __del__(self):\n        signal.raise_signal(signal.SIGINT)\n"
+        "def run():\n"
+        "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "    Interrupting()\n"
+        "    for _ in range(1000):\n        time.sleep(0.01)\n"
+        "keep_interrupts()\nended_well(run)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 130 and done.stderr.count("\n") == 2 and "interrupted" in done.stderr
+
+
 def test_an_interrupt_is_one_line_and_status_130(ended, capsys):
     def job():
         raise KeyboardInterrupt

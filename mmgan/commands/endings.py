@@ -36,6 +36,20 @@ def fault(error: Exception, blamed: str = "") -> None:
     end(f"error: this is a fault of mmgan ({type(error).__name__}); {_logged()} says more.", FAULT)
 
 
+def keep_interrupts() -> None:
+    """Let an interrupt come again that falls into a callback or a destructor, where Python would show it and go on."""
+
+    def shown(raised: Any) -> None:
+        if not issubclass(raised.exc_type, KeyboardInterrupt):
+            return sys.__unraisablehook__(raised)
+        import _thread
+        import threading
+
+        threading.Timer(0.01, _thread.interrupt_main).start()  # not here, where it would be lost as well
+
+    sys.unraisablehook = shown
+
+
 def leave_at_once(*signalled: Any) -> None:
     """End the process for an interrupt, with one line, and without anything that Python does as it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

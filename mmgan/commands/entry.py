@@ -2,7 +2,7 @@
 
 import sys
 
-from mmgan.commands.endings import ended_well
+from mmgan.commands.endings import ended_well, keep_interrupts
 
 
 def start(command: str) -> None:
@@ -13,4 +13,5 @@ def start(command: str) -> None:
 
         run_command(command, sys.argv[1:])
 
+    keep_interrupts()
     ended_well(run)
