@@ -10,6 +10,7 @@ from PIL import Image
 
 from mmgan.data.arrays import take
 from mmgan.data.datamodule import FoldDataModule
+from mmgan.data.files import replacing
 from mmgan.models.synthesizer import Synthesizer
 from mmgan.plots import overview
 from mmgan.plots.channels import log_power, mean_and_spread
@@ -37,13 +38,15 @@ def draw_pictures(model: Synthesizer, data: FoldDataModule, folder: Path) -> Non
     some = np.concatenate([classes[y[classes] == k][:MOST_DRAWN] for k in np.unique(y[classes])])
     x, y = data.samples(some)
     synthetic, names = draw_like(model, y), legible(model.schema.class_names)
-    overview.overview(x, y, synthetic, y, names).savefig(folder / "samples.png", dpi=DPI)
+    with replacing(folder / "samples.png", lasting=False) as stream:
+        overview.overview(x, y, synthetic, y, names).savefig(stream, dpi=DPI)
     drawn: dict[str, list[Image.Image]] = {}
     for k in np.unique(y)[:MOST_CLASSES]:
         for name, figure in class_figures(take(x, y == k), take(synthetic, y == k), names[k]):
             drawn.setdefault({"mean_and_spread": "means"}.get(name, "spectra"), []).append(image_of(figure))
     for name, images in drawn.items():
-        _sheet(images).save(folder / f"{name}.png")
+        with replacing(folder / f"{name}.png", lasting=False) as stream:
+            _sheet(images).save(stream, format="png")
 
 
 def _sheet(images: list[Image.Image], across: int = 3) -> Image.Image:

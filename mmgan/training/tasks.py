@@ -10,6 +10,7 @@ from typing import Any
 from mmgan.baselines import BASELINES
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.data.dataset import Dataset
+from mmgan.data.files import replacing
 from mmgan.data.unlabelled import KEY, NONE, samples_of
 from mmgan.evaluation import prediction, reconstruction, utility
 from mmgan.evaluation.metrics import number
@@ -117,7 +118,8 @@ class Classification(Task):
             return {}
         answers = model.predict_probabilities(x)
         matrix = utility.confusion(y, answers.argmax(1), model.schema.n_classes)
-        drawings.confusion(matrix, legible(model.schema.class_names)).savefig(folder / "confusion.png", dpi=DPI)
+        with replacing(folder / "confusion.png", lasting=False) as stream:
+            drawings.confusion(matrix, legible(model.schema.class_names)).savefig(stream, dpi=DPI)
         return _rounded(prediction.scores(y, answers))
 
     def after_folds(self, models: Iterable[Any], dataset: Dataset, folder: Path) -> Mapping[str, Path]:
@@ -154,8 +156,8 @@ class FirstStage(Task):
             return {}
         rebuilt, codes = model.reconstruct(x)
         names, kinds = legible(model.schema.class_names), ("held out", "rebuilt")
-        picture = overview.overview(x, y, rebuilt, y, names, kinds)
-        picture.savefig(folder / "rebuilt.png", dpi=DPI)
+        with replacing(folder / "rebuilt.png", lasting=False) as stream:
+            overview.overview(x, y, rebuilt, y, names, kinds).savefig(stream, dpi=DPI)
         return _rounded(reconstruction.scores(x, rebuilt, codes, model.quantizers.size))
 
     def next_command(self, folder: Path) -> Sequence[str]:

@@ -12,6 +12,7 @@ import pandas
 from matplotlib.figure import Figure
 from optuna.trial import TrialState
 
+from mmgan.data.files import replacing
 from mmgan.data.folds import fold_name
 from mmgan.plots import sweeps
 from mmgan.report.content import Picture, Report, Table
@@ -177,16 +178,19 @@ def write_study(study: FoldStudy) -> None:
     from optuna.visualization import matplotlib as pictures  # here, with pyplot, which a summary needs not
 
     RunFolder(study.path).make()
-    study.study.trials_dataframe().to_csv(study.path / "trials.csv", index=False)
+    with replacing(study.path / "trials.csv", lasting=False) as stream:
+        study.study.trials_dataframe().to_csv(stream, index=False)
     complete = len(study.trials(TrialState.COMPLETE))
     drawn = {"history": pictures.plot_optimization_history}
     if complete > 1:
         drawn["importance"] = pictures.plot_param_importances
-        _by_parameter(study).savefig(study.path / "parameters.png", dpi=90)
+        with replacing(study.path / "parameters.png", lasting=False) as stream:
+            _by_parameter(study).savefig(stream, dpi=90)
     for name, draw in drawn.items() if complete else ():
         with warnings.catch_warnings(), pyplot.rc_context():  # Optuna sets a style for good
             warnings.simplefilter("ignore", UserWarning)  # of an axis on which all trials have one value
             figure = draw(study.study).figure
         figure.set_size_inches(10, 6)
-        figure.savefig(study.path / f"{name}.png", dpi=90, bbox_inches="tight")
+        with replacing(study.path / f"{name}.png", lasting=False) as stream:
+            figure.savefig(stream, dpi=90, bbox_inches="tight")
         pyplot.close(figure)  # which pyplot keeps otherwise, fold after fold
