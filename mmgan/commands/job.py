@@ -116,6 +116,8 @@ def _not_ours(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno in NOT_OURS:
         where = f"{error.filename2 or error.filename or 'a file'} cannot be read or written ({error.strerror})"
         return f"{where}; make room, or give another place, and give the same command again."
+    if isinstance(error, FileNotFoundError) and error.filename and not Path(error.filename).parent.exists():
+        return f"{Path(error.filename).parent} has been removed meanwhile; give the same command again."
     said = f"{error} {error.__context__}"
     if isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and any(words in said for words in NO_MEMORY)
