@@ -171,9 +171,8 @@ def entry_samples(entry: Mapping[str, Any], dataset: Dataset, where: str) -> Lab
             raise MmganError(f"{where}: x_synth['{name}'] holds {values.dtype}, no numbers; give arrays of floats.")
         with np.errstate(over="ignore"):  # what overflows is refused as infinite
             x[str(name)] = values.astype(np.float32)
-    x = {
-        name: x[name] for name in dataset.schema.modalities if name in x
-    } | x  # in their order; others are refused later
+    ordered = [name for name in dataset.schema.modalities if name in x]
+    x = {name: x[name] for name in ordered} | x  # others are refused later
     labels = as_array(entry["y_synth"], f"{where}: y_synth")
     if labels.ndim != 1 or labels.dtype.hasobject:
         raise MmganError(
