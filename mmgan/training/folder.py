@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
+from mmgan.data.files import replacing
 from mmgan.errors import MmganError
 
 # Keys that say where, how long and on how many threads a run works, not what it computes.
@@ -138,14 +139,8 @@ class RunFolder:
         return known
 
     def _replace(self, name: str, text: str) -> None:
-        temporary = self.path / f"{name}.part"
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(self.path / name)
-        except OSError:
-            with suppress(OSError):
-                temporary.unlink()
-            raise
+        with replacing(self.path / name, lasting=False) as stream:
+            stream.write(text.encode())
 
     def _move_aside(self) -> None:
         if (self.path / "study.db").exists() or (self.path / "trials").exists() or fold_folders(self.path):
