@@ -1,6 +1,5 @@
-"""Unlabelled samples: the digits of scikit-learn in two views, pools that do not fit, and the teacher's cost.
+"""Unlabelled samples: accuracy of pseudo-labels, pools that do not fit, and the teacher's cost.
 
-python -m benchmarks.unlabelled digits OUT.pkl   writes the 1797 digits, left and right halves
 python -m benchmarks.unlabelled accuracy         accuracy of the pseudo-labels on `watch`, by labelled samples of a class
 python -m benchmarks.unlabelled harm             points of macro-F1 that samples add where the pool has other shares, another domain, ten samples
 python -m benchmarks.unlabelled cost             seconds and peak memory of the teacher by the size of the pool
@@ -11,13 +10,11 @@ import sys
 import time
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from mmgan.baselines import smoothed_bootstrap
 from mmgan.commands.build import compose, load_data
 from mmgan.data.arrays import take
 from mmgan.data.dataset import Dataset
-from mmgan.data.files import write_pickle
 from mmgan.data.folds import configured_folds
 from mmgan.errors import MmganError
 from mmgan.evaluation.gain import Augmentation, synthetic_per_class
@@ -25,15 +22,6 @@ from mmgan.labelling.teacher import Teacher
 from mmgan.schema import Arrays
 
 ROWS = ("data.rows_per_class=10", "data.unlabelled=rest")
-
-
-def digits(path: str) -> None:
-    """Write the digits as a file of two modalities."""
-    images, labels = load_digits(return_X_y=True)
-    left, right = (
-        half.reshape(len(labels), 32).astype(np.float32) for half in np.split(images.reshape(-1, 8, 8), 2, 2)
-    )
-    write_pickle(path, {"x_train": {"left": left, "right": right}, "y_train": labels})
 
 
 def watch(draw: int, *words: str) -> Dataset:
@@ -113,4 +101,4 @@ def cost(sizes: tuple[int, ...] = (500, 1000, 2000, 5000, 10_000, 20_000)) -> No
 
 
 if __name__ == "__main__":
-    {"digits": digits, "accuracy": accuracy, "harm": harm, "cost": cost}[sys.argv[1]](*sys.argv[2:])
+    {"accuracy": accuracy, "harm": harm, "cost": cost}[sys.argv[1]]()

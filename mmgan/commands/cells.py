@@ -232,4 +232,4 @@ class Work:
             "unseen_groups": self.unseen_groups,
             "pool": self.pool,
         } | samples
-        return Evaluator([FoldSamples(self.cell.fold, synthetic=fold["train"], **fold)], self.draws)
+        return Evaluator([FoldSamples(self.cell.fold, **({"synthetic": fold["train"]} | fold))], self.draws)
