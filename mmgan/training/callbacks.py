@@ -11,7 +11,8 @@ import numpy as np
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 
 from mmgan.data.datamodule import FoldDataModule
-from mmgan.errors import PositiveInt, checked
+from mmgan.errors import PositiveInt, Share, checked
+from mmgan.evaluation.novelty import LeaveOneOut
 from mmgan.evaluation.score import MAX_REFERENCE, MAX_TRAINED, CheapScore
 from mmgan.models.synthesizer import Synthesizer
 from mmgan.training.folder import RunFolder
@@ -79,6 +80,61 @@ class ScoreSamples(L.Callback):
         pl_module.log_dict({f"val_parts/{name}": value for name, value in parts.items()}, sync_dist=True)
 
 
+class KeepNew(L.Callback):
+    """Without an inner split: let best.ckpt be of the last epoch whose samples are new, and end a training that only copies.
+
+    New are samples that lie as far from the training samples as those lie from each other (`LeaveOneOut`, logged as
+    `train/novelty`). The first epochs are kept in any case, until there is one with new samples.
+
+    Parameters
+    ----------
+    limit : the least novelty of new samples; those of unseen real samples is 1.
+    patience : epochs in a row without new samples that end the training, after one with them.
+    samples : how many are drawn after each epoch.
+    """
+
+    needs = "samples"
+
+    @checked
+    def __init__(self, limit: Share = 0.92, patience: PositiveInt = 3, samples: PositiveInt = 256):
+        self.limit, self.patience, self.samples = limit, patience, samples
+        self.was_new, self.copying = False, 0  # epochs in a row
+        self._novelty: Callable[[Synthesizer], float] | None = None
+
+    @property
+    def keeps(self) -> bool:
+        """Whether best.ckpt is to be of the epoch that has just ended."""
+        return not (self.was_new and self.copying)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"was_new": self.was_new, "copying": self.copying}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.was_new, self.copying = state_dict["was_new"], state_dict["copying"]
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        trainer.should_stop = trainer.should_stop or self._ends()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self._novelty is None:
+            self._novelty = self._measure(trainer.datamodule, pl_module.seed)
+        novelty = self._novelty(Synthesizer(pl_module))
+        pl_module.log("train/novelty", novelty, sync_dist=True)
+        copies = trainer.strategy.reduce_boolean_decision(novelty < self.limit, all=False)
+        self.copying = self.copying + 1 if copies else 0
+        self.was_new = self.was_new or not copies
+        trainer.should_stop = trainer.should_stop or self._ends()
+
+    def _ends(self) -> bool:
+        return self.was_new and self.copying >= self.patience
+
+    def _measure(self, data: FoldDataModule, seed: int) -> Callable[[Synthesizer], float]:
+        x, y = data.samples(data.training_indices, most=MAX_REFERENCE)
+        novelty = LeaveOneOut(x, None if data.pool is None else data.pool.x, seed)
+        labels = np.random.default_rng(seed).permutation(y)[: self.samples]
+        return lambda model: novelty(draw_like(model, labels))
+
+
 class TellEpoch(L.Callback):
     """Keep the number of finished epochs in a file of the run's folder while it trains, for who watches from another process."""
 
@@ -103,7 +159,18 @@ class TellEpoch(L.Callback):
 
 
 class FolderCheckpoint(ModelCheckpoint):
-    """A ModelCheckpoint that still knows its best after its folder was renamed or moved; several differ by their file's name."""
+    """A ModelCheckpoint that still knows its best after its folder was renamed or moved; several differ by their file's name.
+
+    It saves only epochs that `keeper` keeps, where there is one.
+    """
+
+    def __init__(self, folder: Path, name: str, keeper: KeepNew | None = None, **options: Any):
+        super().__init__(folder, name, **options)
+        self._keeper = keeper
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self._keeper is None or self._keeper.keeps:
+            super().on_train_epoch_end(trainer, pl_module)
 
     @property
     def state_key(self) -> str:

@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.errors import MmganError
-from mmgan.training.callbacks import FolderCheckpoint
+from mmgan.training.callbacks import FolderCheckpoint, KeepNew
 from mmgan.training.checkpoint import WholeCheckpoints, read_checkpoint, write_checkpoint
 from mmgan.training.folder import RunFolder
 from mmgan.training.tasks import Task
@@ -44,11 +44,13 @@ def fit(
 ) -> tuple[int, float | None]:
     """Train once, with checkpoints best.ckpt and last.ckpt in `folder`; return the length in epochs and the score of the best.
 
-    Without an inner split the best is the last, and has no score. `trainer` makes a `lightning.Trainer` of a folder and options.
+    Without an inner split the best is the last, or the last that `KeepNew` keeps, and has no score. `trainer` makes a `lightning.Trainer` of a folder and options.
     Raises MmganError where the training to resume is longer than asked for, and DivergedError.
     """
-    scored = len(datamodule.inner_val_indices) > 0
-    best = FolderCheckpoint(folder.path, "best", monitor=model.monitor if scored else None, mode=model.mode, **KEEP)
+    scored, callbacks = len(datamodule.inner_val_indices) > 0, list(callbacks)
+    monitored = {"monitor": model.monitor if scored else None, "mode": model.mode}
+    keeper = next((each for each in callbacks if isinstance(each, KeepNew)), None)
+    best = FolderCheckpoint(folder.path, "best", keeper, **monitored, **KEEP)
     last = FolderCheckpoint(folder.path, "last", **KEEP)
     run = _trainer(trainer, folder, [*callbacks, best, last], limit_val_batches=None if scored else 0)
     run.strategy.checkpoint_io = WholeCheckpoints()
@@ -61,7 +63,7 @@ def fit(
         run.logger.log_hyperparams(_told(model.recipe))
     _fit(run, model, datamodule, ckpt_path=resume_from, weights_only=True)
     # Of several processes that trained, this one knows only what they left.
-    state = read_checkpoint(folder.best if scored else folder.last)
+    state = read_checkpoint(folder.best)
     score = state["callbacks"][best.state_key]["best_model_score"] if scored else None
     return state["epoch"] + 1, None if score is None else float(score)
 
@@ -156,8 +158,7 @@ class FoldRun:
             write_checkpoint(folder.best, model.recipe, model.state_dict())
             return 0, self.task.inner_score(self.task.finished(model), datamodule)
         callbacks = self.fitting_callbacks(model)
-        if not len(datamodule.inner_val_indices):
-            callbacks.pop("score", None)
+        callbacks.pop("novelty" if len(datamodule.inner_val_indices) else "score", None)
         return fit(model, datamodule, self.trainer(max_epochs), folder, callbacks.values(), resume=self.resume)
 
     def train_trial(self, folder: RunFolder, max_epochs: int, pruning: Callable[[str], L.Callback]) -> float:
