@@ -86,6 +86,7 @@ class SynthesizeOptions(Options):
     balance: Any = option(bool, "fill every class up to the largest instead", False)
     sampling: Any = option(Literal["posterior", "density", "prior"] | None, "where samples come from")
     unfinished: Any = option(bool, "take checkpoints of trainings that have not ended, too", False)
+    copies: Any = option(bool, "write the samples of a trained generator also where they are near-copies", False)
     given: Any = option(Any, "a modality, or a list: keep it of training samples, and draw the others for it")
     out: Any = option(Text, "the file: NAME.pkl or NAME.npz")
     format: Any = option(

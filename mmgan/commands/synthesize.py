@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mmgan.commands.arguments import command_line, listed, print_table, tell, trust_option
 from mmgan.data import synthetic_file
+from mmgan.data.arrays import n_samples_of, take
 from mmgan.data.dataset import Dataset
 from mmgan.data.files import check_writable
 from mmgan.data.folds import Fold, configured_fold
@@ -17,9 +18,15 @@ from mmgan.data.recordings.waveforms import waveforms_of, write_waveforms
 from mmgan.data.trust import build_source, trusted_names
 from mmgan.errors import MmganError
 from mmgan.evaluation.gain import synthetic_of_a_class
+from mmgan.evaluation.metrics import number
+from mmgan.evaluation.novelty import LeaveOneOut
 from mmgan.models.synthesizer import Synthesizer
+from mmgan.schema import Arrays
 from mmgan.training.checkpoint import load
 from mmgan.training.folder import RunFolder, fold_folders
+
+LEAST_NOVELTY = 0.5  # of samples that are written without being asked for as copies
+MAX_JUDGED = 2000  # training samples, and drawn ones, that say how new these are
 
 
 def synthesize(cfg: DictConfig) -> Path:
@@ -151,9 +158,12 @@ def _fold_entry(model: Synthesizer, path: Path, dataset: Dataset, cfg: DictConfi
     learnt = model.recipe.get("unlabelled")
     least = synthetic_of_a_class(learnt["number"], model.schema.n_classes) if learnt else 0
     labels = wanted_labels(dataset.y_train[fold.train_indices], dataset.schema.n_classes, cfg, least)
+    drawn = _samples(model, fold, dataset, labels, cfg)
+    if model.model.needs_training and cfg.given is None and not cfg.copies:
+        _check_new(drawn, dataset.samples(fold.train_indices)[0], path)
     return synthetic_file.fold_entry(
         fold,
-        (_samples(model, fold, dataset, labels, cfg), np.array(dataset.schema.decode(labels))),
+        (drawn, np.array(dataset.schema.decode(labels))),
         model.recipe,
         scores=metrics.get("scores", {}),
         seed=cfg.seed,
@@ -161,6 +171,19 @@ def _fold_entry(model: Synthesizer, path: Path, dataset: Dataset, cfg: DictConfi
         unfinished=path.name == "best.ckpt" and RunFolder(path.parent).is_unfinished(),
         given=None if cfg.given is None else [*map(str, listed(cfg.given))],
     )
+
+
+def _check_new(drawn: Arrays, train_x: Arrays, path: Path) -> None:
+    """Raise MmganError where most of the samples that a trained generator drew are near-copies of its training samples."""
+    x, judged = (
+        take(each, np.random.default_rng(0).permutation(n_samples_of(each))[:MAX_JUDGED]) for each in (train_x, drawn)
+    )
+    novelty = LeaveOneOut(x)(judged) if n_samples_of(x) > 1 else 1.0
+    if novelty < LEAST_NOVELTY:
+        raise MmganError(
+            f"{path}: its samples lie at {number(novelty)} of the distance to training samples that unseen ones have, as near-copies do;"
+            " train again for fewer epochs (trainer.max_epochs=) or with final=true, or give copies=true to write them nevertheless."
+        )
 
 
 def _samples(model: Synthesizer, fold: Fold, dataset: Dataset, labels: np.ndarray, cfg: DictConfig) -> dict[str, Any]:

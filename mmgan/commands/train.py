@@ -1,7 +1,7 @@
 """The job of train.py: one fold or all of them, and the table at the end."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pandas
@@ -74,7 +74,18 @@ def print_results(results: Mapping[int, FitResult], task: Task) -> None:
         rows.append([name, *map(_shown, beside.reindex(columns=scores.columns).mean())])
         rows[-1].insert(1, "")
     print_table(task.title, ["fold", "epochs", *(HEADINGS.get(column, column) for column in scores)], rows)
+    tell(*kept_epochs(results))
     tell(*task.doubts({fold: result.metrics["scores"] for fold, result in results.items()}))
+
+
+def kept_epochs(results: Mapping[int, FitResult]) -> Iterator[str]:
+    """Yield a sentence for each fold that kept an earlier epoch than its last one, without an inner split to choose it."""
+    for fold, result in results.items():
+        if result.score is None and 0 < result.epochs < (length := result.metrics["max_epochs"]):
+            yield (
+                f"fold {fold or 'none'}: best.ckpt is of epoch {result.epochs} of {length}: later samples came nearer to training samples, as"
+                " copies do (callbacks.novelty=null keeps the last epoch)."
+            )
 
 
 def tell_unlabelled(results: Mapping[int, FitResult]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning as L
 import numpy as np
+import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 
 from mmgan.data.datamodule import FoldDataModule
@@ -84,7 +85,7 @@ class KeepNew(L.Callback):
     """Without an inner split: let best.ckpt be of the last epoch whose samples are new, and end a training that only copies.
 
     New are samples that lie as far from the training samples as those lie from each other (`LeaveOneOut`, logged as
-    `train/novelty`). The first epochs are kept in any case, until there is one with new samples.
+    `train/novelty`). Of epochs before any with new samples the one with the newest is kept.
 
     Parameters
     ----------
@@ -98,35 +99,29 @@ class KeepNew(L.Callback):
     @checked
     def __init__(self, limit: Share = 0.92, patience: PositiveInt = 3, samples: PositiveInt = 256):
         self.limit, self.patience, self.samples = limit, patience, samples
-        self.was_new, self.copying = False, 0  # epochs in a row
+        self.keeps = True  # whether best.ckpt is to be of the epoch that has just ended
+        self.highest, self.copying = -math.inf, 0  # novelty, up to the limit; epochs in a row
         self._novelty: Callable[[Synthesizer], float] | None = None
 
-    @property
-    def keeps(self) -> bool:
-        """Whether best.ckpt is to be of the epoch that has just ended."""
-        return not (self.was_new and self.copying)
-
     def state_dict(self) -> dict[str, Any]:
-        return {"was_new": self.was_new, "copying": self.copying}
+        return {"highest": self.highest, "copying": self.copying}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.was_new, self.copying = state_dict["was_new"], state_dict["copying"]
+        self.highest, self.copying = state_dict["highest"], state_dict["copying"]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        trainer.should_stop = trainer.should_stop or self._ends()
+        trainer.should_stop = trainer.should_stop or self.copying >= self.patience
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._novelty is None:
             self._novelty = self._measure(trainer.datamodule, pl_module.seed)
-        novelty = self._novelty(Synthesizer(pl_module))
-        pl_module.log("train/novelty", novelty, sync_dist=True)
-        copies = trainer.strategy.reduce_boolean_decision(novelty < self.limit, all=False)
-        self.copying = self.copying + 1 if copies else 0
-        self.was_new = self.was_new or not copies
-        trainer.should_stop = trainer.should_stop or self._ends()
-
-    def _ends(self) -> bool:
-        return self.was_new and self.copying >= self.patience
+        found = torch.tensor(self._novelty(Synthesizer(pl_module)), device=pl_module.device)
+        novelty = min(self.limit, float(trainer.strategy.reduce(found, reduce_op="mean")))  # alike in all processes
+        pl_module.log("train/novelty", found, sync_dist=True)
+        self.keeps = novelty == self.limit or novelty > self.highest
+        self.highest = max(self.highest, novelty)
+        self.copying = self.copying + 1 if novelty < self.limit <= self.highest else 0
+        trainer.should_stop = trainer.should_stop or self.copying >= self.patience
 
     def _measure(self, data: FoldDataModule, seed: int) -> Callable[[Synthesizer], float]:
         x, y = data.samples(data.training_indices, most=MAX_REFERENCE)
