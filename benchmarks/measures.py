@@ -88,6 +88,28 @@ class Sampling(Measure):
         return f"{values.median():.1f}"
 
 
+class Origins(Measure):
+    """Quality and membership of samples by where a trained generator takes them from, its `sampling`."""
+
+    columns: ClassVar = {
+        **{"TSTR / TRTR": "tstr_ratio", "coverage / real": "coverage_ratio", "recall": "recall", "C2ST": "c2st"},
+        **{"axis C2ST": "axis_c2st", "novelty 50 %": "novelty50", "close": "close", "membership": "membership"},
+    }
+
+    def metrics(self, work: Work) -> dict[str, Any]:
+        y, judge = work.train[1], work.judge()
+        return {
+            f"{origin}/{key}": value
+            for origin in work.model.model.samplings
+            for key, value in self.judged(
+                judge, (work.model.sample(work.labels(y), seed=work.cell.seed, sampling=origin), y)
+            ).items()
+        }
+
+    def parts(self, line: Line) -> Iterator[tuple[str, Line]]:
+        yield from ((f"{line['model']}, {origin}", found) for origin, found in by_first_part(line["metrics"]))
+
+
 def timed_samples(work: Work) -> tuple[Arrays, float]:
     """Return a sample for each training sample, and the processor's seconds for them."""
     work.generated(work.train[1][:1])  # what only a first call pays for
@@ -115,6 +137,12 @@ class Lengths(Measure):
         return found | {"error": events.Scalars("val/denoising")[-1].value}
 
 
+def by_first_part(metrics: Line) -> Iterator[tuple[str, Line]]:
+    """Yield the metrics by what stands before their names' first `/`."""
+    for first in dict.fromkeys(key.partition("/")[0] for key in metrics):
+        yield first, {k.partition("/")[2]: v for k, v in metrics.items() if k.startswith(f"{first}/")}
+
+
 class Completion(Measure):
     """One modality of test samples drawn for the others: squared errors in scaled units, and the spread of 16 draws."""
 
@@ -140,8 +168,7 @@ class Completion(Measure):
         return found
 
     def parts(self, line: Line) -> Iterator[tuple[str, Line]]:
-        for wanted in dict.fromkeys(key.partition("/")[0] for key in line["metrics"]):
-            yield wanted, {k.partition("/")[2]: v for k, v in line["metrics"].items() if k.startswith(f"{wanted}/")}
+        yield from by_first_part(line["metrics"])
 
 
 def completion_errors(

@@ -360,6 +360,8 @@ def test_an_interrupted_comparison_goes_on(tmp_path):
         ("ensemble", ["folds=[1,2]"], {"one": "model.members=1"}, ["one", "svc"]),
         ("Sampling", ["models=[diffusion]", "overrides='trainer.max_epochs=1 model.steps=4'"], {"2": QUICK}, ["2"]),
         ("Lengths", [], {"1": "final=false"}, ["1"]),
+        ("Origins", [], {}, ["vacwgan, posterior", "vacwgan, density", "vacwgan, prior"]),
+        ("Sizes", ["rows=[4]", "models=[real,neighbour_combinations]"], {}, ["real", "neighbour_combinations"]),
         ("ClassifierGain", ["rows=[10,full]", "models=[real,smote]"], {}, ["real", "smote"]),
         ("Completion", ["models=[vae]", f"overrides='{NARROW}'"], {}, ["spec", "env"]),
         ("Reconstruction", [], {}, ["vae"]),
