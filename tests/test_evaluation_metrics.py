@@ -13,7 +13,7 @@ from mmgan.evaluation.coherence import Retrieval, retrieval_rank
 from mmgan.evaluation.comparison import Pair, Reference
 from mmgan.evaluation.features import FeatureSpace, nearest
 from mmgan.evaluation.metrics import METRICS, metric_of
-from mmgan.evaluation.novelty import TrainingDistance, copies, membership_auc, novelty
+from mmgan.evaluation.novelty import LeaveOneOut, TrainingDistance, copies, membership_auc, novelty
 from mmgan.evaluation.signal import SignalComparison, sample_statistics
 
 
@@ -188,6 +188,30 @@ def test_distances_to_training_samples_by_brute_force():
     assert found.to_any(queries) == pytest.approx(np.array(expected), rel=1e-6)
     lone = TrainingDistance(np.append(flat, flat[:1] + 1, axis=0), np.append(y, 3))  # its unit is the other classes'
     assert lone.within_class(flat[:1], np.array([3])) == pytest.approx([np.sqrt(5) / np.median(list(unit.values()))])
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-12, 1e6])
+def test_novelty_by_leave_one_out_is_1_of_unseen_samples_and_0_of_copies(unit):
+    train, unseen, others = ({"a": unit * gaussian(300, 20, seed)} for seed in range(3))
+    judge = LeaveOneOut(train)
+    assert judge(unseen) == pytest.approx(1.0, abs=0.05)
+    assert judge(train) == pytest.approx(0.0, abs=1e-3)
+    assert judge({"a": train["a"] + 0.1 * others["a"]}) < 0.2
+    with_pool = LeaveOneOut(train, unseen)  # which the generator saw too
+    assert with_pool(unseen) == pytest.approx(0.0, abs=1e-3) and with_pool(others) == pytest.approx(1.0, abs=0.05)
+
+
+def test_novelty_by_leave_one_out_is_a_ratio_of_medians_by_brute_force():
+    train, other = gaussian(40, 5, 0), gaussian(30, 5, 1)
+    flat, queries = ((each - train.mean(0)) / train.std(0) for each in (train, other))
+    between, own = brute_distances(flat, flat), brute_distances(flat, queries)
+    np.fill_diagonal(between, np.inf)
+    ratio = np.median(own.min(axis=0)) / np.median(between.min(axis=1))
+    found = LeaveOneOut({"a": train})({"a": other})
+    assert 0.8 * ratio < found < ratio  # the upper bound of 40 samples' median
+    assert (
+        LeaveOneOut({"a": np.repeat(train, 2, axis=0)})({"a": train}) == 1.0
+    )  # every sample has an equal: nothing is told
 
 
 def test_copies_are_nearer_than_half_of_what_99_percent_of_real_samples_keep():

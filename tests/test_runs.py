@@ -16,6 +16,7 @@ from mmgan.commands.train import train_folds
 from mmgan.data.sources.pkl import pkl
 from mmgan.errors import MmganError
 from mmgan.models.module import DivergedError
+from mmgan.training.callbacks import KeepNew
 from mmgan.training.checkpoint import read_checkpoint
 from mmgan.training.folder import RunFolder, differing_keys, fold_folders
 
@@ -68,6 +69,39 @@ def test_a_run_leaves_its_files(finished):
     told = yaml.safe_load((finished.folder / "hparams.yaml").read_text())
     assert told["model"]["latent_dim"] == 4 and told["data"]["batch_size"] == 16 and told["fold"] == 1
     assert params["fold"] == 1 and params["model"]["latent_dim"] == 4 and params["trainer"]["max_epochs"] == 4
+
+
+@pytest.mark.parametrize(
+    ("novelty", "kept", "trained"),
+    [
+        ([1.2, 1.0, 0.9, 0.95, 0.8, 0.7, 0.6, 0.5], 4, 7),  # three epochs of copies in a row end it
+        ([0.3, 0.6, 0.5, 0.7, 0.6, 0.6, 0.6, 0.6], 4, 8),  # none is new: the newest
+        ([0.5, 0.6, 0.7, 0.8, 0.95, 0.8, 1.0, 0.9], 7, 8),  # blurred at first, and then not
+    ],
+)
+def test_without_an_inner_split_best_is_the_last_epoch_with_new_samples(
+    novelty, kept, trained, tiny, tmp_path, monkeypatch, quick, capsys
+):
+    found = iter(novelty)
+    monkeypatch.setattr(KeepNew, "_measure", lambda *_: lambda model: next(found))
+    words = ["final=true", "trainer.max_epochs=8", f"out_dir={tmp_path}"]
+    (result,) = train_folds(compose("train", *words, path=tiny))
+    assert result.epochs == kept and result.metrics["max_epochs"] == 8
+    assert read_checkpoint(tmp_path / "best.ckpt")["epoch"] + 1 == kept
+    assert read_checkpoint(tmp_path / "last.ckpt")["epoch"] + 1 == trained
+    assert (f"best.ckpt is of epoch {kept} of 8" in " ".join(capsys.readouterr().out.split())) == (kept < 8)
+    before = (tmp_path / "best.ckpt").read_bytes()
+    if trained < 8:  # going on changes nothing: it had ended
+        train_folds(compose("train", *words, "resume=true", path=tiny))
+        assert (tmp_path / "best.ckpt").read_bytes() == before
+
+
+def test_looking_at_novelty_changes_no_training(tiny, tmp_path, quick):
+    states = []
+    for name, more in {"with": [], "without": ["~callbacks.novelty"]}.items():
+        run(tiny, tmp_path / name, "final=true", *more)
+        states.append(read_checkpoint(tmp_path / name / "last.ckpt")["state_dict"])
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
 
 def test_checkpoints_are_a_recipe_and_tensors(finished, tiny):

@@ -19,6 +19,7 @@ from mmgan.data import synthetic_file
 from mmgan.data.files import read_archive, write_pickle
 from mmgan.data.sources.pkl import pkl
 from mmgan.errors import MmganError
+from mmgan.evaluation.novelty import LeaveOneOut
 
 GAPS = np.array([3, 7, 20, 100])  # the user's labels of the four classes
 COUNTS = [50, 25, 15, 10]
@@ -96,6 +97,24 @@ def test_a_folder_of_folds_becomes_one_file(runs, data, tmp_path):
             assert entry["x_synth"][name].shape == (80, *shape) and entry["x_synth"][name].dtype == np.float32
     assert file["meta"]["format"] == 2 and {"recipe", "versions"} <= file["meta"].keys()
     pkl(str(tmp_path / "all.pkl"))  # a reader of the input reads it, too
+
+
+def test_near_copies_of_a_trained_generator_are_asked_for(runs, data, tmp_path, monkeypatch):
+    class Copied(LeaveOneOut):
+        def __call__(self, x):
+            return super().__call__(
+                {name: rows for name, rows in pkl(str(data)).x_train.items()}
+            )  # as if it drew these
+
+    monkeypatch.setattr("mmgan.commands.synthesize.LeaveOneOut", Copied)
+    with pytest.raises(
+        MmganError, match=r"fold1.best\.ckpt: its samples lie at \.00 of the distance .* or give copies=true to"
+    ):
+        export(runs / "fold1", tmp_path / "a.pkl")
+    assert not list(tmp_path.iterdir())
+    assert export(runs / "fold1", tmp_path / "a.pkl", "copies=true").exists()
+    copies = trained(data, tmp_path, 2, "model=duplicate")  # whose user asked for them
+    assert export(copies, tmp_path / "b.pkl").exists()
 
 
 def test_by_default_as_many_rows_of_a_class_as_the_fold_has(runs, tmp_path):
