@@ -102,9 +102,7 @@ def test_a_folder_of_folds_becomes_one_file(runs, data, tmp_path):
 def test_near_copies_of_a_trained_generator_are_asked_for(runs, data, tmp_path, monkeypatch):
     class Copied(LeaveOneOut):
         def __call__(self, x):
-            return super().__call__(
-                {name: rows for name, rows in pkl(str(data)).x_train.items()}
-            )  # as if it drew these
+            return super().__call__(pkl(str(data)).x_train)  # as if it drew these
 
     monkeypatch.setattr("mmgan.commands.synthesize.LeaveOneOut", Copied)
     with pytest.raises(
