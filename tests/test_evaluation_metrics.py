@@ -192,26 +192,29 @@ def test_distances_to_training_samples_by_brute_force():
 
 @pytest.mark.parametrize("unit", [1.0, 1e-12, 1e6])
 def test_novelty_by_leave_one_out_is_1_of_unseen_samples_and_0_of_copies(unit):
-    train, unseen, others = ({"a": unit * gaussian(300, 20, seed)} for seed in range(3))
-    judge = LeaveOneOut(train)
-    assert judge(unseen) == pytest.approx(1.0, abs=0.05)
-    assert judge(train) == pytest.approx(0.0, abs=1e-3)
-    assert judge({"a": train["a"] + 0.1 * others["a"]}) < 0.2
-    with_pool = LeaveOneOut(train, unseen)  # which the generator saw too
-    assert with_pool(unseen) == pytest.approx(0.0, abs=1e-3) and with_pool(others) == pytest.approx(1.0, abs=0.05)
+    y = np.arange(300) % 2
+    scale = unit * np.where(y == 0, 1.0, 0.01)[:, None]  # a class of small scale counts as much
+    train, unseen, others = ({"a": scale * gaussian(300, 20, seed)} for seed in range(3))
+    judge = LeaveOneOut(train, y)
+    assert judge(unseen, y) == pytest.approx(1.0, abs=0.05)
+    assert judge(train, y) == pytest.approx(0.0, abs=1e-3)
+    assert judge({"a": train["a"] + 0.1 * others["a"]}, y) < 0.2
+    assert judge(train, 1 - y) > 0.5  # of the other class
+    with_pool = LeaveOneOut(train, y, unseen)  # which the generator saw too
+    assert with_pool(unseen, y) == pytest.approx(0.0, abs=1e-3) and with_pool(others, y) == pytest.approx(1.0, abs=0.05)
 
 
 def test_novelty_by_leave_one_out_is_a_ratio_of_medians_by_brute_force():
-    train, other = gaussian(40, 5, 0), gaussian(30, 5, 1)
+    train, other, one = gaussian(40, 5, 0), gaussian(30, 5, 1), np.zeros(40, int)
     flat, queries = ((each - train.mean(0)) / train.std(0) for each in (train, other))
     between, own = brute_distances(flat, flat), brute_distances(flat, queries)
     np.fill_diagonal(between, np.inf)
     ratio = np.median(own.min(axis=0)) / np.median(between.min(axis=1))
-    found = LeaveOneOut({"a": train})({"a": other})
+    found = LeaveOneOut({"a": train}, one)({"a": other}, one[:30])
     assert 0.8 * ratio < found < ratio  # the upper bound of 40 samples' median
-    assert (
-        LeaveOneOut({"a": np.repeat(train, 2, axis=0)})({"a": train}) == 1.0
-    )  # every sample has an equal: nothing is told
+    twice = LeaveOneOut({"a": np.repeat(train, 2, axis=0)}, np.repeat(one, 2))
+    alone = LeaveOneOut({"a": train}, np.arange(40))
+    assert twice({"a": train}, one) == alone({"a": train}, np.arange(40)) == 1.0  # nothing is known
 
 
 def test_copies_are_nearer_than_half_of_what_99_percent_of_real_samples_keep():

@@ -101,8 +101,9 @@ def test_a_folder_of_folds_becomes_one_file(runs, data, tmp_path):
 
 def test_near_copies_of_a_trained_generator_are_asked_for(runs, data, tmp_path, monkeypatch):
     class Copied(LeaveOneOut):
-        def __call__(self, x):
-            return super().__call__(pkl(str(data)).x_train)  # as if it drew these
+        def __call__(self, x, y):
+            real = pkl(str(data))
+            return super().__call__(real.x_train, real.y_train)  # as if it drew these
 
     monkeypatch.setattr("mmgan.commands.synthesize.LeaveOneOut", Copied)
     with pytest.raises(

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mmgan.commands.arguments import command_line, listed, print_table, tell, trust_option
 from mmgan.data import synthetic_file
-from mmgan.data.arrays import n_samples_of, take
+from mmgan.data.arrays import LabelledSamples, take
 from mmgan.data.dataset import Dataset
 from mmgan.data.files import check_writable
 from mmgan.data.folds import Fold, configured_fold
@@ -160,7 +160,7 @@ def _fold_entry(model: Synthesizer, path: Path, dataset: Dataset, cfg: DictConfi
     labels = wanted_labels(dataset.y_train[fold.train_indices], dataset.schema.n_classes, cfg, least)
     drawn = _samples(model, fold, dataset, labels, cfg)
     if model.model.needs_training and cfg.given is None and not cfg.copies:
-        _check_new(drawn, dataset.samples(fold.train_indices)[0], path)
+        _check_new((drawn, labels), dataset.samples(fold.train_indices), path)
     return synthetic_file.fold_entry(
         fold,
         (drawn, np.array(dataset.schema.decode(labels))),
@@ -173,17 +173,19 @@ def _fold_entry(model: Synthesizer, path: Path, dataset: Dataset, cfg: DictConfi
     )
 
 
-def _check_new(drawn: Arrays, train_x: Arrays, path: Path) -> None:
+def _check_new(drawn: LabelledSamples, train: LabelledSamples, path: Path) -> None:
     """Raise MmganError where most of the samples that a trained generator drew are near-copies of its training samples."""
-    x, judged = (
-        take(each, np.random.default_rng(0).permutation(n_samples_of(each))[:MAX_JUDGED]) for each in (train_x, drawn)
-    )
-    novelty = LeaveOneOut(x)(judged) if n_samples_of(x) > 1 else 1.0
-    if novelty < LEAST_NOVELTY:
+    train, drawn = (_some(*each) for each in (train, drawn))
+    if len(train[1]) > 1 and (novelty := LeaveOneOut(*train)(*drawn)) < LEAST_NOVELTY:
         raise MmganError(
             f"{path}: its samples lie at {number(novelty)} of the distance to training samples that unseen ones have, as near-copies do;"
             " train again for fewer epochs (trainer.max_epochs=) or with final=true, or give copies=true to write them nevertheless."
         )
+
+
+def _some(x: Arrays, y: np.ndarray) -> LabelledSamples:
+    chosen = np.random.default_rng(0).permutation(len(y))[:MAX_JUDGED]
+    return take(x, chosen), y[chosen]
 
 
 def _samples(model: Synthesizer, fold: Fold, dataset: Dataset, labels: np.ndarray, cfg: DictConfig) -> dict[str, Any]:

@@ -16,27 +16,36 @@ EQUAL = 1e-5  # of a usual distance: two equal samples come out some 1e-7 apart
 
 
 class LeaveOneOut:
-    """How far samples lie from the nearest training sample, over how far training samples lie from each other.
+    """How far samples lie from the nearest training sample of their class, over how far training samples lie from each other.
 
-    What unseen samples have is 1, so it takes no held-out samples to see that a generator copies. It is a ratio of medians, of training
-    samples {name: (n, *shape)} the upper 90 % bound of a bootstrap: few samples tell little of it. Samples without labels that
-    the generator saw too, `pool`, count as training samples.
+    What unseen samples have is 1, so it takes no held-out samples to see that a generator copies. It is a ratio of medians, in units
+    of each class's own; that of the training samples {name: (n, *shape)} with labels (n,) is the upper 90 % bound of a bootstrap, since few
+    samples tell little of it. Samples without labels that the generator saw too, `pool`, count among those of every class.
     """
 
-    def __init__(self, train_x: Arrays, pool: Arrays | None = None, seed: int = 0) -> None:
+    def __init__(self, train_x: Arrays, train_y: np.ndarray, pool: Arrays | None = None, seed: int = 0) -> None:
         self._space = FeatureSpace(train_x, seed=seed)
-        train = self._space.flat(train_x)
-        self._seen = train if pool is None else np.concatenate([train, self._space.flat(pool)])
-        distance = nearest(self._seen, train, 2)[:, 1]  # the nearest is the sample itself
-        chosen = np.random.default_rng(seed).integers(len(distance), size=(200, len(distance)))
-        self._usual = float(np.quantile(np.median(distance[chosen], axis=1), 0.9))
-        self._scale = float(np.linalg.norm(train.std(axis=0)))
+        flat, labels = self._space.flat(train_x), np.asarray(train_y)
+        others = flat[:0] if pool is None else self._space.flat(pool)
+        self._seen = {int(k): np.concatenate([flat[labels == k], others]) for k in np.unique(labels)}
+        found = {k: self._distances(k, flat[labels == k], 2) for k, seen in self._seen.items() if len(seen) > 1}
+        least = EQUAL * float(np.linalg.norm(flat.std(axis=0)))
+        self._unit = {k: unit for k, each in found.items() if (unit := float(np.median(each))) > least}
+        distances = np.concatenate([found[k] / unit for k, unit in self._unit.items()] or [np.ones(1)])
+        chosen = np.random.default_rng(seed).integers(len(distances), size=(200, len(distances)))
+        self._usual = float(np.quantile(np.median(distances[chosen], axis=1), 0.9))
 
-    def __call__(self, x: Arrays) -> float:
-        """Return the ratio of samples {name: (m, *shape)}; 1 where training samples equal each other, as integers often do."""
-        if self._usual <= EQUAL * self._scale:
-            return 1.0
-        return float(np.median(nearest(self._seen, self._space.flat(x)))) / self._usual
+    def _distances(self, k: int, flat: np.ndarray, place: int = 1) -> np.ndarray:
+        return nearest(self._seen[k], flat, place)[:, -1]  # of a training sample the nearest is itself
+
+    def __call__(self, x: Arrays, y: np.ndarray) -> float:
+        """Return the ratio of samples {name: (m, *shape)} with labels (m,).
+
+        1 where training samples equal each other, as integers often do, or are alone in their class: then nothing is known.
+        """
+        flat, labels = self._space.flat(x), np.asarray(y)
+        found = [self._distances(k, flat[labels == k]) / unit for k, unit in self._unit.items() if (labels == k).any()]
+        return float(np.median(np.concatenate(found))) / self._usual if found else 1.0
 
 
 class TrainingDistance:

@@ -125,9 +125,9 @@ class KeepNew(L.Callback):
 
     def _measure(self, data: FoldDataModule, seed: int) -> Callable[[Synthesizer], float]:
         x, y = data.samples(data.training_indices, most=MAX_REFERENCE)
-        novelty = LeaveOneOut(x, None if data.pool is None else data.pool.x, seed)
-        labels = np.random.default_rng(seed).permutation(y)[: self.samples]
-        return lambda model: novelty(draw_like(model, labels))
+        novelty = LeaveOneOut(x, y, None if data.pool is None else data.pool.x, seed)
+        labels = np.random.default_rng(seed).permutation(np.resize(y, max(len(y), self.samples)))[: self.samples]
+        return lambda model: novelty(draw_like(model, labels), labels)
 
 
 class TellEpoch(L.Callback):
