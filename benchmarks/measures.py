@@ -326,6 +326,32 @@ class Sizes(Measure):
         wanted = [metric_of(key) for key in self.columns.values() if key != "h"]
         return (judge.real(wanted) if real else judge(metrics=wanted))["metrics"] | h
 
+    def tables(self, lines: Sequence[Line], order: Sequence[str] = ()) -> list[Table]:
+        """Return a table of all sizes: means and standard errors over folds and seeds."""
+        found = by_size(lines)
+        mean, error = found.mean(), found.sem()
+        rows = [
+            [*place, *(self._with_error(mean, error, place, key) for key in self.columns.values())]
+            for place in mean.index
+        ]
+        return [Table("Means and standard errors", ["a class", "", *self.columns], rows)]
+
+    @staticmethod
+    def _with_error(mean: pandas.DataFrame, error: pandas.DataFrame, place: tuple[str, str], key: str) -> str:
+        if key not in mean or np.isnan(value := mean.loc[place, key]):
+            return ""
+        return f"{value:.2f} ± {error.loc[place, key]:.2f}"
+
+
+def by_size(lines: Sequence[Line]) -> Any:
+    """Return the metrics grouped by the training samples of a class, few first (`all` last), and the model."""
+    few_first = sorted(lines, key=lambda line: int(line["rows"]) if line["rows"].isdecimal() else np.inf)
+    table = [
+        {"a class": line["rows"].replace("full", "all"), "model": line["model"], **line["metrics"]}
+        for line in few_first
+    ]
+    return pandas.DataFrame(table).groupby(["a class", "model"], sort=False)
+
 
 def bootstrapped(work: Work, y: np.ndarray, h: float) -> dict[str, np.ndarray]:
     """Return samples of classes `y` of the cell's bootstrap with another h."""
