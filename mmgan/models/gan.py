@@ -14,6 +14,7 @@ from mmgan.losses.adversarial import GANLoss, of_labels
 from mmgan.models.latent import fit_quantile_mapping
 from mmgan.models.module import Phase, PhasedModel, moving_average
 from mmgan.models.noise import BlockNoise
+from mmgan.nets.networks import seen_by
 from mmgan.nets.quantile_mapping import QuantileMapping
 from mmgan.schema import Batch, DataSchema
 
@@ -70,12 +71,12 @@ class GAN(PhasedModel):
     def critic_terms(self, x: Batch, labels: Tensor) -> dict[str, Tensor]:
         """Terms that D minimises."""
         with torch.no_grad():
-            generated = self.generated(labels)
-        return self.gan_loss.critic_terms(of_labels(self.critic, labels), *self.augment(x, generated), torch.rand)
+            seen = seen_by(self.critic, x, self.generated(labels))
+        return self.gan_loss.critic_terms(of_labels(self.critic, labels), *self.augment(*seen), torch.rand)
 
     def generator_terms(self, x: Batch, labels: Tensor) -> dict[str, Tensor]:
         """Terms that G minimises."""
-        seen = self.augment(x, self.generated(labels))
+        seen = self.augment(*seen_by(self.critic, x, self.generated(labels)))
         return {"adversarial": self.gan_loss.generator_terms(self.critic, *seen, labels)[0]}
 
     def generated(self, labels: Tensor) -> Batch:
@@ -92,7 +93,9 @@ class GAN(PhasedModel):
     def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
         """Log the critic's loss on held-out samples."""
         x, labels = self.scaled(batch)
-        on_real, on_generated = (self.critic(each, labels) for each in self.augment(x, self.generated(labels)))
+        on_real, on_generated = (
+            self.critic(each, labels) for each in self.augment(*seen_by(self.critic, x, self.generated(labels)))
+        )
         loss = self.gan_loss.critic_loss(on_real, on_generated)
         self.log("critic/adversarial_held_out", loss, batch_size=len(labels), sync_dist=True)
 

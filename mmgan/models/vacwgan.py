@@ -25,7 +25,7 @@ from mmgan.losses.variational import gaussian_nll, kl_standard_normal, reparamet
 from mmgan.models.latent import LatentGenerator
 from mmgan.models.memory import AggregatePosterior
 from mmgan.models.module import Phase, PhasedModel, moving_average
-from mmgan.nets.networks import Generated
+from mmgan.nets.networks import Generated, seen_by
 from mmgan.nets.quantile_mapping import QuantileMapping
 from mmgan.schema import Batch, DataSchema
 
@@ -139,8 +139,7 @@ class VACWGAN(LatentGenerator, PhasedModel):
             return self._drawn
         z, mu, logvar = self.encoded(x)
         generated = self.decoded(z, labels)
-        described = getattr(self.critic, "described", lambda samples: samples)  # a critic of one's own may need no more
-        return Drawn(mu, logvar, generated, (described(x), described(generated.samples)))
+        return Drawn(mu, logvar, generated, seen_by(self.critic, x, generated.samples))
 
     def encoded(self, x: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Return z (B, latent_dim), drawn from the posteriors of the samples, and their mu and logvar."""

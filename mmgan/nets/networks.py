@@ -137,6 +137,11 @@ class Generator(nn.Module):
         return Generated(samples, mean, log_std)
 
 
+def seen_by(critic: nn.Module, *batches: dict[str, Tensor]) -> tuple[dict[str, Tensor], ...]:
+    """Return batches as a critic is to see them before augmentation: with their axis statistics, where it looks at them."""
+    return tuple(critic.described(x) if hasattr(critic, "described") else x for x in batches)
+
+
 class Critic(nn.Module):
     """D: {name: (B, *shape)} and labels (B,) -> scores (B,).
 
