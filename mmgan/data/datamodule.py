@@ -224,7 +224,7 @@ class FoldDataModule(L.LightningDataModule):
 
     def _sizes(self, n: int) -> tuple[int, int]:
         """Return the size and number of an epoch's batches, of n training samples."""
-        if self.views_per_epoch is None:
+        if self.views_per_epoch is None or self.views_per_epoch * n >= self.batch_size * self.steps_per_epoch:
             return self.batch_size, self.steps_per_epoch
         size = min(self.batch_size, max(FEWEST_IN_BATCH, n // BATCHES_PER_VIEW))
         return size, min(self.steps_per_epoch, math.ceil(self.views_per_epoch * n / size))
