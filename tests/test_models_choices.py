@@ -12,6 +12,7 @@ from test_models_contract import CONFIGS, NEURAL, built, dataset_of, each_of, sa
 from mmgan.commands.checks import check_options
 from mmgan.errors import MmganError
 from mmgan.models.synthesizer import Synthesizer
+from mmgan.nets.axis import STATISTICS
 
 
 def test_the_default_networks_take_large_images():
@@ -54,6 +55,18 @@ def test_mapped_samples_have_the_marginals_of_the_training_samples(name):
 @pytest.mark.parametrize("networks", choices("networks"))
 def test_every_pair_of_networks_can_be_chosen(networks):
     train("gan", dataset_of(), f"model/networks={networks}", epochs=1).synthesizer.sample(["run"] * 10)
+
+
+def test_the_critic_of_a_plain_gan_can_see_texture_before_augmentation(monkeypatch):
+    axis = "model.critic.axis={_target_:mmgan.nets.axis.AxisStatistics,_partial_:true}"
+    trained, seen = train("cgan", dataset_of(), axis, epochs=1), []
+    monkeypatch.setattr(trained.model.augment, "forward", lambda *batches: seen.extend(batches) or batches)
+    x, labels = scaled_batch(trained)
+    trained.model.critic_terms(x, labels)
+    trained.model.generator_terms(x, labels)
+    assert len(seen) == 4  # real and generated samples, of either step
+    for batch in seen:
+        torch.testing.assert_close(batch[STATISTICS], trained.model.critic.axis(batch))
 
 
 @pytest.mark.parametrize("likelihood", choices("likelihood"))
