@@ -305,6 +305,12 @@ def test_samples_that_cannot_be_used(case):
         ({"overrides": ["fold=2"]}, "trains on all samples that it is given; leave fold= out"),
         ({"overrides": "seed=2"}, "seed is an argument of fit; give seed= instead"),
         ({"overrides": ["data.path=a.pkl"]}, r"data\.path is an argument of fit; give x and y instead"),
+        ({"overrides": ["data.source._target_=os.getcwd"]}, "data.source._target_ is an argument of fit; give x and y"),
+        ({"overrides": ["trainer=5"]}, "data, model and other groups take the name of one of their choices"),
+        (
+            {"overrides": ["model.encoder._target_=os.getcwd"]},
+            "_target_=os.getcwd: this does not serve here .TypeError",
+        ),
         ({"overrides": [3]}, "overrides: 3 is no option"),
         ({"seed": -1}, "seed=-1: expected an integer >= 0"),
         ({"groups": [1, 2]}, r"groups is int64 of shape \(2,\)"),

@@ -81,8 +81,8 @@ def _words(overrides: str | Sequence[str]) -> list[str]:
             raise MmganError(
                 "overrides: fit trains on all samples that it is given; leave fold= out, and give those of the fold."
             )
-        if name in ARGUMENTS:
-            raise MmganError(f"overrides: {name} is an argument of fit; give {ARGUMENTS[name]} instead.")
+        if argument := ARGUMENTS.get("data.source" if name.startswith("data.source.") else name):
+            raise MmganError(f"overrides: {name} is an argument of fit; give {argument} instead.")
     return words
 
 

@@ -1,6 +1,7 @@
 """One model trained on all of a data set that is in memory: what `mmgan.fit` asks for, in the commands' own code."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -10,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mmgan.commands.build import check_run, compose, fold_run, task_of
 from mmgan.commands.checks import check_options, refuse_renamed
-from mmgan.commands.sentences import sentence
+from mmgan.commands.sentences import GROUPS, about_groups, sentence
 from mmgan.data.dataset import Dataset
 from mmgan.data.folds import WHOLE
 from mmgan.errors import MmganError
@@ -31,8 +32,9 @@ def fit_whole(dataset: Dataset, words: Iterable[str], folder: Path | None) -> An
     words = [*words]
     named = {word.lstrip("+~").partition("=")[0] for word in words}
     unseen = [word for word in UNSEEN if folder is None and word.partition("=")[0] not in named]
-    with undisturbed():
-        run = _run(dataset, ["data=pkl", *unseen, *words, "fold=none"])
+    words = ["data=pkl", *unseen, *words, "fold=none"]
+    with undisturbed(), _worded(words):
+        run = _run(dataset, words)
         if folder is not None:
             run.run(folder)
             return run.load(RunFolder(folder).best)
@@ -43,14 +45,28 @@ def fit_whole(dataset: Dataset, words: Iterable[str], folder: Path | None) -> An
 
 def _run(dataset: Dataset, words: list[str]) -> FoldRun:
     """Return the training that a configuration describes; raises MmganError for what it cannot be."""
+    refuse_renamed(words)
+    cfg = compose("train", words)
+    check_options(cfg)
+    if "samples" not in task_of(cfg).offers:
+        raise MmganError(f"model={cfg.model.name}: this model makes no samples; give a generator, such as vacwgan.")
+    run = fold_run(cfg, dataset, WHOLE)
+    check_run(cfg, run)
+    return run
+
+
+@contextmanager
+def _worded(words: list[str]) -> Iterator[None]:
+    """Raise what Hydra finds wrong with the words, and whatever a `_target_` among them raises, as an MmganError."""
     try:
-        refuse_renamed(words)
-        cfg = compose("train", words)
-        check_options(cfg)
-        if "samples" not in task_of(cfg).offers:
-            raise MmganError(f"model={cfg.model.name}: this model makes no samples; give a generator, such as vacwgan.")
-        run = fold_run(cfg, dataset, WHOLE)
-        check_run(cfg, run)
+        yield
+    except MmganError:
+        raise
     except (HydraException, OmegaConfBaseException) as error:
         raise MmganError(sentence(error, "train", words)) from error
-    return run
+    except Exception as error:
+        if about_groups(error):
+            raise MmganError(GROUPS) from error
+        if typed := ", ".join(word for word in words if "_target_=" in word):
+            raise MmganError(f"{typed}: this does not serve here ({type(error).__name__}: {error}).") from error
+        raise

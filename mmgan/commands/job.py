@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -23,7 +22,7 @@ from mmgan.commands.checks import check_options, check_there, refuse_renamed
 from mmgan.commands.endings import fault, leave_at_once
 from mmgan.commands.help import help_text
 from mmgan.commands.options import COMMANDS, register_options
-from mmgan.commands.sentences import refuse_words, sentence
+from mmgan.commands.sentences import GROUPS, about_groups, refuse_words, sentence
 from mmgan.data.trust import named_targets
 from mmgan.errors import MmganError
 
@@ -54,11 +53,10 @@ def told(command: str, run: Callable[[], Any], words: Sequence[str] = ()) -> Non
         run()
     except USERS as error:
         sys.exit(f"error: {sentence(error, command, words)}")
-    except (ValueError, TypeError) as error:  # Hydra's, of a group that is given null, a number or a list
-        place = traceback.extract_tb(error.__traceback__)[-1].filename
-        if "Config group override" not in str(error) and Path(place).name != "defaults_list.py":
+    except (ValueError, TypeError) as error:
+        if not about_groups(error):
             raise
-        sys.exit("error: data, model and other groups take the name of one of their choices; --help lists them.")
+        sys.exit(f"error: {GROUPS}")
 
 
 def _run(command: str, words: list[str]) -> None:
