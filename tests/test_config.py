@@ -13,9 +13,11 @@ import pytest
 from conftest import CONF, TINY_RUN, compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import get_method, instantiate
+from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import OmegaConf
 
-from mmgan.commands.build import plain
+from mmgan.commands.build import _trainer, plain
 from mmgan.commands.checks import check_options
 from mmgan.commands.endings import ended_well
 from mmgan.commands.job import script as job_script
@@ -324,6 +326,22 @@ def test_an_interrupt_is_one_line_and_status_130(ended, capsys):
     assert capsys.readouterr().err.strip() == (
         "interrupted: a training goes on with resume=true, a sweep by the same command."
     )
+
+
+def test_a_training_that_is_told_to_end_has_not_ended_well(ended, capsys):
+    def job(cfg):
+        raise SIGTERMException  # Lightning's, at the end of the batch
+
+    assert ended(lambda: job_script(job)(compose("train"))) == 128 + signal.SIGTERM
+    assert "a training goes on with resume=true" in capsys.readouterr().err
+
+
+def test_a_job_of_slurm_is_not_queued_again_by_lightning(monkeypatch, tmp_path):
+    for name, value in {"NTASKS": "1", "NTASKS_PER_NODE": "1", "JOB_ID": "1", "JOB_NAME": "x"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    trainer = _trainer(compose("train", "trainer.accelerator=cpu"), tmp_path)
+    environment = trainer._accelerator_connector.cluster_environment
+    assert isinstance(environment, SLURMEnvironment) and not environment.auto_requeue
 
 
 @pytest.mark.parametrize("target", ["nothing.Here", "mmgan.models.vae.VEA", "mmgan.models.vae", 3, ""])

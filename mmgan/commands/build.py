@@ -15,6 +15,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
+from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
@@ -231,6 +232,9 @@ def trusted(cfg: DictConfig) -> list[str]:
 def _trainer(cfg: DictConfig, folder: Path | None = None, **options: Any) -> L.Trainer:
     if folder is not None:
         options |= {"logger": instantiate(cfg.logger)(save_dir=str(folder)), "default_root_dir": str(folder)}
+    if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect() and "plugins" not in cfg.trainer:
+        # Else Lightning queues the job again by itself, and goes on from a checkpoint of its own in mid-epoch.
+        options["plugins"] = [SLURMEnvironment(auto_requeue=False)]
     try:
         return instantiate(cfg.trainer)(**options)
     except (TypeError, ValueError, OverflowError, MisconfigurationException) as error:

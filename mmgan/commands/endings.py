@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 # All else is imported where it is used: an interrupt meanwhile ends like any other.
-INTERRUPTED, FAULT = 130, 70  # exit statuses: of a shell's interrupt, and EX_SOFTWARE of sysexits.h
+FAULT = 70  # exit status, EX_SOFTWARE of sysexits.h; that of a signal is its number above 128
 
 
 def ended_well(run: Callable[[], Any]) -> None:
@@ -50,8 +50,8 @@ def keep_interrupts() -> None:
     sys.unraisablehook = shown
 
 
-def leave_at_once(*signalled: Any) -> None:
-    """End the process for an interrupt, with one line, and without anything that Python does as it ends."""
+def leave_at_once(number: int = signal.SIGINT, frame: Any = None) -> None:
+    """End the process for an interrupt or another signal, with one line, and without anything that Python does as it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         sys.stdout.flush()
@@ -61,7 +61,7 @@ def leave_at_once(*signalled: Any) -> None:
             flush=True,
         )
     finally:  # also where nobody reads any more
-        os._exit(INTERRUPTED)
+        os._exit(128 + number)
 
 
 def end(sentence: str, status: int) -> None:

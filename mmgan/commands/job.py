@@ -98,6 +98,8 @@ def script(job: Callable[[Any], None]) -> Callable[[Any], None]:
         ) as error:  # Lightning turns Ctrl-C into the latter, rich a reader that has gone
             if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):
                 leave_at_once()
+            if type(error).__name__ == "SIGTERMException":  # Lightning's, after a batch; its status would be 0
+                leave_at_once(signal.SIGTERM)
             raise
         except BrokenPipeError:
             raise

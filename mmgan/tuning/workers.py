@@ -8,6 +8,8 @@ import threading
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
 from mmgan.errors import MmganError
 from mmgan.training.quiet import quiet_lightning
 from mmgan.tuning.study import MOST_RETRIES
@@ -99,6 +101,8 @@ def _worker(sweep: Sweep, number: int, say: Connection) -> None:
     except (MmganError, OSError) as error:
         say.send(error)
         sys.exit(1)
+    except SIGTERMException:  # Lightning's, after a batch: a status of 0 would say that all is done
+        signal.raise_signal(signal.SIGTERM)
 
 
 def end_with_parent() -> None:
