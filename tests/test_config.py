@@ -380,6 +380,12 @@ def test_what_the_user_s_own_target_does_not_know_is_no_fault_of_mmgan(ended, ca
             PermissionError(13, "Permission denied", "x.ckpt"),
             "error: x.ckpt cannot be read or written (Permission denied)",
         ),
+        (
+            OSError(28, "No space left on device", b"run/events"),
+            "error: run/events cannot be read or written (No space",
+        ),
+        (FileNotFoundError(2, "No such file", "gone/x"), "error: gone has been removed meanwhile"),
+        (FileNotFoundError(2, "No such file", b"events.out"), "error: . has been removed meanwhile"),
         (MemoryError(), "error: the memory is too small for this"),
         (RuntimeError("[enforce fail] can't allocate memory: 12"), "error: the memory is too small for this"),
     ],

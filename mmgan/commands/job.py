@@ -113,11 +113,15 @@ def script(job: Callable[[Any], None]) -> Callable[[Any], None]:
 
 def _not_ours(error: Exception) -> str:
     """Return the sentence for an exception that is no fault of mmgan's, nor of its options; else ''."""
-    if isinstance(error, OSError) and error.errno in NOT_OURS:
-        where = f"{error.filename2 or error.filename or 'a file'} cannot be read or written ({error.strerror})"
-        return f"{where}; make room, or give another place, and give the same command again."
-    if isinstance(error, FileNotFoundError) and error.filename and not Path(error.filename).parent.exists():
-        return f"{Path(error.filename).parent} has been removed meanwhile; give the same command again."
+    if isinstance(error, OSError):
+        given = error.filename2 or error.filename  # bytes where it is TensorBoard's, a number of what is open
+        name = os.fsdecode(given) if isinstance(given, str | bytes) else ""
+        if error.errno in NOT_OURS:
+            where = f"{name or 'a file'} cannot be read or written ({error.strerror})"
+            return f"{where}; make room, or give another place, and give the same command again."
+        # TensorBoard tells it late: a checkpoint may have made the folder again.
+        if error.errno == errno.ENOENT and name and (isinstance(given, bytes) or not Path(name).parent.exists()):
+            return f"{Path(name).parent} has been removed meanwhile; give the same command again."
     said = f"{error} {error.__context__}"
     if isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and any(words in said for words in NO_MEMORY)
