@@ -1,3 +1,4 @@
+import dataclasses
 import importlib.util
 import os
 import pickle
@@ -411,6 +412,16 @@ def test_an_odd_shape_is_told(shape, said):
     x = np.random.default_rng(0).random((22, *shape), np.float32)
     (told,) = oddities(described({"acc": x}), Fold(1, np.arange(11), np.arange(11, 22)))
     assert re.search(said, told)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_told"),
+    [("=1+1", True), ("@SUM(1)", True), ("-2+cmd|' /C calc'!A0", True), ("-5dB", False), ("+g", False)],
+)
+def test_a_class_that_is_a_formula_to_a_spreadsheet_is_told(name, is_told):
+    data = described({"x": np.random.default_rng(0).random((30, 3))})
+    data = dataclasses.replace(data, schema=dataclasses.replace(data.schema, class_names=("a", name)))
+    assert ["formula" in each for each in oddities(data, Fold(1, np.arange(20), np.arange(20, 30)))] == [True] * is_told
 
 
 def test_small_classes_copies_constants_and_shared_groups_are_told():

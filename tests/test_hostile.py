@@ -1,5 +1,6 @@
 """Files from strangers: whatever stands in them, there is data or one sentence, in little time and memory."""
 
+import csv
 import io
 import pickle
 import struct
@@ -17,6 +18,8 @@ from mmgan.data.sources.images import images
 from mmgan.data.sources.pkl import pkl
 from mmgan.data.trust import build_source
 from mmgan.errors import MmganError
+from mmgan.schema import DataSchema
+from mmgan.training.predictions import write_predictions
 
 MEGABYTES, SECONDS = 700, 20  # what a file of 2 MB may cost
 CHANGED = [
@@ -185,6 +188,8 @@ def test_a_hostile_file_of_2_mb_costs_little_time_and_memory(tmp_path):
         from pathlib import Path
         from mmgan.data.sources.pkl import pkl
         from mmgan.errors import MmganError
+from mmgan.schema import DataSchema
+from mmgan.training.predictions import write_predictions
         for file in sorted(Path(sys.argv[1]).iterdir()):
             begun, said = time.perf_counter(), "read"
             try:
@@ -259,3 +264,13 @@ def test_a_source_that_makes_no_data_set_is_told(source):
     with pytest.raises(MmganError) as refused:
         build_source(source, "it.pkl")
     assert str(refused.value).isprintable()
+
+
+def test_a_table_has_names_and_labels_as_the_data_have_them(tmp_path):
+    names = ("=1+1", "@SUM(1)", "-2+cmd|' /C calc'!A0", 'a,"b"\r\n', "\tx", "\x1b[31m", "'", "\r")
+    schema, path = DataSchema({"x": (2,)}, names, names), tmp_path / "predictions.csv"
+    write_predictions(path, schema, [{"net": np.eye(8)}], origin={"file": names})
+    with open(path, newline="", encoding="utf-8") as stream:
+        columns, *rows = csv.reader(stream)
+    assert tuple(columns[5:13]) == tuple(f"p_{name}" for name in names)
+    assert [(row[1], row[2]) for row in rows] == [(name, name) for name in names]

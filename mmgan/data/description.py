@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator
 
@@ -9,11 +10,13 @@ import numpy as np
 
 from mmgan.data.dataset import Dataset
 from mmgan.data.folds import Fold
+from mmgan.errors import shown_value
 
 FEW = 10  # samples of a class
 LONG = 20_000  # values of one modality
 MOST_HASHED = 2**29  # bytes that are looked through for duplicates
 COLOURS = (1, 3, 4)
+FORMULA = re.compile(r"[=@\t\r]|[+-].*[(|!]")  # -5dB is none
 
 
 def description(dataset: Dataset) -> str:
@@ -32,6 +35,7 @@ def oddities(dataset: Dataset, fold: Fold) -> list[str]:
         *found,
         *_odd_values(dataset),
         *_small_classes(dataset),
+        *_formulas(dataset),
         *_duplicates(dataset),
         *_shared_groups(dataset, fold),
     ]
@@ -83,6 +87,14 @@ def _small_classes(dataset: Dataset) -> Iterator[str]:
     if few:
         more = f" and {len(few) - 5} more" if len(few) > 5 else ""
         yield f"few samples of class {', '.join(few[:5])}{more}: of fewer than {FEW}, little can be learnt or judged."
+
+
+def _formulas(dataset: Dataset) -> Iterator[str]:
+    if found := [name for name in dataset.schema.class_names if FORMULA.match(name)]:
+        yield (
+            f"class {shown_value(found[0])} is a formula to a spreadsheet, which may run it: predictions.csv has it as it is; open it there as"
+            " text."
+        )
 
 
 def _duplicates(dataset: Dataset) -> Iterator[str]:

@@ -191,7 +191,11 @@ def write_csv(path: str | os.PathLike, rows: Iterable[Sequence[Any]]) -> None:
     """Write rows of cells as comma-separated values; all of them or nothing."""
     with replacing(path) as stream:
         text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
-        csv.writer(text, lineterminator="\n").writerows(rows)
+        minimal, all_quoted = (
+            csv.writer(text, lineterminator="\n", quoting=how) for how in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL)
+        )
+        for row in rows:  # before Python 3.13 a carriage return alone is not quoted
+            (all_quoted if any("\r" in str(cell) for cell in row) else minimal).writerow(row)
         text.detach()  # and flushes; the stream is closed by whoever opened it
 
 
