@@ -318,6 +318,16 @@ def test_an_interrupt_in_a_destructor_is_not_lost():
     assert done.returncode == 130 and done.stderr.count("\n") == 2 and "interrupted" in done.stderr
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="not all systems have such a limit")
+def test_too_few_addresses_are_told_before_a_library_waits_for_them():
+    code = "import resource, runpy; resource.setrlimit(resource.RLIMIT_AS, (700 << 20,) * 2); runpy.run_path('train.py', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: a process may have 700 MB here (ulimit -v); give it 4096 MB or more.\n",
+    )
+
+
 def test_an_interrupt_is_one_line_and_status_130(ended, capsys):
     def job():
         raise KeyboardInterrupt

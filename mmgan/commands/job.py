@@ -36,6 +36,7 @@ NO_MEMORY = (
     "not enough memory",
     "can't start new thread",
 )  # as torch and Python say it
+LEAST = 2**31  # bytes of addresses: a little less than is needed, and OpenBLAS asks for its buffer for ever
 PACKAGES = ("mmgan", "lightning", "optuna", "torch")  # of the targets in conf/
 
 
@@ -63,6 +64,7 @@ def _run(command: str, words: list[str]) -> None:
     if {"--help", "-h"} & set(words):
         print(help_text(command))
         return
+    _refuse_little_memory()
     refuse_words(command, words)
     refuse_renamed(words)
     module = f"mmgan.commands.{command}"
@@ -75,6 +77,18 @@ def _run(command: str, words: list[str]) -> None:
 
     job.__module__ = module  # by which Hydra names the job
     hydra.main(version_base="1.3", config_path=str(CONF), config_name=command)(script(job))()
+
+
+def _refuse_little_memory() -> None:
+    """Raise MmganError where this process may have too few addresses to begin with."""
+    import psutil
+
+    if hasattr(psutil, "RLIMIT_AS"):  # Linux and FreeBSD
+        limit, _ = psutil.Process().rlimit(psutil.RLIMIT_AS)
+        if limit != psutil.RLIM_INFINITY and limit < LEAST:
+            raise MmganError(
+                f"a process may have {limit >> 20} MB here (ulimit -v); give it {2 * LEAST >> 20} MB or more."
+            )
 
 
 def script(job: Callable[[Any], None]) -> Callable[[Any], None]:
