@@ -100,7 +100,7 @@ def test_a_command_for_files_that_name_foreign_classes_says_so():
 
 
 def test_lines_are_printed_as_they_are(capsys):
-    line = "next: [red]x[/red] :smile: " + "long " * 60
+    line = "next: [red]x[/red] :smile: " + "long " * 60 + "end"
     arguments.tell(line)
     assert capsys.readouterr().out == line + "\n"
 
