@@ -150,6 +150,7 @@ def test_a_file_that_is_no_result_is_refused(tmp_path):
         (["measure=os.system"], "measure=os.system: it is no Measure; give quality"),
         (["rows=[some]"], "rows=some: give full"),
         (["variants=none.yaml"], "variants=none.yaml cannot be read"),
+        (["models=1e30"], "data, model and other groups take the name of one of their choices"),
         (["models=[robust_classifier]"], "robust_classifier makes no samples"),
         (["measure=classification", "models=[vae]"], "vae cannot be measured so; give robust_classifier"),
         (["measure=benchmarks.measures.Completion", "models=[smote]"], "smote cannot be measured so"),

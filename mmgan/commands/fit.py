@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mmgan.commands.build import check_run, compose, fold_run, task_of
 from mmgan.commands.checks import check_options, refuse_renamed
-from mmgan.commands.sentences import GROUPS, about_groups, sentence
+from mmgan.commands.sentences import sentence
 from mmgan.data.dataset import Dataset
 from mmgan.data.folds import WHOLE
 from mmgan.errors import MmganError
@@ -65,8 +65,6 @@ def _worded(words: list[str]) -> Iterator[None]:
     except (HydraException, OmegaConfBaseException) as error:
         raise MmganError(sentence(error, "train", words)) from error
     except Exception as error:
-        if about_groups(error):
-            raise MmganError(GROUPS) from error
         if typed := ", ".join(word for word in words if "_target_=" in word):
             raise MmganError(f"{typed}: this does not serve here ({type(error).__name__}: {error}).") from error
         raise

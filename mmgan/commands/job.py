@@ -21,8 +21,9 @@ from mmgan.commands.arguments import CONF, as_hydra_reads
 from mmgan.commands.checks import check_options, check_there, refuse_renamed
 from mmgan.commands.endings import fault, leave_at_once
 from mmgan.commands.help import help_text
+from mmgan.commands.names import GROUPS, about_groups
 from mmgan.commands.options import COMMANDS, register_options
-from mmgan.commands.sentences import GROUPS, about_groups, refuse_words, sentence
+from mmgan.commands.sentences import refuse_words, sentence
 from mmgan.data.trust import named_targets
 from mmgan.errors import MmganError
 

@@ -3,9 +3,11 @@
 import copy
 import difflib
 import functools
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -16,7 +18,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mmgan.commands.arguments import CONF
 from mmgan.commands.options import COMMANDS, register_options
+from mmgan.errors import MmganError
 
+GROUPS = "data, model and other groups take the name of one of their choices; --help lists them."
 LISTED = "--help lists the options."
 HIDDEN = ("_target_", "_partial_", "hydra", "defaults", "datamodule", "source")
 NEAR = 0.7  # of two names, from 0 to 1
@@ -81,6 +85,12 @@ def known_names(command: str, words: Sequence[str] = ()) -> list[str]:
     return [each.name for each in fields(COMMANDS[command])]
 
 
+def about_groups(error: Exception) -> bool:
+    """Say whether Hydra raised this, a ValueError or TypeError, for a group that is given null, a number or a list."""
+    place = traceback.extract_tb(error.__traceback__)[-1].filename
+    return "Config group override" in str(error) or Path(place).name == "defaults_list.py"
+
+
 def composed(command: str, words: Iterable[str]) -> DictConfig:
     """Return the configuration of a command, as Hydra reads these words."""
     return copy.deepcopy(_composed(command, tuple(words)))
@@ -94,6 +104,10 @@ def _composed(command: str, words: tuple[str, ...]) -> DictConfig:
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             return hydra.compose(command, list(words))
+    except (ValueError, TypeError) as error:
+        if about_groups(error):
+            raise MmganError(GROUPS) from error
+        raise
     finally:
         GlobalHydra.instance().hydra = outer
 

@@ -2,7 +2,6 @@
 
 import difflib
 import re
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +13,6 @@ FLAGS = {  # of Hydra; a word without = may follow one
     "-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "--resolve", "-p", "--package", "-r", "--run", "-m", "--multirun",
     "-sc", "--shell-completion", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir", "-i", "--info",
 }  # fmt: skip
-GROUPS = "data, model and other groups take the name of one of their choices; --help lists them."
 
 
 def refuse_words(command: str, words: Sequence[str]) -> None:
@@ -37,12 +35,6 @@ def refuse_words(command: str, words: Sequence[str]) -> None:
 def sentence(error: BaseException, command: str = "train", words: Sequence[str] = ()) -> str:
     """Return mmgan's own sentence, also from under Hydra's, or say what Hydra or OmegaConf found wrong with an option."""
     return printable(_worded(error, command, words))
-
-
-def about_groups(error: Exception) -> bool:
-    """Say whether Hydra raised this, a ValueError or TypeError, for a group that is given null, a number or a list."""
-    place = traceback.extract_tb(error.__traceback__)[-1].filename
-    return "Config group override" in str(error) or Path(place).name == "defaults_list.py"
 
 
 def _worded(error: BaseException, command: str, words: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, PendingRollbackError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from mmgan.errors import MmganError, require
 from mmgan.training.folder import RunFolder, file_lock
@@ -57,7 +58,8 @@ class Storage(RDBStorage):
         self._calls = threading.local()
         options: dict[str, Any] = {"pool_pre_ping": True, "connect_args": SESSION}
         if self.file:  # who shares a machine can be asked whether he lives
-            options = {"connect_args": {"timeout": PATIENCE}}
+            # A file is opened for each call: connections that are kept would have to be closed by whoever has a study.
+            options = {"connect_args": {"timeout": PATIENCE}, "poolclass": NullPool}
             RunFolder(self.file.parent).make()
         self._open(url, options)
         self.leaving = False
