@@ -1,10 +1,13 @@
 """The wheel: it holds conf/ and trains from any folder; every command has its job."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -25,6 +28,27 @@ def test_a_command_that_is_none_is_refused_with_those_there_are():
     for words in ([], ["trian"]):
         done = subprocess.run([sys.executable, "-m", "mmgan", *words], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 1 and done.stderr.startswith("error: give a command") and "train, tune" in done.stderr
+
+
+NAMES = {  # what code and configurations call a package, where it is not its own name
+    "scikit-learn": "sklearn", "imbalanced-learn": "imblearn", "pillow": "PIL", "hydra-core": "hydra", "hydra-joblib-launcher": "joblib",
+    "hydra-submitit-launcher": "submitit", "hydra-ray-launcher": "ray", "mkdocs-material": "material",
+}  # fmt: skip
+
+
+def test_every_dependency_is_used():
+    files = [*ROOT.glob("mmgan/**/*.py"), *ROOT.glob("conf/**/*.yaml"), *ROOT.glob("tests/*.py")]
+    files += [ROOT / "docs" / "mkdocs.yml", ROOT / ".ci" / "run"]
+    text = "\n".join(file.read_text(encoding="utf-8") for file in files if file != Path(__file__))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
+    named = {re.match(r"[\w-]+", line)[0] for line in asked} - {
+        "mmgan",
+        "pytest-xdist",
+    }  # of which addopts has the options
+    assert not {name for name in named if not re.search(rf"\b{NAMES.get(name, name.replace('-', '_'))}\b", text)}
+    bounded = [line for line in asked if "<" in line]
+    assert bounded == ["hydra-core>=1.3.8,<1.4"]  # an upper bound needs a reason, which stands beside it
 
 
 @pytest.mark.slow
