@@ -83,6 +83,17 @@ def test_a_file_of_synthetic_samples_is_whole_or_not_there(trained, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_judgement_killed_again_and_again_ends_in_the_same_report(trained, tmp_path):
+    file = trained.parent / "judged.pkl"
+    words = [f"ckpt={trained}", f"out={file}"]
+    subprocess.run([sys.executable, "-m", "mmgan", "synthesize", *words], cwd=ROOT, check=True, capture_output=True)
+    options = [f"synthetic={file}", "quick=true", "workers=2", f"out_dir={tmp_path / 'out'}"]
+    assert len(interrupted(tmp_path, "kills 3", "evaluate", *options)) > 1
+    reports = [folder / "out" / "report.json" for folder in (tmp_path, tmp_path / "whole")]
+    assert reports[0].read_bytes() == reports[1].read_bytes() and not left(tmp_path)
+
+
+@pytest.mark.slow
 def test_a_disk_that_is_full_at_any_write_ends_in_one_sentence_and_loses_nothing(tmp_path):
     words = [*SHORT, "trainer.max_epochs=1", "resume=true", f"out_dir={tmp_path / 'out'}"]
     said = interrupted(tmp_path, "writes", "train", *words)
