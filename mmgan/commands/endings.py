@@ -43,9 +43,13 @@ def keep_interrupts() -> None:
         if not issubclass(raised.exc_type, KeyboardInterrupt):
             return sys.__unraisablehook__(raised)
         import _thread
-        import threading
+        import time
 
-        threading.Timer(0.01, _thread.interrupt_main).start()  # not here, where it would be lost as well
+        def again() -> None:
+            time.sleep(0.1)  # not here, where it would be lost as well
+            _thread.interrupt_main()
+
+        _thread.start_new_thread(again, ())  # a Thread's start waits for it, and may wait for longer than it sleeps
 
     sys.unraisablehook = shown
 
