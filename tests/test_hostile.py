@@ -188,8 +188,6 @@ def test_a_hostile_file_of_2_mb_costs_little_time_and_memory(tmp_path):
         from pathlib import Path
         from mmgan.data.sources.pkl import pkl
         from mmgan.errors import MmganError
-from mmgan.schema import DataSchema
-from mmgan.training.predictions import write_predictions
         for file in sorted(Path(sys.argv[1]).iterdir()):
             begun, said = time.perf_counter(), "read"
             try:
