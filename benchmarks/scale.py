@@ -1,6 +1,6 @@
 """What a training costs by the number of samples and by their length: python benchmarks/scale.py [--model vacwgan] [--most 100000].
 
-Each is trained for one epoch of 20 batches and for one of 60, by `train.py` on one thread, so that their difference is batches alone.
+Each is trained for one epoch of 40 batches, by `train.py` on one thread; a callback of its own takes the processor's time of a batch.
 The samples are those of the simulated bearing, and noisy sines of one channel.
 """
 
@@ -9,8 +9,10 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
+import lightning as L
 import numpy as np
 
 from mmgan.data.files import write_pickle
@@ -24,8 +26,10 @@ QUIET = [
     "callbacks.bar=null",
     "callbacks.pictures=null",
     "callbacks.traversals=null",
+    "data.views_per_epoch=null",
+    "data.steps_per_epoch=40",
+    "+callbacks.clock._target_=benchmarks.scale.Clock",
 ]
-SHORT, LONG = 20, 60  # batches
 SIZES, LENGTHS = (1000, 10_000, 100_000), (48, 480, 4800, 48_000)
 COLUMNS = ["a batch, ms", "all but batches, s", "peak memory, MB", "weights, MB"]
 
@@ -57,27 +61,37 @@ def sines(place: Path, points: int) -> Path:
     return path
 
 
+class Clock(L.Callback):
+    """Leaves the median of the processor's seconds of a batch in batch.txt of the run's folder."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.seconds: list[float] = []
+
+    def on_train_batch_start(self, *of_batch: object) -> None:
+        self._started = time.process_time()
+
+    def on_train_batch_end(self, *of_batch: object) -> None:
+        self.seconds.append(time.process_time() - self._started)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        (Path(trainer.default_root_dir) / "batch.txt").write_text(f"{np.median(self.seconds)} {sum(self.seconds)}")
+
+
 def measured(words: list[str], folder: Path) -> list[str]:
     """Return the row of a data set: of what is refused, that it is."""
-    short, long = (trained([*words, f"data.steps_per_epoch={n}", f"out_dir={folder}-{n}"]) for n in (SHORT, LONG))
-    if short is None or long is None:
-        return ["refused before it begins", "", "", ""]
-    batch = (long[0] - short[0]) / (LONG - SHORT)
-    weights = Path(f"{folder}-{LONG}/best.pth").stat().st_size / 1e6
-    return [f"{1000 * batch:.0f}", f"{short[0] - SHORT * batch:.0f}", f"{long[1]:.0f}", f"{weights:.0f}"]
-
-
-def trained(words: list[str]) -> tuple[float, float] | None:
-    """Return the processor's seconds and the peak resident MB of a training; None where it is refused."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(ROOT / "train.py"), *QUIET, "data.views_per_epoch=null", *words]
+    command = [sys.executable, str(ROOT / "train.py"), *QUIET, *words, f"out_dir={folder}"]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     said = process.stderr.read()
     _, status, used = os.wait4(process.pid, 0)
     if status and "million parameters" not in said:
         sys.exit(f"train.py failed:\n{said}")
+    if status:
+        return ["refused before it begins", "", "", ""]
+    batch, batches = map(float, (folder / "batch.txt").read_text().split())
+    rest = used.ru_utime + used.ru_stime - batches
     peak = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6  # Linux counts in KiB
-    return None if status else (used.ru_utime + used.ru_stime, peak)
+    return [f"{1000 * batch:.0f}", f"{rest:.0f}", f"{peak:.0f}", f"{(folder / 'best.pth').stat().st_size / 1e6:.0f}"]
 
 
 if __name__ == "__main__":

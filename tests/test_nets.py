@@ -54,6 +54,18 @@ def test_a_large_modality_has_convolutions_also_where_none_are_asked_for(shape):
     assert ModalityDecoder(shape, 6, channels=2, stages=0)(h).shape == (2, *shape)
 
 
+@pytest.mark.parametrize("dims", [1, 2])
+@pytest.mark.parametrize("length", [2100, 4801, 60_000])
+def test_what_a_long_signal_costs_in_parameters_is_bounded(length, dims):
+    encoder, decoder = (branch((2, length), 8, stages=0, dims=dims) for branch in (ModalityEncoder, ModalityDecoder))
+    x = torch.randn(2, 2, length)
+    assert decoder(encoder(x)).shape == x.shape
+    for branch in (encoder, decoder):
+        assert sum(p.numel() for name, p in branch.named_parameters() if "conv" in name) < 1_000_000
+    assert (encoder(x) != encoder(torch.cat([x[..., :-1], x[..., -1:] + 9], -1))).any()  # the last point is seen
+    assert (decoder(torch.randn(2, 8)).flatten(1).std(0) > 0).all()  # every point is drawn
+
+
 @pytest.mark.parametrize("branch", [ModalityEncoder, ModalityDecoder])
 @pytest.mark.parametrize("shape", [(), (2, 3, 4, 5)])
 def test_other_ranks_are_refused(branch, shape):

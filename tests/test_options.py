@@ -246,6 +246,27 @@ def test_a_part_that_loses_a_key_is_told(tiny, tmp_path, quick):
 
 
 @pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        (
+            "MOST_PARAMETERS",
+            r"model=vacwgan would have 0 million parameters, .* values a sample of 'spec': give shorter windows",
+        ),
+        ("MOST_BATCH_VALUES", r"data\.batch_size=32: a batch would take some 0 GB .* a smaller data\.batch_size="),
+    ],
+)
+def test_what_no_memory_holds_is_refused_before_anything_starts(tiny, monkeypatch, limit, said):
+    monkeypatch.setattr(f"mmgan.commands.build.{limit}", 1000)
+    words = ["data=pkl", f"data.path={tiny}", "data.batch_size=32", "data.views_per_epoch=null"]
+    cfg = compose("train", words)
+    _shrink(cfg.model, set())
+    with pytest.raises(MmganError, match=said):
+        check_run(cfg, fold_run(cfg, load_data(cfg), 1))
+    cfg = compose("train", [*words, "model=smoothed_bootstrap"])
+    check_run(cfg, fold_run(cfg, load_data(cfg), 1))
+
+
+@pytest.mark.parametrize(
     ("words", "said"),
     [
         (["model.critic=null"], "model.critic=null: expected its own keys with _target_."),

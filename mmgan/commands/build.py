@@ -38,6 +38,9 @@ from mmgan.training.fit import FitResult, FoldRun
 from mmgan.training.tasks import Task
 
 MOST_PARAMETERS = 2 * 10**8  # some 4 GB while they are trained
+MOST_BATCH_VALUES = 2**24  # some 6 GB, at COPIES copies of four bytes
+FEWER_VALUES = "give shorter windows, a lower rate or features (data=recordings makes them)"
+COPIES = 90  # of a batch, in one form or another, while a network is trained, as measured; feature maps come on top
 
 
 def compose(command: str, overrides: str | Iterable[str] = ()) -> DictConfig:
@@ -165,6 +168,8 @@ def check_run(cfg: DictConfig, run: FoldRun) -> Ready:
     if cfg.first_stage is None:
         check_size(plain(cfg.model), run.build.dataset.schema)
     model, datamodule = run.build(run.final and not run.select_length)
+    if model.needs_training:
+        check_batch(datamodule)
     needs_score = getattr(model, "monitor", None) == "val/score" and len(datamodule.inner_val_indices)
     if "score" not in run.callbacks() and needs_score:
         raise MmganError("callbacks.score=null: it computes what epochs and trials are compared by; leave it on.")
@@ -187,12 +192,25 @@ def check_runs(cfg: DictConfig, runs: Iterable[FoldRun]) -> tuple[Ready, list[Fo
 def check_size(model: dict[str, Any], schema: DataSchema) -> None:
     """Raise MmganError for networks that no memory holds, with the modality that makes them so large."""
     if (count := n_parameters(model, schema)) > MOST_PARAMETERS:
-        name, shape = max(schema.modalities.items(), key=lambda each: math.prod(each[1]))
         raise MmganError(
             f"model={model['name']} would have {count / 1e6:.0f} million parameters, and checkpoints of {count * 10 / 1e9:.1f} GB, for"
-            f" {math.prod(shape)} values a sample of '{name}': give shorter windows, a lower rate or features (data=recordings makes them), or"
-            " a classical model (model=smoothed_bootstrap)."
+            f" {_largest(schema)}: {FEWER_VALUES}, or a classical model (model=smoothed_bootstrap)."
         )
+
+
+def check_batch(datamodule: FoldDataModule) -> None:
+    """Raise MmganError for batches that no memory holds, with the modality that makes them so large."""
+    values = sum(map(math.prod, datamodule.schema.modalities.values()))
+    if (size := datamodule.samples_of_a_batch) * values > MOST_BATCH_VALUES:
+        raise MmganError(
+            f"data.batch_size={size}: a batch would take some {4e-9 * COPIES * size * values:.0f} GB while it is learnt from, for"
+            f" {_largest(datamodule.schema)}: {FEWER_VALUES}, a smaller data.batch_size=, or a classical model (model=smoothed_bootstrap)."
+        )
+
+
+def _largest(schema: DataSchema) -> str:
+    name, shape = max(schema.modalities.items(), key=lambda each: math.prod(each[1]))
+    return f"{math.prod(shape)} values a sample of '{name}'"
 
 
 def settings_of(cfg: DictConfig, dataset: Dataset, fold: int) -> dict[str, Any]:

@@ -222,6 +222,11 @@ class FoldDataModule(L.LightningDataModule):
             indices, weights = np.append(indices, np.arange(len(self.dataset), len(self._tensors[-1]))), self._weights
         return EndlessBatches(indices, *self._sizes(len(indices)), self.seed, weights)
 
+    @property
+    def samples_of_a_batch(self) -> int:
+        """How many samples a batch of the training has."""
+        return self._batches.batch_size
+
     def _sizes(self, n: int) -> tuple[int, int]:
         """Return the size and number of an epoch's batches, of n training samples."""
         if self.views_per_epoch is None or self.views_per_epoch * n >= self.batch_size * self.steps_per_epoch:

@@ -4,6 +4,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 CONVS = {1: nn.Conv1d, 2: nn.Conv2d}
+INVERSES = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d}
 
 SLOPE = 0.2
 

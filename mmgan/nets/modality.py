@@ -4,22 +4,24 @@
 (C, H, W) 2-D convolutions. Every convolutional branch is residual to a dense map, as long as that map is small:
 in a few hundred samples each position of a spectrum has a meaning of its own, which weight sharing alone cannot express.
 With `stages=0` the dense map is all there is, but where it would be large.
+There an axis of more than 1024 points is cut into patches first, a position each (Dosovitskiy et al. 2021, arXiv:2010.11929).
 """
 
 import itertools
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mmgan.errors import Depth, Positive, Width, checked
-from mmgan.nets.blocks import CONVS, SLOPE, ResidualConv, activation
+from mmgan.nets.blocks import CONVS, INVERSES, SLOPE, ResidualConv, activation
 from mmgan.schema import kind_of
 
 MAX_DENSE_FEATURES = 4096
 MAX_COLOURED_FEATURES = 1024  # the mixing matrix has the square of it
+MAX_POSITIONS = 1024  # of an axis, as the convolutions of a branch without a dense map see it
 LEAST_STAGES = 2  # of a branch that has no dense map
 MIN_SIZE = 4  # no axis is halved below this
 
@@ -44,6 +46,16 @@ def _pyramid(size: tuple[int, ...], stages: int) -> list[tuple[int, ...]]:
     return sizes
 
 
+def _patches(size: tuple[int, ...], whole: bool) -> tuple[tuple[int, ...], dict[str, Any], tuple[int, ...]]:
+    """Return the patches along each axis, the options of a convolution that makes a position of each, and the rest that its inverse adds; of one point each, where `whole`."""
+    length = [1 if whole else math.ceil(points / MAX_POSITIONS) for points in size]
+    count = tuple(math.ceil(points / each) for points, each in zip(size, length, strict=True))
+    beyond = [n * each - points for n, each, points in zip(count, length, size, strict=True)]
+    padding = tuple(math.ceil(points / 2) for points in beyond)
+    rest = tuple(2 * pad - points for pad, points in zip(padding, beyond, strict=True))
+    return count, {"kernel_size": tuple(length), "stride": tuple(length), "padding": padding}, rest
+
+
 class ModalityEncoder(nn.Module):
     """(B, *shape) -> (B, width)."""
 
@@ -66,8 +78,12 @@ class ModalityEncoder(nn.Module):
         stages = stages if self.dense is not None else max(stages, LEAST_STAGES)
         if kind_of(shape) != "vector" and stages:
             in_channels, size = _conv_input(shape, dims)
-            sizes = _pyramid(size, stages)
+            count, cut, _ = _patches(size, whole=self.dense is not None)
+            sizes = _pyramid(count, stages)
             layers: list[nn.Module] = [nn.Unflatten(1, (in_channels, *size))]
+            if count != size:
+                layers += [CONVS[dims](in_channels, channels, **cut)]
+                in_channels = channels
             for stage, (before, after) in enumerate(itertools.pairwise(sizes)):
                 stride = tuple(2 if a < b else 1 for a, b in zip(after, before, strict=True))
                 out_channels = channels * 2**stage
@@ -100,7 +116,8 @@ class ModalityDecoder(nn.Module):
         stages = stages if self.dense is not None else max(stages, LEAST_STAGES)
         if kind_of(shape) != "vector" and stages:
             out_channels, size = _conv_input(shape, dims)
-            sizes = _pyramid(size, stages)[::-1]  # coarsest first
+            count, cut, rest = _patches(size, whole=self.dense is not None)
+            sizes = _pyramid(count, stages)[::-1]  # coarsest first
             in_channels = channels * 2 ** (stages - 1)
             layers: list[nn.Module] = [nn.Linear(width, in_channels * math.prod(sizes[0]))]
             layers += [nn.Unflatten(1, (in_channels, *sizes[0]))]
@@ -109,7 +126,12 @@ class ModalityDecoder(nn.Module):
                 layers += [ResidualConv(in_channels, dims), nn.Upsample(finer)]
                 layers += [CONVS[dims](in_channels, next_channels, 3, padding=1)]
                 in_channels = next_channels
-            layers += [nn.LeakyReLU(SLOPE), CONVS[dims](in_channels, out_channels, 3, padding=1), nn.Flatten()]
+            layers += [nn.LeakyReLU(SLOPE)]
+            if count == size:
+                layers += [CONVS[dims](in_channels, out_channels, 3, padding=1)]
+            else:
+                layers += [INVERSES[dims](in_channels, out_channels, **cut, output_padding=rest)]
+            layers += [nn.Flatten()]
             self.conv = nn.Sequential(*layers)
 
     def forward(self, h: Tensor) -> Tensor:
