@@ -25,7 +25,7 @@ from mmgan.commands.arguments import CONF, listed, quoted, tell
 from mmgan.commands.build import compose
 from mmgan.commands.cells import Cell, Work, is_trained
 from mmgan.commands.measures import MEASURES, Measure
-from mmgan.data.files import check_writable, replacing
+from mmgan.data.writing import check_writable, replacing
 from mmgan.errors import MmganError
 from mmgan.report.page import table_text
 from mmgan.report.quality import CELL, FULL, data_of, read_lines
