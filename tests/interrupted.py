@@ -2,6 +2,7 @@
 
     python interrupted.py kills N COMMAND FOLDER WORDS...     N SIGKILLs at random moments
     python interrupted.py writes COMMAND FOLDER WORDS...      no room left at the first write below FOLDER, at the second, ...
+    python interrupted.py strikes COMMAND FOLDER WORDS...     SIGKILL at the first write below FOLDER, at the second, ...; of many at some
 
 Prints as JSON how the last, undisturbed run ended, how often the command was interrupted, and what the interrupted runs said.
 """
@@ -18,8 +19,8 @@ from pathlib import Path
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
-def begun(command, words, said, nth=None, below=""):
-    """Fork a process that runs the command; with `nth` its nth write below a folder fails. Return its id."""
+def begun(command, words, said, nth=None, below="", what=None):
+    """Fork a process that runs the command; with `nth`, it does `what` at its nth write below a folder. Return its id."""
     if child := os.fork():
         return child
     status = 70
@@ -28,7 +29,7 @@ def begun(command, words, said, nth=None, below=""):
         for path, number in ((os.devnull, 1), (said, 2)):
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         if nth is not None:
-            sys.addaudithook(failing(nth, str(Path(below).resolve())))
+            sys.addaudithook(at_write(nth, str(Path(below).resolve()), what))
         from mmgan.commands.endings import ended_well
         from mmgan.commands.job import run_command
 
@@ -43,8 +44,16 @@ def begun(command, words, said, nth=None, below=""):
         os._exit(status)
 
 
-def failing(nth, below):
-    """Return a hook of Python's that lets the nth write below a folder fail, and all that follow."""
+def no_room(path):
+    raise OSError(28, "No space left on device", path)
+
+
+def struck(path):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def at_write(nth, below, what):
+    """Return a hook of Python's that does `what` at the nth write below a folder, and at all that follow."""
     seen = 0
 
     def hook(event, args):
@@ -53,7 +62,7 @@ def failing(nth, below):
         if writes and os.path.abspath(args[0]).startswith(below):
             seen += 1
             if seen >= nth:
-                raise OSError(28, "No space left on device", args[0])
+                what(args[0])
 
     return hook
 
@@ -78,13 +87,16 @@ def killed(times, command, folder, words):
             yield "killed"
 
 
-def without_room(command, folder, words):
-    """Yield what the command says, once for each write that fails, until there are no more."""
+def at_each_write(what, command, folder, words):
+    """Yield how the command ends and what it says, once for each write at which `what` is done, until there are no more."""
     said, out = Path(folder, "said"), Path(folder, "out")
-    for nth in range(1, 1000):
-        status = ended(begun(command, words, said, nth, str(out)))
+    nth, step = 0, 1
+    while nth < 1000:
+        nth += step
+        step = max(1, nth // 3) if what is struck else 1
+        status = ended(begun(command, words, said, nth, str(out), what))
         text = said.read_text()
-        if status == 0:
+        if status == 0 or (what is struck and status != -signal.SIGKILL):
             return
         yield f"{status} {text.strip().splitlines()[-1] if text.strip() else ''}"
 
@@ -93,8 +105,9 @@ def main(kind, *words):
     times, words = (int(words[0]), words[1:]) if kind == "kills" else (0, words)
     command, folder, *options = words
     import_module(f"mmgan.commands.{command}")  # here, so that each process need not
-    how = killed(times, command, folder, options) if kind == "kills" else without_room(command, folder, options)
-    interrupted = list(how)
+    what = {"writes": no_room, "strikes": struck}
+    how = (killed, times) if kind == "kills" else (at_each_write, what[kind])
+    interrupted = list(how[0](how[1], command, folder, options))
     status = ended(begun(command, options, Path(folder, "said")))
     print(json.dumps({"status": status, "interrupted": interrupted, "said": Path(folder, "said").read_text()[-500:]}))
 

@@ -1,6 +1,8 @@
 """`compare`: its cells, its lines, its measures' arithmetic, its tables, and what it refuses."""
 
 import json
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -324,6 +326,17 @@ def run(where: Path, *words: str) -> str:
     (where / "run.py").write_text(RUN)
     python([str(where / "run.py"), *words, f"out={where}/out.jsonl"], where)
     return (where / "out.md").read_text()
+
+
+def test_a_process_that_is_killed_is_told(tmp_path, monkeypatch):
+    class Killed(ProcessPoolExecutor):
+        def submit(self, *job):
+            raise BrokenProcessPool
+
+    monkeypatch.setattr("mmgan.commands.compare.ProcessPoolExecutor", Killed)
+    words = [*SMALL[:3], "models=[smote]", "folds=[1]", "workers=2", f"out={tmp_path}/o.jsonl", f"runs={tmp_path}"]
+    with pytest.raises(MmganError, match=r"a process was killed.*the same command goes on"):
+        compare(compose("compare", words))
 
 
 @pytest.mark.slow

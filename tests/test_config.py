@@ -168,6 +168,10 @@ SENTENCES = {
     "fold in letters": (["fold=three"], "error: fold=three: expected an integer >= 1 or one of all, none."),
     "fold beyond the last": (["fold=9"], "error: fold=9: give one of 1, 2, 3, 4, 5, all, or none."),
     "added key": (["+flod=3"], "error: there is no option 'flod'; did you mean 'fold'?"),
+    "added again": (
+        ["+data.n_splits=" + "x" * 3000],
+        "error: there is an option 'data.n_splits' already; give it without + in front.",
+    ),
     "negative seed": (["seed=-1"], "error: seed=-1: expected an integer >= 0 and <= 4294967295."),
     "no thread": (["threads=0"], "error: threads=0: expected an integer >= 1 and <= 1024."),
     "fold zero": (["fold=0"], "error: fold=0: expected an integer >= 1 or one of all, none."),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mmgan import load_augmented
-from mmgan.data.files import check_writable, read_archive, write_npz, write_pickle
+from mmgan.data.files import read_archive, write_npz, write_pickle
 from mmgan.data.pickles import read_npy_dict
 from mmgan.errors import MmganError
 
@@ -232,30 +232,6 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     with pytest.raises(TypeError, match="x_train/spec is a set"):
         write(file, {"x_train": {"spec": {1}}})
     assert os.listdir(tmp_path) == ["out.pkl"] and file.read_bytes() == b"old"
-
-
-def test_what_a_killed_process_left_is_removed_and_a_living_one_s_is_not(tmp_path):
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    old, fresh, living = (tmp_path / f".o[1].pkl.{name}.tmp" for name in (dead.pid, f"0.{dead.pid}", os.getppid()))
-    for left in (old, fresh, living):
-        left.touch()
-    for left in (old, living):
-        os.utime(left, (0, 0))
-    write_pickle(tmp_path / "o[1].pkl", {})
-    assert sorted(os.listdir(tmp_path)) == sorted([fresh.name, living.name, "o[1].pkl"])
-
-
-def test_check_writable(tmp_path):
-    check_writable(tmp_path / "a" / "b" / "out.pkl")
-    assert not os.listdir(tmp_path)
-    (tmp_path / "file").touch()
-    for path in (tmp_path, tmp_path / "file" / "out.pkl", tmp_path / "file" / "deeper" / "out.pkl"):
-        with pytest.raises(MmganError, match="cannot be written"):
-            check_writable(path)
-        with pytest.raises(MmganError, match="cannot be written"):
-            write_pickle(path, {})
-    assert os.listdir(tmp_path) == ["file"]
 
 
 @pytest.mark.parametrize("write", [write_pickle, write_npz])

@@ -22,6 +22,7 @@ GAN = [
     "callbacks.score=null",
 ]
 SHORT = [*GAN, "trainer.max_epochs=2", "callbacks.pictures=null", "callbacks.traversals=null"]
+UNJUDGED = ["model=diffusion", "model.n_calibration_samples=0", "data.n_train=80"]  # trials that no forests judge
 PARTLY = (".tmp", ".part", ".pending")  # how files end that are being written
 
 
@@ -63,9 +64,8 @@ def test_a_training_killed_again_and_again_ends_in_the_same_bytes(tmp_path):
 
 @pytest.mark.slow
 def test_a_sweep_of_two_workers_killed_again_and_again_counts_each_trial_once(tmp_path):
-    score = ["model=diffusion", "model.n_calibration_samples=0", "data.n_train=80"]  # which no forests judge
     sweep = ["n_trials=3", "search.epochs=1", "workers=2", f"out_dir={tmp_path / 'out'}"]
-    kills = interrupted(tmp_path, "kills 2", "tune", *SHORT, *score, *sweep)
+    kills = interrupted(tmp_path, "kills 2", "tune", *SHORT, *UNJUDGED, *sweep)
     assert kills
     studies = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path / 'out' / 'study.db'}")
     states = [trial.state.name for trial in studies.trials]
@@ -91,6 +91,22 @@ def test_a_judgement_killed_again_and_again_ends_in_the_same_report(trained, tmp
     assert len(interrupted(tmp_path, "kills 3", "evaluate", *options)) > 1
     reports = [folder / "out" / "report.json" for folder in (tmp_path, tmp_path / "whole")]
     assert reports[0].read_bytes() == reports[1].read_bytes() and not left(tmp_path)
+
+
+STRUCK = {
+    "train": (*SHORT, "trainer.max_epochs=1", "resume=true", "callbacks=film", "out_dir={out}"),
+    "tune": (*SHORT, *UNJUDGED, "n_trials=1", "search.epochs=1", "out_dir={out}"),
+    "synthesize": ("ckpt={trained}", "out={out}/s.pkl"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", STRUCK)
+def test_a_command_that_is_killed_at_any_write_goes_on_and_leaves_no_part_of_a_file(trained, tmp_path, command):
+    words = [word.format(trained=trained, out=tmp_path / "out") for word in STRUCK[command]]
+    strikes = interrupted(tmp_path, "strikes", command, *words)
+    assert len(strikes) > 1 and all(line.startswith("-9") for line in strikes), strikes
+    assert not left(tmp_path)
 
 
 @pytest.mark.slow

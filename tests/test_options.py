@@ -342,6 +342,7 @@ def test_all_options_are_listed_with_meaning_range_and_default():
     ("command", "word", "said"),
     [
         ("train", "data.path", "here, but with data=images, data=pkl or data=recordings; give data=pkl data.path=..."),
+        ("tune", "search.space.model.latent_dim.high", "', which leaves the rest as it is."),
         ("train", "trainer.max_epoch", "did you mean 'trainer.max_epochs'?"),
         ("train", "latentdim", "did you mean 'model.latent_dim'?"),
         ("train", "epochs", "did you mean 'trainer.max_epochs'?"),

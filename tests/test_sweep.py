@@ -20,9 +20,9 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from test_tuning import begin, config, study_of
 
 from mmgan.commands.tune import tune_folds
+from mmgan.data.presence import worker_id
 from mmgan.errors import MmganError
 from mmgan.tuning import storage
-from mmgan.tuning.presence import worker_id
 from mmgan.tuning.space import suggest
 from mmgan.tuning.storage import Storage, shown_url
 from mmgan.tuning.study import MOST_RETRIES, RETRY_OF, WORKER, FoldStudy
@@ -220,7 +220,7 @@ def test_the_trial_of_a_dead_process_is_run_again_by_whoever_is_next(tiny, tmp_p
     gone.wait()
     params = begin(study)
     study.study._storage.set_trial_user_attr(
-        study.trials()[0]._trial_id, WORKER, f"{worker_id().rsplit(':', 2)[0]}:{gone.pid}:1"
+        study.trials()[0]._trial_id, WORKER, f"{worker_id().split('_')[0]}_{gone.pid}_1"
     )
     assert study.run_next()
     lost, again = study.trials()

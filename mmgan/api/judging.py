@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmgan.api.inputs import dataset_from, pair, samples_from
 from mmgan.data.dataset import Dataset
-from mmgan.data.files import replacing
+from mmgan.data.writing import replacing
 from mmgan.errors import MmganError
 from mmgan.evaluation.evaluator import FoldSamples
 from mmgan.evaluation.files import SyntheticFile

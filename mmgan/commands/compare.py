@@ -8,7 +8,6 @@ import json
 import os
 import pkgutil
 import shlex
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -25,7 +24,7 @@ from mmgan.commands.arguments import CONF, listed, quoted, tell
 from mmgan.commands.build import compose
 from mmgan.commands.cells import Cell, Work, is_trained
 from mmgan.commands.measures import MEASURES, Measure
-from mmgan.data.files import check_writable, replacing
+from mmgan.data.writing import check_writable, replacing
 from mmgan.errors import MmganError
 from mmgan.report.page import table_text
 from mmgan.report.quality import CELL, FULL, data_of, read_lines
@@ -151,10 +150,12 @@ def _computed(cells: list[Cell], measure: Measure, cfg: DictConfig, log: Path) -
             jobs = {pool.submit(measured, cell, measure): cell for cell in cells}
             for job in progress.track(as_completed(jobs), len(cells)):
                 yield jobs[job], job.result()
-        except (KeyboardInterrupt, BrokenProcessPool):  # the latter: a process was killed, for want of memory say
+        except BrokenProcessPool:
+            raise MmganError(
+                "a process was killed, for want of memory perhaps; the same command goes on, with fewer workers= if need be."
+            ) from None
+        finally:
             pool.shutdown(wait=False, cancel_futures=True)
-            sys.exit("interrupted: the same command goes on.")
-    pool.shutdown()
 
 
 def measured(cell: Cell, measure: Measure) -> Line:

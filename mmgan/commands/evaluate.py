@@ -11,8 +11,8 @@ from rich.table import Table as ConsoleTable
 
 from mmgan.commands.arguments import tell
 from mmgan.data import synthetic_file
-from mmgan.data.files import check_writable
 from mmgan.data.trust import build, trusted_names
+from mmgan.data.writing import check_writable
 from mmgan.errors import MmganError, printable
 from mmgan.evaluation.files import SyntheticFile, judged_file
 from mmgan.evaluation.verdict import Verdict

@@ -58,6 +58,8 @@ def suggestion(name: str, command: str, words: Sequence[str] = ()) -> str:
     if "/" in name:
         near = _near(name, [f"{path.parent.name}/{path.name}" for path in CONF.glob("*/*/")])
         return f"; did you mean '{near}'?" if near else f"; {LISTED}"
+    if name.startswith("search.space."):  # whose keys hold dots, for which Hydra has no name
+        return "; the search space is changed by 'search.space={model.latent_dim:{high:64}}', which leaves the rest as it is."
     if homes := _choices_with(name, command):
         group, _, _ = name.partition(".")
         return (

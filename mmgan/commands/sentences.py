@@ -34,7 +34,8 @@ def refuse_words(command: str, words: Sequence[str]) -> None:
 
 def sentence(error: BaseException, command: str = "train", words: Sequence[str] = ()) -> str:
     """Return mmgan's own sentence, also from under Hydra's, or say what Hydra or OmegaConf found wrong with an option."""
-    return printable(_worded(error, command, words))
+    said = _worded(error, command, words)
+    return printable(re.sub(r"(\S{299})\S{2,}", "\\1\N{HORIZONTAL ELLIPSIS}", said))  # it may quote a value
 
 
 def _worded(error: BaseException, command: str, words: Sequence[str]) -> str:
@@ -45,6 +46,8 @@ def _worded(error: BaseException, command: str, words: Sequence[str]) -> str:
     if unknown := re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", text):
         name = unknown[1] or unknown[2]
         return f"there is no option '{name}'{suggestion(name, command, words)}"
+    if there := re.search(r"Could not append to config\. An item is already at '([^']*)'", text):
+        return f"there is an option '{there[1]}' already; give it without + in front."
     if wrong := re.search(r"Value '([^']*)' .*could not be converted to (\w+).*full_key: (\S+)", text):
         return f"{wrong[3]}={wrong[1]}: this option takes a value of type {wrong[2].lower()}."
     if plugin := re.search(r"Could not find 'hydra/launcher/([^']+)'", text):

@@ -12,10 +12,10 @@ from mmgan.commands.arguments import command_line, listed, print_table, tell, tr
 from mmgan.data import synthetic_file
 from mmgan.data.arrays import LabelledSamples, take
 from mmgan.data.dataset import Dataset
-from mmgan.data.files import check_writable
 from mmgan.data.folds import Fold, configured_fold
 from mmgan.data.recordings.waveforms import waveforms_of, write_waveforms
 from mmgan.data.trust import build_source, trusted_names
+from mmgan.data.writing import check_writable
 from mmgan.errors import MmganError
 from mmgan.evaluation.gain import synthetic_of_a_class
 from mmgan.evaluation.metrics import number

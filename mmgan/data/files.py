@@ -1,27 +1,22 @@
-"""Data files: read without running anything in them, written whole or not at all, as pickle or npz."""
+"""Data files: read without running anything in them, and written as pickle, npz or csv."""
 
 import csv
-import glob
 import hashlib
 import io
 import json
 import os
 import pickle
-import tempfile
-import time
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import psutil
 
 from mmgan.data.pickles import opened, unpickle
+from mmgan.data.writing import replacing
 from mmgan.errors import MmganError
 
-CANNOT_BE_WRITTEN = "{path} cannot be written: {reason}; choose another place."
 MOST_UNPACKED, MOST_PACKED = 300 * 10**6, 50  # bytes of a compressed file: so many, or so many times its size
 _JSON = ":json"  # ends the npz key of what is no array: None, and containers without arrays
 
@@ -129,55 +124,6 @@ def file_digest(path: str | os.PathLike) -> str:
     """Return the SHA-256 of a file; raise MmganError if it cannot be read."""
     with opened(Path(path)) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def check_writable(path: str | os.PathLike, sentence: str = CANNOT_BE_WRITTEN) -> None:
-    """Raise MmganError, with the sentence for it, if a file cannot be written at `path`; nothing is left behind."""
-    path = Path(path)
-    if path.is_dir():
-        raise MmganError(f"{path} cannot be written: it is a folder; name a file in it.")
-    folder = path.absolute().parent
-    while not folder.exists():
-        folder = folder.parent
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise MmganError(sentence.format(path=path, reason=f"{folder}: {error.strerror}")) from None
-
-
-@contextmanager
-def replacing(
-    path: str | os.PathLike, sentence: str = CANNOT_BE_WRITTEN, *, lasting: bool = True
-) -> Iterator[BinaryIO]:
-    """Open a file beside `path` that takes its place when all is written, and vanishes if anything fails.
-
-    One that need not be `lasting` may be torn after a loss of power.
-    """
-    path = Path(path)
-    check_writable(path, sentence)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _clear_left(path)
-        with open(temporary, "wb") as stream:
-            yield stream
-            stream.flush()
-            if lasting:
-                os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise MmganError(sentence.format(path=path, reason=error.strerror or error)) from None
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _clear_left(path: Path) -> None:
-    """Remove what killed processes left beside `path`; what has changed within a minute may be another machine's."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        with suppress(OSError, ValueError):
-            if time.time() - left.stat().st_mtime > 60 and not psutil.pid_exists(int(left.suffixes[-2][1:])):
-                left.unlink()
 
 
 def write_pickle(path: str | os.PathLike, content: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 
-from mmgan.data.files import replacing
+from mmgan.data.writing import replacing
 from mmgan.errors import MmganError, NonNegativeInt, PositiveInt, check_value
 from mmgan.models.noise import BLOCK_SIZE, BlockNoise
 from mmgan.schema import Arrays, Batch, DataSchema

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from markupsafe import Markup, escape
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from mmgan.data.writing import folder_beside
 from mmgan.errors import MmganError
 from mmgan.report.content import Report, Table
 
@@ -55,15 +55,14 @@ def write_report(report: Report, folder: Path, name: str = "report") -> None:
     """
     files = _files(report, name)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".report-", dir=folder) as beside:
+        with folder_beside(folder / name) as beside:
             for file, text in files.items():
-                path = Path(beside) / file
+                path = beside / file
                 path.parent.mkdir(exist_ok=True)
                 path.write_text(text, encoding="utf-8")
             (folder / "figures").mkdir(exist_ok=True)
             for file in files:
-                (Path(beside) / file).replace(folder / file)
+                (beside / file).replace(folder / file)
     except OSError as error:
         raise MmganError(
             f"{folder}: the report cannot be written there ({error.strerror}); give another folder."

@@ -1,6 +1,5 @@
 """Checkpoints: a recipe (plain containers: configuration, schema, fold, versions) plus tensors."""
 
-import os
 import pickle
 import warnings
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from hydra.utils import instantiate
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from mmgan.data.trust import admit, build
+from mmgan.data.writing import whole_file
 from mmgan.errors import MmganError
 from mmgan.schema import DataSchema
 
@@ -84,15 +84,10 @@ def write_checkpoint(target: str | Path, recipe: Mapping[str, Any], state_dict: 
 
 
 def _write_whole(content: dict[str, Any], target: Path) -> None:
-    temporary, buffer = Path(f"{target}.part"), BytesIO()
+    buffer = BytesIO()
     torch.save(content, buffer)  # into a file it tells of a full disk by an error that could be anything
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        temporary.write_bytes(buffer.getbuffer())
-        os.replace(temporary, target)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    with whole_file(target, lasting=False) as stream:
+        stream.write(buffer.getbuffer())
 
 
 class WholeCheckpoints(TorchCheckpointIO):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from mmgan.data.arrays import take
 from mmgan.data.datamodule import FoldDataModule
-from mmgan.data.files import replacing
+from mmgan.data.writing import replacing
 from mmgan.models.synthesizer import Synthesizer
 from mmgan.plots import overview
 from mmgan.plots.channels import log_power, mean_and_spread

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from mmgan.data.files import replacing
+from mmgan.data.writing import remove_left, replacing
 from mmgan.errors import MmganError
 
 # Keys that say where, how long and on how many threads a run works, not what it computes.
@@ -88,6 +88,7 @@ class RunFolder:
         """Hold the folder, which is made if need be, until the block or the process ends; raises MmganError if it is held."""
         self.make()
         with file_lock(self.path / name, self.path, blocking=False):
+            remove_left(self.path)
             yield
 
     def make(self) -> None:

@@ -15,6 +15,7 @@ from sklearn.decomposition import PCA
 
 from mmgan.data.arrays import flatten, take
 from mmgan.data.datamodule import FoldDataModule
+from mmgan.data.writing import replacing
 from mmgan.errors import MmganError, NonNegativeInt, PositiveInt, Range, checked
 from mmgan.models.synthesizer import Synthesizer
 from mmgan.plots import samples as plots
@@ -177,8 +178,10 @@ class FilmSamples(L.Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # Also those before the run was resumed.
         if frames := [self._frame(epoch) for epoch in range(1, len(self.drawn) + 1)]:
-            path = Path(trainer.default_root_dir) / "film.gif"
-            frames[0].save(path, save_all=True, append_images=frames[1:], duration=self.milliseconds, loop=0)
+            with replacing(Path(trainer.default_root_dir) / "film.gif", lasting=False) as stream:
+                frames[0].save(
+                    stream, "gif", save_all=True, append_images=frames[1:], duration=self.milliseconds, loop=0
+                )
 
     def _frame(self, epoch: int) -> Image.Image:
         if epoch not in self._frames:

@@ -10,8 +10,8 @@ from typing import Any
 from mmgan.baselines import BASELINES
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.data.dataset import Dataset
-from mmgan.data.files import replacing
 from mmgan.data.unlabelled import KEY, NONE, samples_of
+from mmgan.data.writing import replacing
 from mmgan.evaluation import prediction, reconstruction, utility
 from mmgan.evaluation.metrics import number
 from mmgan.evaluation.score import MIN_SAMPLES

@@ -13,10 +13,10 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 from optuna_integration import PyTorchLightningPruningCallback
 
+from mmgan.data.presence import is_local, may_be_alive, worker_id
 from mmgan.errors import MmganError
 from mmgan.training.checkpoint import FORMAT
 from mmgan.training.folder import RunFolder, differing_keys, listed
-from mmgan.tuning.presence import is_local, may_be_alive, worker_id
 from mmgan.tuning.settings import SweepSettings, Trials
 from mmgan.tuning.space import contains, suggest
 from mmgan.tuning.storage import Storage, StorageError

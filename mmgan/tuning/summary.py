@@ -12,8 +12,8 @@ import pandas
 from matplotlib.figure import Figure
 from optuna.trial import TrialState
 
-from mmgan.data.files import replacing
 from mmgan.data.folds import fold_name
+from mmgan.data.writing import replacing
 from mmgan.plots import sweeps
 from mmgan.report.content import Picture, Report, Table
 from mmgan.report.tables import Correction, plus_minus, three

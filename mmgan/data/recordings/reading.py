@@ -13,9 +13,9 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from mmgan.data.files import replacing
 from mmgan.data.recordings.listing import Item
 from mmgan.data.recordings.windows import Broken, Recipe, Windows, windows_of
+from mmgan.data.writing import replacing
 from mmgan.errors import MmganError
 
 CANNOT_BE_KEPT = "{path}: the data set cannot be kept there ({reason}); give data.cache= a folder with room."

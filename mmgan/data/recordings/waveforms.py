@@ -1,16 +1,15 @@
 """Synthetic windows as files that a person can open: .wav or .csv, one a sample."""
 
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.io import wavfile
 
+from mmgan.data.writing import whole_folder
 from mmgan.errors import MmganError
 
 INDEX = "samples.csv"
@@ -49,14 +48,10 @@ def write_waveforms(folder: Path, entries: Sequence[Mapping[str, Any]], found: M
         )
     rows = []
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".waveforms-", dir=folder.parent) as beside:
+        with whole_folder(folder) as beside:
             for entry in entries:
-                rows += _write_entry(Path(beside), entry, found, ending)
-            pd.DataFrame(rows, columns=["file", "label", "modality", "fold"]).to_csv(Path(beside) / INDEX, index=False)
-            if folder.exists():
-                shutil.rmtree(folder)
-            shutil.copytree(beside, folder)
+                rows += _write_entry(beside, entry, found, ending)
+            pd.DataFrame(rows, columns=["file", "label", "modality", "fold"]).to_csv(beside / INDEX, index=False)
     except OSError as error:
         raise MmganError(f"{folder} cannot be written: {error.strerror or error}; give another out=.") from None
     return len(rows)

@@ -11,7 +11,8 @@ from PIL import Image
 from rich.progress import track
 
 from mmgan.data.dataset import Dataset
-from mmgan.data.files import cache_file, replacing
+from mmgan.data.files import cache_file
+from mmgan.data.writing import replacing
 from mmgan.errors import MmganError, Range, checked
 from mmgan.schema import DataSchema
 

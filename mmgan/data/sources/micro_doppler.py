@@ -183,6 +183,10 @@ def main() -> None:
         print(f"{write_folder(dataset, options.folder)} images in {options.folder}")
     except MmganError as error:
         raise SystemExit(f"error: {error}") from error
+    except OSError as error:
+        raise SystemExit(
+            f"error: {options.folder} cannot be written: {error.strerror}; give another folder."
+        ) from error
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from filelock import FileLock
 
 from mmgan.data import features as recipes
 from mmgan.data.dataset import Dataset
-from mmgan.data.files import cache_file, check_writable, file_digest, write_pickle
+from mmgan.data.files import cache_file, file_digest, write_pickle
 from mmgan.data.folds import NumberOfFolds
 from mmgan.data.recordings.content import FORMAT, content_of
 from mmgan.data.recordings.formats import check_file_size
@@ -20,6 +20,7 @@ from mmgan.data.recordings.reading import CANNOT_BE_KEPT, all_windows, tell
 from mmgan.data.recordings.sensors import facts_of, joined, list_sensors, patterns_of, sensor
 from mmgan.data.recordings.windows import Feature, Recipe
 from mmgan.data.sources.pkl import pkl
+from mmgan.data.writing import check_writable
 from mmgan.errors import EachOf, MmganError, OptionsOf, Positive, PositiveInt, Range, checked
 
 LOCK = ".lock"  # of a data set that is being made
@@ -124,8 +125,6 @@ def _make(
         shutil.rmtree(place.parent, ignore_errors=True)
         raise
     shutil.rmtree(parts, ignore_errors=True)
-    for unfinished in place.parent.glob(f".{place.name}.*.tmp"):  # of a start that was killed while it wrote
-        unfinished.unlink(missing_ok=True)
     tell(*lines)
 
 
