@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import CONF, THREE, TWO, compose, rows_of
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmgan.commands.build import fold_run, task_of
 from mmgan.data.dataset import Dataset
@@ -65,7 +66,9 @@ def train(name, dataset, *overrides, precision="32-true", epochs=2, devices=1, *
         if "space" in cfg.model:
             cfg.first_stage = str(first_stage(dataset, Path(folder), cfg.data.split))
         model, datamodule = built(cfg, dataset)
-    trained = SimpleNamespace(model=model, synthesizer=Synthesizer(model), dataset=dataset, datamodule=datamodule)
+    trained = SimpleNamespace(
+        name=name, model=model, synthesizer=Synthesizer(model), dataset=dataset, datamodule=datamodule
+    )
     if not model.needs_training:
         return trained
     trained.before = {key: value.detach().clone() for key, value in model.named_parameters()}
@@ -156,12 +159,41 @@ def test_lightning_counts_batches(neural):
 
 
 def test_a_term_that_is_not_finite_is_named(neural):
-    x, labels = scaled_batch(neural)
-    phase, optimizer = neural.model.phases[0], neural.model.configure_optimizers()[0]
-    name = next(iter(x))
-    x[name][0] = float("nan")
-    with pytest.raises(DivergedError, match=f"{phase.name}/"):
-        neural.model.update(phase, optimizer, x, labels)
+    model, (x, labels) = neural.model, scaled_batch(neural)
+    phase, optimizer = model.phases[0], model.configure_optimizers()[0]
+    sound = {name: value.clone() for name, value in model.state_dict().items()}
+    model.on_train_epoch_start()
+    model.update(phase, optimizer, x, labels)
+    model.check_finite()
+    next(iter(x.values()))[0] = float("nan")
+    model.update(phase, optimizer, x, labels)
+    batches = model.global_step + 1 // phase.repeats
+    with pytest.raises(DivergedError, match=rf"{phase.name}/\w+.* is not finite after {batches} batches"):
+        model.check_finite()
+    model.load_state_dict(sound)
+    model.on_train_epoch_start()
+
+
+class Looks(TorchDispatchMode):
+    """Counts how often a value is asked for on the host, for which a GPU would have to be waited for."""
+
+    found = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.found += function in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default)
+        return function(*args, **(kwargs or {}))
+
+
+def test_a_step_waits_for_no_value(neural):
+    model, (x, labels) = neural.model, scaled_batch(neural)
+    optimizers = model.configure_optimizers()
+    with Looks() as looks:
+        model.before_batch(x, labels)
+        for phase, optimizer in zip(model.phases, optimizers, strict=True):
+            model.update(phase, optimizer, x, labels)
+        model.after_batch(x, labels)
+    per_class = neural.name == "gan"  # its networks ask how many samples the largest class of a batch has
+    assert (looks.found > 0) == per_class
 
 
 def test_the_model_declares_its_monitor(neural):

@@ -123,7 +123,7 @@ def bases(tiny, tmp_path_factory):
     return ready, folder
 
 
-def drawn(ready, count=200):
+def drawn(ready, count=120):
     """Return `count` different (configuration, option, value), the same in each call."""
     rng = np.random.default_rng(0)
     pairs = []

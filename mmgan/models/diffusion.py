@@ -27,7 +27,7 @@ from mmgan.errors import (
 )
 from mmgan.models.latent import fit_quantile_mapping
 from mmgan.models.memory import SampleMemory
-from mmgan.models.module import Phase, PhasedModel, moving_average
+from mmgan.models.module import MovingAverage, Phase, PhasedModel
 from mmgan.models.noise import BlockNoise
 from mmgan.nets.quantile_mapping import QuantileMapping
 from mmgan.schema import Arrays, Batch, DataSchema
@@ -118,7 +118,7 @@ class Diffusion(PhasedModel):
         self.samplings = ("prior",) if sampling == "prior" else ("prior", "posterior")
         self.memory = SampleMemory(self.space.shapes)
         self.denoiser = denoiser(self.space.shapes, schema.n_classes)
-        self.average = moving_average(self.denoiser, ema_decay)
+        self.average = MovingAverage(self.denoiser, ema_decay)
         self.phases = [Phase("denoiser", (self.denoiser,), self.terms)]
 
     # -- training -------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mmgan.errors import Betas, CalibrationSamples, Clip, PositiveInt, Rates, ShareBelowOne, Weights, Width, checked
 from mmgan.losses.adversarial import GANLoss, of_labels
 from mmgan.models.latent import fit_quantile_mapping
-from mmgan.models.module import Phase, PhasedModel, moving_average
+from mmgan.models.module import MovingAverage, Phase, PhasedModel
 from mmgan.models.noise import BlockNoise
 from mmgan.nets.networks import seen_by
 from mmgan.nets.quantile_mapping import QuantileMapping
@@ -60,7 +60,7 @@ class GAN(PhasedModel):
         self.latent_dim = latent_dim
         self.generator = generator(schema, latent_dim)
         self.critic = critic(schema)
-        self.average = moving_average(self.generator, ema_decay)
+        self.average = MovingAverage(self.generator, ema_decay)
         self.mapping = QuantileMapping.of(schema, n_calibration_samples)
         self.gan_loss, self.augment = gan_loss, augment
         self.phases = [

@@ -2,6 +2,7 @@
 
 import functools
 from abc import abstractmethod
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from torchmetrics import MeanMetric
 
 from mmgan.errors import Betas, Clip, MmganError, Rates, Weights
 from mmgan.models.memory import memory_indices
+from mmgan.models.tally import Tally
 from mmgan.nets.axis import AxisStatistics
 from mmgan.nets.quantile_mapping import QuantileMapping
 from mmgan.nets.scaling import ModalityScaler
@@ -88,8 +90,9 @@ class PhasedModel(L.LightningModule):
         )
         self.held_out = MeanMetric()
         self._is_scaled = False  # whether the training's batches come scaled
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
+        self._tallies: dict[tuple[str, ...], Tally] = defaultdict(
+            Tally
+        )  # of this epoch, by the phase and what it tells
 
     # -- data -----------------------------------------------------------------------------------------------------
     def fit_data(self, x: Arrays, y: np.ndarray) -> None:
@@ -152,8 +155,8 @@ class PhasedModel(L.LightningModule):
         # All samples at once, anew in each epoch, since tied values are spread by chance: batches would scale each of them many times.
         scale = getattr(self.trainer.train_dataloader, "scale", None)  # a torch DataLoader of one's own has none
         self._is_scaled = scale is not None and scale(self._scaled_values)
-        self._sums.clear()
-        self._counts.clear()
+        self._tallies.clear()
+        self._begun = self.global_step
 
     def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
         x, labels = (self._named(batch[:-1]), batch[-1]) if self._is_scaled else self.scaled(batch)
@@ -162,18 +165,23 @@ class PhasedModel(L.LightningModule):
         optimizers = (
             optimizers if isinstance(optimizers, list) else [optimizers]
         )  # Lightning gives a lone one as itself
-        for phase, optimizer in zip(self.phases, optimizers, strict=True):
-            # Only the last phase steps through Lightning, so that global_step counts batches, not updates.
-            stepper = optimizer if phase is self.phases[-1] else optimizer.optimizer
-            for _ in range(phase.repeats if phase.active() else 0):
-                self.update(phase, stepper, x, labels)
-        self.after_batch(x, labels)
+        try:
+            for phase, optimizer in zip(self.phases, optimizers, strict=True):
+                # Only the last phase steps through Lightning, so that global_step counts batches, not updates.
+                stepper = optimizer if phase is self.phases[-1] else optimizer.optimizer
+                for _ in range(phase.repeats if phase.active() else 0):
+                    self.update(phase, stepper, x, labels)
+            self.after_batch(x, labels)
+        except RuntimeError:  # of torch, which cannot count with NaN everywhere
+            self.check_finite()
+            raise
         if batch_idx + 1 == self.trainer.num_training_batches:  # before the validation
+            self.check_finite()
             with self.evaluating(), torch.autocast(self.device.type, enabled=False):
                 self.after_epoch()
 
     def update(self, phase: Phase, optimizer: Any, x: Batch, labels: Tensor) -> None:
-        """Make one step of `phase` on scaled samples; raises DivergedError that names the term which is not finite."""
+        """Make one step of `phase` on scaled samples; nothing here waits for a value, as a GPU would have to."""
         moving = phase.parameters
         for other in self.phases:
             for parameter in other.parameters if other is not phase else ():
@@ -182,20 +190,32 @@ class PhasedModel(L.LightningModule):
             parameter.requires_grad_(True)
         terms = phase.terms(x, labels)
         total = sum(self.weight(phase.name, name) * term for name, term in terms.items())
-        if not torch.isfinite(total):
-            broken = [f"{phase.name}/{name}" for name, term in terms.items() if not torch.isfinite(term)]
-            raise DivergedError(
-                f"the loss term {', '.join(broken) or phase.name} is not finite after {self.global_step} batches;"
-                " lower the learning rates (model.lr) or the term's weight (model.weights)."
-            )
         optimizer.zero_grad()
         self.manual_backward(total)
         norm = nn.utils.clip_grad_norm_(moving, self.clip or torch.inf)
         optimizer.step()
         # Autocast keeps low-precision copies of weights to the end of the batch: a phase's next step would use old ones.
         torch.clear_autocast_cache()
-        self.accumulate({f"{phase.name}/{name}": term for name, term in terms.items()})
-        self.accumulate({f"{phase.name}/gradient_norm": norm})
+        told = {f"{phase.name}/{name}": term for name, term in terms.items()}
+        told |= {f"{phase.name}/gradient_norm": norm, f"{phase.name}/total": total}
+        self._tallies[phase.name, *terms].add(told)
+
+    def check_finite(self) -> None:
+        """Raise DivergedError that names the first loss term of the epoch which was not finite, if there is one."""
+        repeats = {phase.name: phase.repeats for phase in self.phases}
+        found = [
+            (lasted // repeats[phase], phase, names)
+            for (phase, *_), tally in self._tallies.items()
+            for lasted, names in [tally.broken() or (None, [])]
+            if lasted is not None
+        ]
+        if found:
+            batches, phase, names = min(found)
+            terms = [name for name in names if name.rpartition("/")[2] not in ("gradient_norm", "total")]
+            raise DivergedError(
+                f"the loss term {', '.join(terms) or phase} is not finite after {self._begun + batches} batches;"
+                " lower the learning rates (model.lr) or the term's weight (model.weights)."
+            )
 
     def weight(self, phase: str, term: str) -> float:
         """Return the weight of a term at this moment of the training."""
@@ -219,15 +239,20 @@ class PhasedModel(L.LightningModule):
 
     # -- logs -----------------------------------------------------------------------------------------------------
     def accumulate(self, values: Mapping[str, Tensor]) -> None:
-        """Add values to the means that are logged as the epoch ends."""
+        """Add values, `name/value`, to the means that are logged as the epoch ends."""
         # Lightning's self.log costs some 300 us a key and batch; sums of tensors, logged once an epoch, cost none.
-        for key, value in values.items():
-            self._sums[key] = self._sums.get(key, 0.0) + value.detach()
-            self._counts[key] = self._counts.get(key, 0) + 1
+        self._tallies["", *values].add(values)
 
     def epoch_means(self) -> dict[str, Tensor]:
         """Return the means, so far, of the epoch's terms, `phase/term`."""
-        return {key: value / self._counts[key] for key, value in self._sums.items()}
+        sums: dict[str, Tensor] = {}
+        counts: Counter[str] = Counter()
+        for tally in self._tallies.values():
+            for name, value in tally.sums().items():
+                if not name.endswith("/total"):
+                    sums[name] = sums.get(name, 0.0) + value
+                    counts[name] += tally.updates
+        return {name: value / counts[name] for name, value in sums.items()}
 
     def on_train_epoch_end(self) -> None:
         self.log_dict(self.epoch_means(), sync_dist=True)
@@ -257,14 +282,33 @@ class PhasedModel(L.LightningModule):
         """Look at a batch of the inner validation samples."""
 
 
-def moving_average(network: nn.Module, decay: float) -> AveragedModel:
-    """Return the exponential moving average of a network's weights, which `update_parameters` moves on.
+class MovingAverage(AveragedModel):
+    """The exponential moving average of a network's weights and buffers.
 
-    It looks back over at most a quarter of the updates so far: a short training would otherwise average its beginning.
+    It looks back over at most a quarter of the updates so far: a short training would otherwise average its beginning. It counts on
+    the host, too, where torch's own looks at the counter on the device.
     """
 
-    def step(averaged: list[Tensor], current: list[Tensor], updates: Tensor) -> None:
-        reached = min(float(decay), (1 + int(updates)) / (5 + int(updates)))
-        get_ema_multi_avg_fn(reached)(averaged, current, updates)
+    def __init__(self, network: nn.Module, decay: float):
+        super().__init__(network, use_buffers=True)
+        self.decay, self.updates = float(decay), 0
+        self.register_load_state_dict_post_hook(_count_anew)
 
-    return AveragedModel(network, multi_avg_fn=step, use_buffers=True)
+    def update_parameters(self, model: nn.Module) -> None:
+        """Move on to the present weights of the network."""
+        reached = min(self.decay, (1 + self.updates) / (5 + self.updates)) if self.updates else 0.0
+        pairs = [*zip(self.module.parameters(), model.parameters(), strict=True)]
+        pairs += zip(self.module.buffers(), model.buffers(), strict=True)
+        floating = [pair for pair in pairs if pair[0].is_floating_point()]
+        for own, current in pairs:
+            if not own.is_floating_point():
+                own.copy_(current)
+        if floating:
+            own, current = ([each.detach() for each in side] for side in zip(*floating, strict=True))
+            get_ema_multi_avg_fn(reached)(own, current, None)
+        self.updates += 1
+        self.n_averaged += 1
+
+
+def _count_anew(average: MovingAverage, _: object) -> None:
+    average.updates = int(average.n_averaged)

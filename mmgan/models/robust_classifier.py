@@ -24,7 +24,7 @@ from mmgan.errors import (
 from mmgan.evaluation.prediction import scores
 from mmgan.losses.classification import focal_cross_entropy
 from mmgan.losses.variational import kl_standard_normal
-from mmgan.models.module import Phase, PhasedModel, moving_average
+from mmgan.models.module import MovingAverage, Phase, PhasedModel
 from mmgan.nets.robust import RobustOutput, mixed
 from mmgan.schema import Arrays, Batch, DataSchema
 
@@ -88,7 +88,7 @@ class RobustClassifier(PhasedModel):
         self.corruption = corruption
         self.gamma, self.smoothing, self.balance = gamma, smoothing, balance
         self.mixup, self.kl_warmup, self.fade = float(mixup), kl_warmup, fade
-        self.average = moving_average(self.networks, ema_decay)
+        self.average = MovingAverage(self.networks, ema_decay)
         self.register_buffer("class_weights", torch.ones(schema.n_classes))
         self.phases = [Phase("classifier", (self.networks, self.contrasts), self.terms)]
         self._synthetic: tuple[Batch, Tensor] | None = None

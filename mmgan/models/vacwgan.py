@@ -24,7 +24,7 @@ from mmgan.losses.adversarial import GANLoss, of_labels
 from mmgan.losses.variational import gaussian_nll, kl_standard_normal, reparameterize
 from mmgan.models.latent import LatentGenerator
 from mmgan.models.memory import AggregatePosterior
-from mmgan.models.module import Phase, PhasedModel, moving_average
+from mmgan.models.module import MovingAverage, Phase, PhasedModel
 from mmgan.nets.networks import Generated, seen_by
 from mmgan.nets.quantile_mapping import QuantileMapping
 from mmgan.schema import Batch, DataSchema
@@ -92,7 +92,7 @@ class VACWGAN(LatentGenerator, PhasedModel):
         self.generator = generator(schema, latent_dim)
         self.critic = critic(schema)
         self.classifier = classifier(schema)
-        self.average = moving_average(self.generator, ema_decay)
+        self.average = MovingAverage(self.generator, ema_decay)
         self.latents = AggregatePosterior(latent_dim)
         self.mapping = QuantileMapping.of(schema, n_calibration_samples)
         self.gan_loss, self.augment = gan_loss, augment

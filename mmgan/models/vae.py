@@ -21,7 +21,7 @@ from mmgan.errors import (
 from mmgan.losses.variational import GaussianLikelihood, LaplaceLikelihood, kl_standard_normal, reparameterize
 from mmgan.models.latent import LatentGenerator
 from mmgan.models.memory import AggregatePosterior
-from mmgan.models.module import Phase, PhasedModel, moving_average
+from mmgan.models.module import MovingAverage, Phase, PhasedModel
 from mmgan.nets.quantile_mapping import QuantileMapping
 from mmgan.schema import Batch, DataSchema
 
@@ -67,7 +67,7 @@ class VAE(LatentGenerator, PhasedModel):
         super().__init__(schema, scaler=scaler, weights=weights, lr=lr, betas=betas, clip=clip)
         self.encoder = encoder(schema, latent_dim)
         self.generator = generator(schema, latent_dim)
-        self.average = moving_average(self.generator, ema_decay)
+        self.average = MovingAverage(self.generator, ema_decay)
         self.latents = AggregatePosterior(latent_dim)
         self.mapping = QuantileMapping.of(schema, n_calibration_samples)
         self.likelihood = likelihood

@@ -106,7 +106,7 @@ class Corruption(nn.Module):
         if len(x) > 1 and self.drop:
             lost = torch.randint(len(x), (len(first),), device=first.device)
             losing = torch.rand(len(first), device=first.device) < self.drop
-            present[torch.nonzero(losing)[:, 0], lost[losing]] = False
+            present[torch.arange(len(first), device=first.device), lost] = ~losing
         return noisy, present
 
     def _level(self, x: Tensor) -> Tensor:
