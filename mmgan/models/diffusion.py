@@ -25,9 +25,10 @@ from mmgan.errors import (
     Weights,
     checked,
 )
+from mmgan.models.average import MovingAverage
 from mmgan.models.latent import fit_quantile_mapping
 from mmgan.models.memory import SampleMemory
-from mmgan.models.module import MovingAverage, Phase, PhasedModel
+from mmgan.models.module import Phase, PhasedModel
 from mmgan.models.noise import BlockNoise
 from mmgan.nets.quantile_mapping import QuantileMapping
 from mmgan.schema import Arrays, Batch, DataSchema

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from mmgan.errors import Betas, CalibrationSamples, Clip, PositiveInt, Rates, ShareBelowOne, Weights, Width, checked
 from mmgan.losses.adversarial import GANLoss, of_labels
+from mmgan.models.average import MovingAverage
 from mmgan.models.latent import fit_quantile_mapping
-from mmgan.models.module import MovingAverage, Phase, PhasedModel
+from mmgan.models.module import Phase, PhasedModel
 from mmgan.models.noise import BlockNoise
 from mmgan.nets.networks import seen_by
 from mmgan.nets.quantile_mapping import QuantileMapping

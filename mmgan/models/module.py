@@ -12,7 +12,6 @@ import lightning as L
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchmetrics import MeanMetric
 
 from mmgan.errors import Betas, Clip, MmganError, Rates, Weights
@@ -22,6 +21,8 @@ from mmgan.nets.axis import AxisStatistics
 from mmgan.nets.quantile_mapping import QuantileMapping
 from mmgan.nets.scaling import ModalityScaler
 from mmgan.schema import Arrays, Batch, DataSchema
+
+TOTAL = "total"  # the weighted sum of a phase's terms, which is no term of its own
 
 
 class DivergedError(MmganError):
@@ -196,9 +197,9 @@ class PhasedModel(L.LightningModule):
         optimizer.step()
         # Autocast keeps low-precision copies of weights to the end of the batch: a phase's next step would use old ones.
         torch.clear_autocast_cache()
-        told = {f"{phase.name}/{name}": term for name, term in terms.items()}
-        told |= {f"{phase.name}/gradient_norm": norm, f"{phase.name}/total": total}
+        told = {f"{phase.name}/{name}": term for name, term in {**terms, TOTAL: total}.items()}
         self._tallies[phase.name, *terms].add(told)
+        self.accumulate({f"{phase.name}/gradient_norm": norm})
 
     def check_finite(self) -> None:
         """Raise DivergedError that names the first loss term of the epoch which was not finite, if there is one."""
@@ -207,11 +208,11 @@ class PhasedModel(L.LightningModule):
             (lasted // repeats[phase], phase, names)
             for (phase, *_), tally in self._tallies.items()
             for lasted, names in [tally.broken() or (None, [])]
-            if lasted is not None
+            if lasted is not None and phase in repeats
         ]
         if found:
             batches, phase, names = min(found)
-            terms = [name for name in names if name.rpartition("/")[2] not in ("gradient_norm", "total")]
+            terms = [name for name in names if not name.endswith(f"/{TOTAL}")]
             raise DivergedError(
                 f"the loss term {', '.join(terms) or phase} is not finite after {self._begun + batches} batches;"
                 " lower the learning rates (model.lr) or the term's weight (model.weights)."
@@ -249,7 +250,7 @@ class PhasedModel(L.LightningModule):
         counts: Counter[str] = Counter()
         for tally in self._tallies.values():
             for name, value in tally.sums().items():
-                if not name.endswith("/total"):
+                if not name.endswith(f"/{TOTAL}"):
                     sums[name] = sums.get(name, 0.0) + value
                     counts[name] += tally.updates
         return {name: value / counts[name] for name, value in sums.items()}
@@ -280,35 +281,3 @@ class PhasedModel(L.LightningModule):
     @abstractmethod
     def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
         """Look at a batch of the inner validation samples."""
-
-
-class MovingAverage(AveragedModel):
-    """The exponential moving average of a network's weights and buffers.
-
-    It looks back over at most a quarter of the updates so far: a short training would otherwise average its beginning. It counts on
-    the host, too, where torch's own looks at the counter on the device.
-    """
-
-    def __init__(self, network: nn.Module, decay: float):
-        super().__init__(network, use_buffers=True)
-        self.decay, self.updates = float(decay), 0
-        self.register_load_state_dict_post_hook(_count_anew)
-
-    def update_parameters(self, model: nn.Module) -> None:
-        """Move on to the present weights of the network."""
-        reached = min(self.decay, (1 + self.updates) / (5 + self.updates)) if self.updates else 0.0
-        pairs = [*zip(self.module.parameters(), model.parameters(), strict=True)]
-        pairs += zip(self.module.buffers(), model.buffers(), strict=True)
-        floating = [pair for pair in pairs if pair[0].is_floating_point()]
-        for own, current in pairs:
-            if not own.is_floating_point():
-                own.copy_(current)
-        if floating:
-            own, current = ([each.detach() for each in side] for side in zip(*floating, strict=True))
-            get_ema_multi_avg_fn(reached)(own, current, None)
-        self.updates += 1
-        self.n_averaged += 1
-
-
-def _count_anew(average: MovingAverage, _: object) -> None:
-    average.updates = int(average.n_averaged)

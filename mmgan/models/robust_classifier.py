@@ -24,7 +24,8 @@ from mmgan.errors import (
 from mmgan.evaluation.prediction import scores
 from mmgan.losses.classification import focal_cross_entropy
 from mmgan.losses.variational import kl_standard_normal
-from mmgan.models.module import MovingAverage, Phase, PhasedModel
+from mmgan.models.average import MovingAverage
+from mmgan.models.module import Phase, PhasedModel
 from mmgan.nets.robust import RobustOutput, mixed
 from mmgan.schema import Arrays, Batch, DataSchema
 

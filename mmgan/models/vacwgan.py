@@ -22,9 +22,10 @@ from mmgan.errors import (
 )
 from mmgan.losses.adversarial import GANLoss, of_labels
 from mmgan.losses.variational import gaussian_nll, kl_standard_normal, reparameterize
+from mmgan.models.average import MovingAverage
 from mmgan.models.latent import LatentGenerator
 from mmgan.models.memory import AggregatePosterior
-from mmgan.models.module import MovingAverage, Phase, PhasedModel
+from mmgan.models.module import Phase, PhasedModel
 from mmgan.nets.networks import Generated, seen_by
 from mmgan.nets.quantile_mapping import QuantileMapping
 from mmgan.schema import Batch, DataSchema

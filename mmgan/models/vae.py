@@ -19,9 +19,10 @@ from mmgan.errors import (
     checked,
 )
 from mmgan.losses.variational import GaussianLikelihood, LaplaceLikelihood, kl_standard_normal, reparameterize
+from mmgan.models.average import MovingAverage
 from mmgan.models.latent import LatentGenerator
 from mmgan.models.memory import AggregatePosterior
-from mmgan.models.module import MovingAverage, Phase, PhasedModel
+from mmgan.models.module import Phase, PhasedModel
 from mmgan.nets.quantile_mapping import QuantileMapping
 from mmgan.schema import Batch, DataSchema
 
