@@ -172,6 +172,7 @@ SENTENCES = {
         ["+data.n_splits=" + "x" * 3000],
         "error: there is an option 'data.n_splits' already; give it without + in front.",
     ),
+    "what Hydra reads": (["data.teacher._partial_=maybe"], "data.teacher._partial_=maybe: expected true or false."),
     "negative seed": (["seed=-1"], "error: seed=-1: expected an integer >= 0 and <= 4294967295."),
     "no thread": (["threads=0"], "error: threads=0: expected an integer >= 1 and <= 1024."),
     "fold zero": (["fold=0"], "error: fold=0: expected an integer >= 1 or one of all, none."),

@@ -8,7 +8,7 @@ import pytest
 
 from mmgan.data.files import write_pickle
 from mmgan.data.presence import may_be_alive, worker_id
-from mmgan.data.writing import UNCHANGED, check_writable, remove_left, replacing, whole_folder
+from mmgan.data.writing import UNCHANGED, check_writable, remove_left, replacing, whole_file, whole_folder
 from mmgan.errors import MmganError
 
 WRITING = """
@@ -87,6 +87,9 @@ def test_a_file_and_a_folder_that_fail_leave_the_old_ones(tmp_path):
     ):
         stream.write(b"new")
         raise OSError(28, "No space left on device")
+    with pytest.raises(OSError) as failed, whole_file(tmp_path / "file", lasting=False):
+        raise OSError(28, "No space left on device")
+    assert failed.value.filename == str(tmp_path / "file")
     with pytest.raises(OSError), whole_folder(tmp_path / "old") as new:
         (new / "b").touch()
         raise OSError(28, "No space left on device")

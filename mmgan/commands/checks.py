@@ -6,7 +6,7 @@ import pkgutil
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, get_origin
+from typing import Annotated, Any, Literal, get_origin
 
 from omegaconf import OmegaConf
 
@@ -26,6 +26,14 @@ RENAMED = {  # what an option was called, and is called now; a name that ends wi
     "model.loss.": "model.", "model.first_stage": "first_stage", "model.residual": "model.space.residual", "model.control.": "model.baseline.",
     "callbacks.reconstructions.rows": "callbacks.reconstructions.samples", "data_path": "data.path",
 }  # fmt: skip
+
+GROUPS = ("data", "model", "callbacks", "trainer", "logger")  # what is made of parts
+OF_HYDRA = {
+    "_partial_": bool,
+    "_recursive_": bool,
+    "_convert_": Literal["none", "partial", "object", "all"],
+    "_args_": list,
+}  # of any part
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,8 @@ def check_options(cfg: Any) -> None:
             )
     for each in declared_options(cfg):
         check_value(each.name, each.value, each.kind)
+    for group in GROUPS:
+        _check_of_hydra(group, _plain(OmegaConf.select(cfg, group)))
     data = OmegaConf.select(cfg, "data") or {}
     for key, value in (data.get("source") or {}).items():
         if key in data and data[key] != value:
@@ -87,7 +97,7 @@ def declared_options(cfg: Any) -> Iterator[Declared]:
         marker = object()
         if (value := OmegaConf.select(cfg, name, default=marker)) is not marker:
             yield Declared(name, _plain(value), kind, meaning)
-    for group in ("data", "model", "callbacks", "trainer", "logger"):
+    for group in GROUPS:
         node = _plain(OmegaConf.select(cfg, group))
         if isinstance(node, dict):
             yield from _declared_below(group, node)
@@ -110,6 +120,14 @@ def _declared_below(name: str, node: dict[str, Any]) -> Iterator[Declared]:
             yield Declared(f"callbacks.{key}", value, Part | None)
         if isinstance(value, dict):
             yield from _declared_below(f"{name}.{key}", value)
+
+
+def _check_of_hydra(name: str, node: Any) -> None:
+    """Raise MmganError where a part, or one below it, gives Hydra what it cannot use."""
+    for key, value in node.items() if isinstance(node, dict) else ():
+        if key in OF_HYDRA:
+            check_value(f"{name}.{key}", value, OF_HYDRA[key])
+        _check_of_hydra(f"{name}.{key}", value)
 
 
 def _check_target(name: str, target: Any) -> None:

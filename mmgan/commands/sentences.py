@@ -43,7 +43,9 @@ def _worded(error: BaseException, command: str, words: Sequence[str]) -> str:
         if isinstance(each, MmganError):
             return str(each)
     text = " ".join(f"{error} {error.__cause__ or ''}".split())
-    if unknown := re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", text):
+    if unknown := re.search(r"Key '[^']+' is not in struct full_key: (\S+)", text) or re.search(
+        r"Could not override '([^']+)'|Key '([^']+)' is not in struct", text
+    ):
         name = unknown[1] or unknown[2]
         return f"there is no option '{name}'{suggestion(name, command, words)}"
     if there := re.search(r"Could not append to config\. An item is already at '([^']*)'", text):

@@ -64,6 +64,9 @@ def whole_file(path: Path, *, lasting: bool) -> Iterator[BinaryIO]:
             if lasting:
                 os.fsync(stream.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # which a write that fails does not name
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -40,7 +40,7 @@ def _check_options(key: str, options: Mapping[str, Any]) -> None:
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (low, high))
     if not numbers or not low <= high or (options.get("log") and not low > 0):
         raise MmganError(
-            f"search.space: '{key}' reaches from {low} to {high}; expected low <= high, and low > 0 with log."
+            f"search.space: '{key}' reaches from {low!r} to {high!r}; expected low <= high, and low > 0 with log."
         )
 
 
