@@ -3,6 +3,7 @@
 import copy
 import functools
 import itertools
+import math
 import os
 import subprocess
 import sys
@@ -123,7 +124,7 @@ def bases(tiny, tmp_path_factory):
     return ready, folder
 
 
-def drawn(ready, count=120):
+def drawn(ready, count=200):
     """Return `count` different (configuration, option, value), the same in each call."""
     rng = np.random.default_rng(0)
     pairs = []
@@ -236,6 +237,14 @@ def test_what_may_be_used_is_run_to_an_end_or_a_sentence(tiny, tmp_path, quick, 
         assert train_fold(cfg, load_data(cfg), 1, tmp_path / "run").epochs == 1
     except MmganError as error:
         assert "finite" in str(error)
+
+
+@pytest.mark.parametrize("value", [math.nan, 5, "text", [1]])
+def test_data_that_are_no_part_of_the_configuration_are_told(value):
+    cfg = compose("evaluate", ["synthetic=x"])
+    cfg.data = value
+    with pytest.raises(MmganError, match=r"^data=.*choose one of conf/data/ with data=NAME"):
+        check_options(cfg)
 
 
 def test_a_part_that_loses_a_key_is_told(tiny, tmp_path, quick):

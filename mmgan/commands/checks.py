@@ -49,8 +49,11 @@ class Declared:
 def check_options(cfg: Any) -> None:
     """Raise MmganError for options that the command does not have (+fold=3), and for values that an option may not have."""
     kind = OmegaConf.get_type(cfg)
+    data = _plain(OmegaConf.select(cfg, "data")) or {}
+    if not isinstance(data, dict):
+        raise MmganError(f"data={data}: this is a part of the configuration; choose one of conf/data/ with data=NAME.")
     for name in ("source", "datamodule"):
-        if name in (data := _plain(OmegaConf.select(cfg, "data")) or {}):
+        if name in data:
             check_value(f"data.{name}", data[name], Part)
     if added := [*sorted(set(cfg) - set(kind.__dataclass_fields__) - {"experiment"}), *_unknown_below(cfg)]:
         command = next(name for name, each in COMMANDS.items() if each is kind)
@@ -68,7 +71,6 @@ def check_options(cfg: Any) -> None:
         check_value(each.name, each.value, each.kind)
     for group in GROUPS:
         _check_of_hydra(group, _plain(OmegaConf.select(cfg, group)))
-    data = OmegaConf.select(cfg, "data") or {}
     for key, value in (data.get("source") or {}).items():
         if key in data and data[key] != value:
             raise MmganError(f"data.source.{key}={value}: give data.{key}= instead.")
