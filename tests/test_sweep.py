@@ -392,7 +392,7 @@ def test_processes_on_one_database_share_its_budget_through_a_kill_and_a_restart
 
 
 def pid_of(worker):
-    return int(worker.rsplit(":", 2)[1])
+    return int(worker.split("_")[1])
 
 
 def trials_at(url, name="linear2d-gan-fold1"):
