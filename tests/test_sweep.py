@@ -360,7 +360,7 @@ def start(*words, log):
 
 @pytest.mark.slow
 def test_workers_share_one_study_and_one_that_is_ended_is_replaced(tmp_path):
-    sweep = start("workers=2", "n_trials=16", f"out_dir={tmp_path / 'sweep'}", log=tmp_path / "log")
+    sweep = start("workers=2", "n_trials=24", f"out_dir={tmp_path / 'sweep'}", log=tmp_path / "log")
     url = f"sqlite:///{tmp_path / 'sweep' / 'study.db'}"
     ended = set()
     for how, seen in ((signal.SIGKILL, 3), (signal.SIGTERM, 7)):  # the latter is Lightning's after a batch
@@ -369,7 +369,7 @@ def test_workers_share_one_study_and_one_that_is_ended_is_replaced(tmp_path):
         os.kill(pid_of(worker), how)
     assert sweep.wait() == 0, (tmp_path / "log").read_text()
     trials = trials_at(url)
-    check_whole(trials, 16)
+    check_whole(trials, 24)
     assert len({t.user_attrs[WORKER] for t in trials if WORKER in t.user_attrs}) == 4
     assert (tmp_path / "sweep" / "best.ckpt").exists()
 
