@@ -9,6 +9,8 @@ import pytest
 import torch
 import yaml
 from conftest import compose, quick_judge
+from interrupted import no_room
+from omegaconf import OmegaConf
 
 import mmgan
 from mmgan.commands.build import chosen_folds, fold_run, load_data, make_datamodule, train_fold
@@ -19,6 +21,7 @@ from mmgan.models.module import DivergedError
 from mmgan.training.callbacks import KeepNew
 from mmgan.training.checkpoint import read_checkpoint
 from mmgan.training.folder import RunFolder, differing_keys, fold_folders
+from mmgan.training.tensorboard import WholeTensorBoardLogger
 
 LABELS = [0, 1, 2, 3] * 20
 
@@ -69,6 +72,17 @@ def test_a_run_leaves_its_files(finished):
     told = yaml.safe_load((finished.folder / "hparams.yaml").read_text())
     assert told["model"]["latent_dim"] == 4 and told["data"]["batch_size"] == 16 and told["fold"] == 1
     assert params["fold"] == 1 and params["model"]["latent_dim"] == 4 and params["trainer"]["max_epochs"] == 4
+
+
+def test_hparams_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    logger = WholeTensorBoardLogger(str(tmp_path), name="", version="")
+    logger.log_hyperparams({"latent_dim": 4})
+    with monkeypatch.context() as torn, pytest.raises(OSError, match="No space"):
+        torn.setattr(OmegaConf, "save", lambda content, stream: stream.write("latent") and no_room(stream.name))
+        logger.save()
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith("events")] == []
+    logger.save()
+    assert yaml.safe_load((tmp_path / "hparams.yaml").read_text()) == {"latent_dim": 4}
 
 
 @pytest.mark.parametrize(
