@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import gc
 import logging
 import os
 import signal
@@ -73,6 +74,8 @@ def _run(command: str, words: list[str]) -> None:
     def job(cfg: Any) -> None:
         check_there(cfg)
         run = getattr(import_module(module), JOBS[command])
+        gc.enable()
+        gc.freeze()  # what is imported stays: no later look for garbage goes through it
         signal.signal(signal.SIGINT, signal.default_int_handler)  # from here on there is something to save
         run(cfg)
 
