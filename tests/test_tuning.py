@@ -63,6 +63,11 @@ def tune(cfg, fold, path):
     return run_sweep(sweep_of(cfg, path, fold), path)[fold]
 
 
+def closed(storage):
+    storage.remove_session()
+    storage.engine.dispose()
+
+
 def begin(study):
     """Begin a trial in this process, as one does that is then killed."""
     return suggest(study.study.ask(), study.settings.space)
