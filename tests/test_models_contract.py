@@ -168,7 +168,7 @@ def test_a_term_that_is_not_finite_is_named(neural):
     next(iter(x.values()))[0] = float("nan")
     model.update(phase, optimizer, x, labels)
     batches = model.global_step + 1 // phase.repeats
-    with pytest.raises(DivergedError, match=rf"{phase.name}/\w+.* is not finite after {batches} batches"):
+    with pytest.raises(DivergedError, match=rf"{phase.name}/\w+.* is not finite in batch {batches + 1};"):
         model.check_finite()
     model.load_state_dict(sound)
     model.on_train_epoch_start()

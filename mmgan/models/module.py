@@ -214,7 +214,7 @@ class PhasedModel(L.LightningModule):
             batches, phase, names = min(found)
             terms = [name for name in names if not name.endswith(f"/{TOTAL}")]
             raise DivergedError(
-                f"the loss term {', '.join(terms) or phase} is not finite after {self._begun + batches} batches;"
+                f"the loss term {', '.join(terms) or phase} is not finite in batch {self._begun + batches + 1};"
                 " lower the learning rates (model.lr) or the term's weight (model.weights)."
             )
 
