@@ -1,12 +1,12 @@
 """What a data set looks like: the only thing that networks, files and folds agree upon."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
-from mmgan.errors import MmganError
+from mmgan.errors import MmganError, shown_value
 
 Arrays = Mapping[str, np.ndarray]  # samples by the name of their modality, (n, *shape), in physical units
 Batch = dict[str, "torch.Tensor"]  # noqa: F821 - the same as tensors, (B, *shape), scaled; who only reads files loads no torch
@@ -80,6 +80,16 @@ class DataSchema:
             )
         return next(iter(lengths.values()))
 
+    def check_columns(self, x: Any, what: str) -> None:
+        """Raise MmganError for a DataFrame, alone or by the name of its modality, whose columns are not those of the data's in their order."""
+        given = x if isinstance(x, Mapping) else dict.fromkeys(self.modalities, x)
+        for name, columns in self.columns.items():
+            found = tuple(map(str, getattr(given.get(name), "columns", columns)))
+            if found != columns:
+                raise MmganError(
+                    f"{what} has the columns {_few(found)} where the data have {_few(columns)}; give the same columns in the same order."
+                )
+
     def check_partial(self, x: Mapping[str, Any]) -> int:
         """Return the number of samples in `x`, which has some modalities and not all; raise MmganError as `check_samples` does."""
         given = {name: shape for name, shape in self.modalities.items() if name in x}
@@ -98,11 +108,17 @@ class DataSchema:
         labels = np.asarray(list(labels), dtype=object)
         if labels.ndim != 1:
             raise MmganError(f"the labels have shape {labels.shape}; give one label for each sample, (samples,).")
-        unknown = sorted({str(label) for label in labels if label not in index})
+        unknown = sorted({str(label) for label in labels if not isinstance(label, Hashable) or label not in index})
         if unknown:
-            raise MmganError(f"the labels {unknown} are none of the data's labels {list(self.labels)}.")
+            raise MmganError(f"the labels {_few(unknown)} are none of the data's labels {_few(self.labels)}.")
         return [index[label] for label in labels]
 
     def decode(self, indices: Iterable[int]) -> list[int | str]:
         """Return the user's own labels of class indices."""
         return [self.labels[k] for k in indices]
+
+
+def _few(values: Sequence[Any], most: int = 20) -> str:
+    """Return values as a list that can be read, of many or long ones the beginning."""
+    shown = [repr(shown_value(each) if isinstance(each, str) else each) for each in values[:most]]
+    return f"[{', '.join(shown + ['...'] * (len(values) > most))}]"

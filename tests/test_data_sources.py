@@ -319,7 +319,7 @@ def with_rows(rows, modality="spec"):
             good(y_train=np.arange(30) / 4),
             "y_train holds numbers that are not whole, such as 0.25: mmgan takes classes",
         ),
-        (good(y_train=np.full(30, np.nan)), "y_train holds numbers that are not whole"),
+        (good(y_train=np.full(30, np.nan)), "y_train holds 30 missing or infinite label"),
         (good(y_train=np.tile([[1, 1, 0], [0, 1, 0]], (15, 1))), "samples of several labels.*one label a sample"),
         (
             good(y_train=np.arange(60).reshape(30, 2)),

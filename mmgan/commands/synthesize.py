@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mmgan.commands.arguments import command_line, listed, print_table, tell, trust_option
 from mmgan.data import synthetic_file
-from mmgan.data.arrays import LabelledSamples, take
+from mmgan.data.arrays import LabelledSamples, check_memory, take
 from mmgan.data.dataset import Dataset
 from mmgan.data.folds import Fold, configured_fold
 from mmgan.data.recordings.waveforms import waveforms_of, write_waveforms
@@ -115,13 +115,14 @@ def wanted_labels(y: np.ndarray, n_classes: int, cfg: DictConfig, least: int = 0
     elif cfg.ratio is None:
         wanted = np.maximum(counts, least)
     else:
-        wanted = np.rint(cfg.ratio * counts).astype(int)
+        wanted = np.rint(cfg.ratio * counts)
     if (wanted < 0).any() or not wanted.any():
         raise MmganError(
             f"ratio={cfg.ratio}, n_per_class={cfg.n_per_class}, balance={cfg.balance} ask for no samples;"
             " give a positive ratio or n_per_class (balanced classes need no filling up)."
         )
-    return np.repeat(np.arange(n_classes), wanted)
+    check_memory(int(wanted.sum()), {})
+    return np.repeat(np.arange(n_classes), wanted.astype(int))
 
 
 def _common_data(found: Sequence[tuple[Synthesizer, Path]], moved_to: str | None, trust: Sequence[str]) -> Dataset:
