@@ -10,6 +10,7 @@ from mmgan.errors import MmganError
 from mmgan.schema import Arrays
 
 LabelledSamples = tuple[Arrays, np.ndarray]
+LARGEST = 1e37  # of a value: sums and differences of a few are to stay within float32
 LABEL = 64  # bytes of a label, as Python, numpy and files keep it
 
 

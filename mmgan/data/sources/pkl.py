@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mmgan.data.arrays import n_samples_of
+from mmgan.data.arrays import LARGEST, n_samples_of
 from mmgan.data.dataset import Dataset
 from mmgan.data.files import read_archive
 from mmgan.data.folds import read_splits
@@ -19,7 +19,6 @@ from mmgan.schema import DataSchema
 # Keys with a meaning here; the others are passed on as they are. `folds` and `meta` are of an earlier export.
 _READ = ("x_train", "y_train", "x_test", "cv_splits", "class_names", "folds", "meta")
 
-LARGEST = 1e37  # of a value: sums and differences of a few are to stay within float32
 MOST_LABEL = 2**53  # of labels that come as floating numbers, which keep no larger integers
 MIN_STEPS = 1000  # of float32, between the smallest and the largest value of a modality
 
