@@ -2,8 +2,10 @@
 
 import importlib.util
 import inspect
+import os
 import re
 import runpy
+import shlex
 import signal
 import subprocess
 import sys
@@ -321,6 +323,26 @@ def test_an_interrupt_in_a_destructor_is_not_lost():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 130 and done.stderr.count("\n") == 2 and "interrupted" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full")
+@pytest.mark.parametrize(
+    ("how", "status", "said"),
+    [
+        ("<&- >&- 2>&-", 0, ""),
+        ("> /dev/full", 1, "error: the output cannot be written (No space left on device); make room where it goes.\n"),
+    ],
+)
+def test_streams_that_are_closed_full_or_of_few_letters(tmp_path, how, status, said):
+    code = (
+        "import os\nfrom mmgan.commands.endings import ended_well\n"
+        "def run():\n    print('\\xe9\\u6e29')\n    open(os.environ['NUMBER'], 'w').write(str(os.open('.', 0) > 2))\n"
+        "ended_well(run)\n"
+    )
+    others = {"PYTHONIOENCODING": "ascii", "NUMBER": str(tmp_path / "number")}
+    line = f"{shlex.join([sys.executable, '-c', code])} {how}"
+    ran = subprocess.run(["bash", "-c", line], capture_output=True, text=True, cwd=ROOT, env=os.environ | others)
+    assert (ran.returncode, ran.stderr) == (status, said) and (tmp_path / "number").read_text() == "True"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="not all systems have such a limit")

@@ -424,6 +424,16 @@ def test_a_class_that_is_a_formula_to_a_spreadsheet_is_told(name, is_told):
     assert ["formula" in each for each in oddities(data, Fold(1, np.arange(20), np.arange(20, 30)))] == [True] * is_told
 
 
+@pytest.mark.parametrize(
+    ("names", "alike"), [(("e\u0301", "\xe9"), True), (("Run", "run"), True), (("run", "rung"), False)]
+)
+def test_class_names_that_look_alike_are_told(names, alike):
+    data = described({"acc": np.random.default_rng(0).random((30, 4))})
+    data = dataclasses.replace(data, schema=dataclasses.replace(data.schema, class_names=names))
+    told = oddities(data, Fold(1, np.arange(20), np.arange(20, 30)))
+    assert ["look alike: if they are one" in each for each in told] == [True] * alike
+
+
 def test_small_classes_copies_constants_and_shared_groups_are_told():
     x, y = np.random.default_rng(0).random((40, 3)), np.repeat([0, 1], [35, 5])
     x[30:] = x[:10]

@@ -4,6 +4,7 @@ import errno
 import functools
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -101,7 +102,8 @@ def script(job: Callable[[Any], None]) -> Callable[[Any], None]:
         try:
             # Before anything imports torch and numpy, whose pools of threads are sized once.
             for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-                os.environ.setdefault(pool, str(cfg.threads))
+                if not re.fullmatch(r"0*[1-9]\d*(,\d+)*", os.environ.get(pool, "")):  # not there, or no number
+                    os.environ[pool] = str(cfg.threads)
             logging.getLogger("matplotlib").setLevel(logging.WARNING)  # Hydra shows all: of fonts, say
             check_options(cfg)
             job(cfg)

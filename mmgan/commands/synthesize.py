@@ -1,5 +1,6 @@
 """Checkpoints to one file of synthetic labelled samples that plain numpy reads."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,8 @@ def synthesize(cfg: DictConfig) -> Path:
     if len(set(folds)) < len(folds):
         raise MmganError(f"ckpt: two of the checkpoints are of one fold ({folds}); give one per fold.")
     dataset = _common_data(found, cfg.data.path, trust)
+    if out.exists() and os.path.exists(dataset.source) and os.path.samefile(out, dataset.source):
+        raise MmganError(f"out={out}: this is the file of the data, which would be lost; give another name.")
     waveforms = None if cfg.format is None else waveforms_of(dataset.passthrough.get("recordings"), dataset.source)
     entries = [_fold_entry(model, path, dataset, cfg) for model, path in found]
     synthetic_file.write(out, synthetic_file.file_content(dataset, entries, _recipe(found[0][0].recipe, cfg.data.path)))
