@@ -336,7 +336,7 @@ def test_an_interrupt_in_a_destructor_is_not_lost():
 def test_streams_that_are_closed_full_or_of_few_letters(tmp_path, how, status, said):
     code = (
         "import os\nfrom mmgan.commands.endings import ended_well\n"
-        "def run():\n    print('\\xe9\\u6e29')\n    open(os.environ['NUMBER'], 'w').write(str(os.open('.', 0) > 2))\n"
+        "def run():\n    open(os.environ['NUMBER'], 'w').write(str(os.open('.', 0) > 2))\n    print('\\xe9\\u6e29')\n"
         "ended_well(run)\n"
     )
     others = {"PYTHONIOENCODING": "ascii", "NUMBER": str(tmp_path / "number")}
