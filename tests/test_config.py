@@ -345,6 +345,21 @@ def test_streams_that_are_closed_full_or_of_few_letters(tmp_path, how, status, s
     assert (ran.returncode, ran.stderr) == (status, said) and (tmp_path / "number").read_text() == "True"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a folder in use cannot be removed there")
+def test_a_folder_that_has_been_removed_is_told(tmp_path):
+    code = "import os; from mmgan.commands.endings import ended_well\nos.rmdir(os.getcwd())\nended_well(print)"
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert (ran.returncode, ran.stdout) == (1, "") and ran.stderr.startswith(
+        "error: the folder that this runs in has been removed"
+    )
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="not all systems have such a limit")
 def test_too_few_addresses_are_told_before_a_library_waits_for_them():
     code = "import resource, runpy; resource.setrlimit(resource.RLIMIT_AS, (700 << 20,) * 2); runpy.run_path('train.py', run_name='__main__')"
@@ -379,6 +394,10 @@ def test_a_job_of_slurm_is_not_queued_again_by_lightning(monkeypatch, tmp_path):
     trainer = _trainer(compose("train", "trainer.accelerator=cpu"), tmp_path)
     environment = trainer._accelerator_connector.cluster_environment
     assert isinstance(environment, SLURMEnvironment) and not environment.auto_requeue
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    monkeypatch.delenv("SLURM_NTASKS_PER_NODE")
+    with pytest.raises(MmganError, match=r"Slurm's job does not fit .*ask for one task, or for --ntasks-per-node"):
+        _trainer(compose("train", "trainer.accelerator=cpu"), tmp_path)
 
 
 @pytest.mark.parametrize("target", ["nothing.Here", "mmgan.models.vae.VEA", "mmgan.models.vae", 3, ""])

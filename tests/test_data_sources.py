@@ -319,6 +319,8 @@ def with_rows(rows, modality="spec"):
             good(y_train=np.arange(30) / 4),
             "y_train holds numbers that are not whole, such as 0.25: mmgan takes classes",
         ),
+        (good(y_train=[1, "a", 2] * 10), "y_train has the label 1 among texts, which numpy would change"),
+        (good(y_train=["a", "a\0", "b"] * 10), r"y_train has the label 'a\\x00' among texts"),
         (good(y_train=np.full(30, np.nan)), "y_train holds 30 missing or infinite label"),
         (good(y_train=np.tile([[1, 1, 0], [0, 1, 0]], (15, 1))), "samples of several labels.*one label a sample"),
         (

@@ -18,6 +18,10 @@ def ended_well(run: Callable[[], Any]) -> None:
     signal.signal(signal.SIGINT, leave_at_once)  # until the job begins there is nothing to save
     try:
         try:
+            os.getcwd()
+        except FileNotFoundError:
+            end("error: the folder that this runs in has been removed; change to another one.", 1)
+        try:
             run()
         finally:
             sys.stdout.flush()  # here: as Python ends, a reader that has gone would be an error

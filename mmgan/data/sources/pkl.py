@@ -177,6 +177,11 @@ def _check_lengths(columns: dict[str, np.ndarray], what: str) -> None:
 def _read_labels(value: Any) -> tuple[np.ndarray, tuple[int | str, ...]]:
     """Return the classes int64 (n,) in 0..K-1 and the label that the file has for each of them."""
     labels = as_array(value, "y_train")
+    if isinstance(value, list | tuple) and labels.dtype.kind == "U" and labels.tolist() != list(value):
+        changed = next(before for before, after in zip(value, labels.tolist(), strict=True) if before != after)
+        raise MmganError(
+            f"y_train has the label {changed!r} among texts, which numpy would change; give texts alone, or integers."
+        )
     if labels.ndim == 2 and labels.shape[1] == 1:  # a column of labels
         labels = labels[:, 0]
     numbers = labels.astype(np.float64) if labels.dtype.kind == "f" else np.empty(0)
