@@ -51,13 +51,18 @@ class DataSchema:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "DataSchema":
-        """Rebuild a schema from `to_dict`; raises ValueError where the order is of other modalities."""
+        """Rebuild a schema from `to_dict`; raises ValueError where labels, names or the order cannot be."""
         if sorted(order := plain.get("order") or plain["modalities"]) != sorted(plain["modalities"]):
             raise ValueError(f"the order names {order}")
+        labels, names = tuple(plain["labels"]), tuple(plain["class_names"])
+        if not all(isinstance(each, int | str) for each in labels) or len(set(labels)) < len(labels):
+            raise ValueError(f"the labels are {_few(labels)}")
+        if not all(isinstance(each, str) for each in names) or len(names) != len(labels):
+            raise ValueError(f"the names of classes are {_few(names)}")
         return cls(
             modalities={name: tuple(shape) for name, shape in plain["modalities"].items()},
-            labels=tuple(plain["labels"]),
-            class_names=tuple(plain["class_names"]),
+            labels=labels,
+            class_names=names,
             columns={name: tuple(of) for name, of in plain.get("columns", {}).items()},
             order=tuple(plain.get("order", ())),
         )

@@ -155,6 +155,8 @@ def script(monkeypatch):
 
 
 SENTENCES = {
+    "no choice": (["model="], "error: model=: there is no such choice; choose cgan, copula"),
+    "resolve without cfg": (["--resolve"], "error: --resolve and --package say how --cfg shows the configuration"),
     "misspelt option": (
         ["flod=3"],
         "error: there is no option 'flod'; did you mean 'fold'?",
@@ -175,6 +177,7 @@ SENTENCES = {
         "error: there is an option 'data.n_splits' already; give it without + in front.",
     ),
     "what Hydra reads": (["data.teacher._partial_=maybe"], "data.teacher._partial_=maybe: expected true or false."),
+    "no seed": (["~seed"], "error: ~seed: the command needs this option; give it a value, seed=VALUE."),
     "negative seed": (["seed=-1"], "error: seed=-1: expected an integer >= 0 and <= 4294967295."),
     "no thread": (["threads=0"], "error: threads=0: expected an integer >= 1 and <= 1024."),
     "fold zero": (["fold=0"], "error: fold=0: expected an integer >= 1 or one of all, none."),

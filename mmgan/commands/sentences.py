@@ -17,6 +17,8 @@ FLAGS = {  # of Hydra; a word without = may follow one
 
 def refuse_words(command: str, words: Sequence[str]) -> None:
     """Raise MmganError for words of a command line that are no options, as other tools write them: --epochs 3, data.pkl."""
+    if {"--resolve", "--package", "-p"} & set(words) and not {"--cfg", "-c"} & set(words):
+        raise MmganError("--resolve and --package say how --cfg shows the configuration; give --cfg job, too.")
     for before, word in zip(["", *words], words, strict=False):
         name, equals, value = word.lstrip("-").partition("=")
         if word.startswith("-") and word.partition("=")[0] not in FLAGS:
@@ -57,7 +59,7 @@ def _worded(error: BaseException, command: str, words: Sequence[str]) -> str:
             f"launcher={plugin[1].removeprefix('submitit_')} needs a plug-in of Hydra:"
             ' python -m pip install -c constraints.txt -e ".[cluster]".'
         )
-    if choice := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
+    if choice := re.search(r"Could not find '([^']+)/([^'/]*)'", text):
         return _no_choice(choice[1], choice[2])
     if named := re.search(r"Could not override '([^']*)'\. No match in the defaults list", text):
         return f"there is no group of options '{named[1]}'; --help lists the groups."
