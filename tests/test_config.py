@@ -155,6 +155,7 @@ def script(monkeypatch):
 
 
 SENTENCES = {
+    "long name": (["a" * 300 + "=1"], "error: a name among the options is too long for any file; correct it."),
     "no choice": (["model="], "error: model=: there is no such choice; choose cgan, copula"),
     "resolve without cfg": (["--resolve"], "error: --resolve and --package say how --cfg shows the configuration"),
     "misspelt option": (

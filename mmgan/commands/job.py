@@ -59,6 +59,10 @@ def told(command: str, run: Callable[[], Any], words: Sequence[str] = ()) -> Non
         run()
     except USERS as error:
         sys.exit(f"error: {sentence(error, command, words)}")
+    except OSError as error:  # of a choice, which Hydra looks for among its files
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        sys.exit("error: a name among the options is too long for any file; correct it.")
     except (ValueError, TypeError) as error:
         if not about_groups(error):
             raise

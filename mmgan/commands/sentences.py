@@ -9,6 +9,7 @@ from mmgan.commands.arguments import CONF, command_line
 from mmgan.commands.names import suggestion
 from mmgan.errors import MmganError, printable, shown_value
 
+MOST_DIGITS = 4000  # of a number; of more, Python refuses to make one
 FLAGS = {  # of Hydra; a word without = may follow one
     "-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "--resolve", "-p", "--package", "-r", "--run", "-m", "--multirun",
     "-sc", "--shell-completion", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir", "-i", "--info",
@@ -21,6 +22,8 @@ def refuse_words(command: str, words: Sequence[str]) -> None:
         raise MmganError("--resolve and --package say how --cfg shows the configuration; give --cfg job, too.")
     for before, word in zip(["", *words], words, strict=False):
         name, equals, value = word.lstrip("-").partition("=")
+        if re.search(rf"\d{{{MOST_DIGITS}}}", value):
+            raise MmganError(f"'{shown_value(word)}': a number of more than {MOST_DIGITS} digits; correct it.")
         if word.startswith("-") and word.partition("=")[0] not in FLAGS:
             raise MmganError(
                 f"'{shown_value(word)}': options are written without dashes, as {name}={value or 'VALUE'};"
