@@ -45,7 +45,7 @@ def jitter(
     """Return copies of training samples with Gaussian noise of `scale` standard deviations of each feature."""
     flat, chosen = flatten(x), _partners(y, labels, rng, weights)
     noise = rng.standard_normal((len(chosen), flat.shape[1]))
-    return unflatten(flat[chosen] + scale * flat.std(axis=0) * noise, x)
+    return unflatten(flat[chosen] + scale * flat.std(axis=0, dtype=np.float64) * noise, x)
 
 
 @checked
@@ -174,19 +174,25 @@ class NormalSpace:
     """Samples as (n, F) with every feature made normal by its quantiles; wide modalities are only standardised."""
 
     def __init__(self, x: Arrays, rng: np.random.Generator) -> None:
-        self._transforms = {}
+        self._transforms, self._units = {}, {}
         self._most = -ndtri(0.5 / n_samples_of(x))
         for name in x:
             flat = flatten(x, (name,)).astype(np.float64)
+            # scikit-learn takes what differs by less than 1e-7 for equal; powers of two change no digit.
+            span = np.ptp(flat, axis=0)
+            self._units[name] = np.exp2(np.floor(np.log2(np.where(span > 0, span, 1.0))))
             transform = StandardScaler()
             if flat.shape[1] <= MAX_QUANTILE_FEATURES:
                 count, seed = min(MAX_QUANTILES, len(flat)), int(rng.integers(2**31))
                 transform = QuantileTransformer(n_quantiles=count, output_distribution="normal", random_state=seed)
-            self._transforms[name] = transform.fit(flat)
+            self._transforms[name] = transform.fit(flat / self._units[name])
 
     def forward(self, x: Arrays) -> np.ndarray:
         """Return (n, F) in normal space."""
-        parts = [each.transform(flatten(x, (name,)).astype(np.float64)) for name, each in self._transforms.items()]
+        parts = [
+            each.transform(flatten(x, (name,)).astype(np.float64) / self._units[name])
+            for name, each in self._transforms.items()
+        ]
         return np.concatenate(parts, axis=1)
 
     def bounded(self, normal: np.ndarray) -> np.ndarray:
@@ -197,7 +203,10 @@ class NormalSpace:
         """Return samples {name: (n, *shape)} of physical units from (n, F)."""
         ends = np.cumsum([each.n_features_in_ for each in self._transforms.values()])
         parts = np.split(normal, ends[:-1], axis=1)
-        found = [each.inverse_transform(part) for each, part in zip(self._transforms.values(), parts, strict=True)]
+        found = [
+            each.inverse_transform(part) * self._units[name]
+            for (name, each), part in zip(self._transforms.items(), parts, strict=True)
+        ]
         return unflatten(np.concatenate(found, axis=1), like)
 
 

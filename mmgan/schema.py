@@ -1,12 +1,12 @@
 """What a data set looks like: the only thing that networks, files and folds agree upon."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
-from mmgan.errors import MmganError
+from mmgan.errors import MmganError, shown_value
 
 Arrays = Mapping[str, np.ndarray]  # samples by the name of their modality, (n, *shape), in physical units
 Batch = dict[str, "torch.Tensor"]  # noqa: F821 - the same as tensors, (B, *shape), scaled; who only reads files loads no torch
@@ -51,13 +51,18 @@ class DataSchema:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "DataSchema":
-        """Rebuild a schema from `to_dict`; raises ValueError where the order is of other modalities."""
+        """Rebuild a schema from `to_dict`; raises ValueError where labels, names or the order cannot be."""
         if sorted(order := plain.get("order") or plain["modalities"]) != sorted(plain["modalities"]):
             raise ValueError(f"the order names {order}")
+        labels, names = tuple(plain["labels"]), tuple(plain["class_names"])
+        if not all(isinstance(each, int | str) for each in labels) or len(set(labels)) < len(labels):
+            raise ValueError(f"the labels are {_few(labels)}")
+        if not all(isinstance(each, str) for each in names) or len(names) != len(labels):
+            raise ValueError(f"the names of classes are {_few(names)}")
         return cls(
             modalities={name: tuple(shape) for name, shape in plain["modalities"].items()},
-            labels=tuple(plain["labels"]),
-            class_names=tuple(plain["class_names"]),
+            labels=labels,
+            class_names=names,
             columns={name: tuple(of) for name, of in plain.get("columns", {}).items()},
             order=tuple(plain.get("order", ())),
         )
@@ -80,6 +85,16 @@ class DataSchema:
             )
         return next(iter(lengths.values()))
 
+    def check_columns(self, x: Any, what: str) -> None:
+        """Raise MmganError for a DataFrame, alone or by the name of its modality, whose columns are not those of the data's in their order."""
+        given = x if isinstance(x, Mapping) else dict.fromkeys(self.modalities, x)
+        for name, columns in self.columns.items():
+            found = tuple(map(str, getattr(given.get(name), "columns", columns)))
+            if found != columns:
+                raise MmganError(
+                    f"{what} has the columns {_few(found)} where the data have {_few(columns)}; give the same columns in the same order."
+                )
+
     def check_partial(self, x: Mapping[str, Any]) -> int:
         """Return the number of samples in `x`, which has some modalities and not all; raise MmganError as `check_samples` does."""
         given = {name: shape for name, shape in self.modalities.items() if name in x}
@@ -98,11 +113,17 @@ class DataSchema:
         labels = np.asarray(list(labels), dtype=object)
         if labels.ndim != 1:
             raise MmganError(f"the labels have shape {labels.shape}; give one label for each sample, (samples,).")
-        unknown = sorted({str(label) for label in labels if label not in index})
+        unknown = sorted({str(label) for label in labels if not isinstance(label, Hashable) or label not in index})
         if unknown:
-            raise MmganError(f"the labels {unknown} are none of the data's labels {list(self.labels)}.")
+            raise MmganError(f"the labels {_few(unknown)} are none of the data's labels {_few(self.labels)}.")
         return [index[label] for label in labels]
 
     def decode(self, indices: Iterable[int]) -> list[int | str]:
         """Return the user's own labels of class indices."""
         return [self.labels[k] for k in indices]
+
+
+def _few(values: Sequence[Any], most: int = 20) -> str:
+    """Return values as a list that can be read, of many or long ones the beginning."""
+    shown = [repr(shown_value(each) if isinstance(each, str) else each) for each in values[:most]]
+    return f"[{', '.join(shown + ['...'] * (len(values) > most))}]"

@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -132,8 +133,16 @@ def test_labels_class_names_and_numbers_of_each(classical):
     assert same(classical.sample(n_per_class=2), classical.sample(np.array([0, 0, 1, 1])))
     assert classical.labels_for({"run": 2, 0: 1}).tolist() == [1, 1, 0]
     assert classical.sample("run")["spec"].shape == (1, *TWO["spec"])
+    assert classical.labels_for({"run": np.int64(2)}).tolist() == [1, 1] == classical.labels_for(torch.ones(2)).tolist()
+    assert classical.labels_for(np.int64(1)).tolist() == [1]
+    assert same(classical.sample("run", seed=np.int64(3)), classical.sample("run", seed=3))
     for wrong, said in (
         ({}, "one of them"),
+        ({"labels": {"run": 10**9}}, r"1,000,000,000 samples need \d+ GB of memory, .* ask for fewer"),
+        ({"labels": [["run"], "run"]}, r"\[\"\['run'\]\"\] are none of the data's labels"),
+        ({"labels": object()}, "a object holds no labels; give a label for each sample"),
+        ({"labels": map(str, range(10**4))}, r"'1014', \.\.\.\] are none of the data's labels \[0, 1\]"),
+        ({"labels": [1], "seed": None}, "seed=null: expected an integer >= 0"),
         ({"labels": [0], "n_per_class": 1}, "one of them"),
         ({"n_per_class": 0}, "n_per_class=0: expected an integer >= 1"),
         ({"labels": {"run": -1}}, "number of run=-1: expected an integer >= 0"),
@@ -241,6 +250,33 @@ def test_a_frame_keeps_its_columns(tmp_path):
     assert list(other.to_frame(other.sample("run")).columns[[0, 10, 30]]) == ["spec/0/0", "spec/1/0", "env/0/0"]
 
 
+def test_columns_have_one_order_and_titles_that_tell_them_apart():
+    x, y = samples(30)
+    frame = pandas.DataFrame(x["env"].reshape(30, -1)[:, :3], columns=["mean", "rms", "mean"])
+    model = mmgan.fit({"a": frame, "b": frame, "c": x["env"]}, y, "smote")
+    drawn = model.to_frame(model.sample("run"))
+    assert list(drawn.columns[:7]) == ["a/mean", "a/rms", "a/mean", "b/mean", "b/rms", "b/mean", "c/0/0"]
+    alone = mmgan.fit(frame, pandas.DataFrame({"label": y}), "smote")
+    assert list(alone.to_frame(alone.sample("run")).columns) == ["mean", "rms", "mean"]
+    assert alone.to_frame(frame.iloc[:0]).shape == (0, 3)
+    turned = frame.set_axis(["rms", "mean", "mean"], axis=1)
+    for ask in (
+        lambda: mmgan.fit(frame, y, "smote", unlabelled=turned),
+        lambda: alone.to_frame(turned),
+        lambda: mmgan.evaluate((frame, y), (turned, y), (frame, y)),
+    ):
+        with pytest.raises(MmganError, match=r"has the columns \['rms', .*give the same columns in the same order"):
+            ask()
+
+
+def test_trainings_of_threads_are_those_of_one():
+    x, y = samples(30)
+    with ThreadPoolExecutor(3) as pool:
+        jobs = [pool.submit(mmgan.fit, x["env"], y, "vae", overrides=FAST, progress=False) for _ in range(3)]
+    first, *others = (job.result().sample("run")["x"] for job in jobs)
+    assert all((first == other).all() for other in others)
+
+
 @pytest.mark.parametrize("form", ["list", "tensor", "object labels"])
 def test_lists_and_tensors(form):
     x, y = samples(30)
@@ -278,6 +314,31 @@ def bad_samples():
         ),
         "real labels": (x, np.linspace(0, 1, 30), "y holds numbers that are not whole"),
         "mixed labels": (x, [0, "a"] * 15, "y holds values of the types int, str"),
+        "masked": (np.ma.masked_greater(x["spec"], 1.0), y, r"x has \d+ masked value\(s\); leave such samples out"),
+        "largest of float32": (np.sign(x["env"]) * np.float32(3e38), y, "has values beyond the range of float32"),
+        "less than float32": (
+            x["env"].astype(float) * 1e-310,
+            y,
+            "values that are too small for float32, .* rescale them",
+        ),
+        "more than float64": (np.arange(60, dtype=np.uint64).reshape(30, 2) + 2**63, y, "which float32 keeps 0 steps"),
+        "infinite labels": (
+            x,
+            np.where(np.arange(30) % 3 == 1, np.inf, 0),
+            r"10 missing or infinite label\(s\), the first in sample 1",
+        ),
+        "no number of a label": (
+            x,
+            np.where(np.arange(30) % 3 == 1, 1e300, 0),
+            r"holds numbers up to 1e\+300, which are no labels",
+        ),
+        "unsigned labels": (
+            x,
+            np.arange(30, dtype=np.uint64) % 3 + 2**63,
+            "labels beyond those of int64, such as 9223372036854775",
+        ),
+        "large labels": (x, [10**30 + k % 3 for k in range(30)], "labels beyond those of int64, such as 10000"),
+        "null character": (x, ["a", "a\0"] * 15, r"ends with a null character, 'a\\x00'"),
         "missing labels": (x, [None, "a"] * 15, "y holds values of the types NoneType, str"),
         "negative labels": (x, np.arange(30) % 3 - 1, r"y has 10 negative label\(s\)"),
         "one class": (x, ["run"] * 30, "y holds one class, run"),
@@ -311,6 +372,10 @@ def test_samples_that_cannot_be_used(case):
             {"overrides": ["model.encoder._target_=os.getcwd"]},
             "_target_=os.getcwd: this does not serve here .TypeError",
         ),
+        ({"overrides": None}, "overrides=null cannot be read .* give a list of options"),
+        ({"overrides": "'a"}, "overrides='a cannot be read .No closing quotation.; give a list of options"),
+        ({"model": None}, "model=null: give the name of one of conf/model/"),
+        ({"model": "smote,vae"}, "model=smote,vae: give the name of one of conf/model/"),
         ({"overrides": [3]}, "overrides: 3 is no option"),
         ({"seed": -1}, "seed=-1: expected an integer >= 0"),
         ({"groups": [1, 2]}, r"groups is int64 of shape \(2,\)"),

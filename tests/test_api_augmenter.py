@@ -96,6 +96,27 @@ def test_every_form_of_samples_comes_back_as_it_was(form):
     assert type(more) is type(given) and (form != "frame" or list(more.columns) == list("abcdef"))
 
 
+def test_integers_and_truths_stay_within_their_types():
+    X, y = imbalanced(n=24)
+    bytes_ = np.where(X > 0, 255, [0, 100, 200, 0]).astype(np.uint8)
+    jittered = clone(AUGMENTER).set_params(model="jitter").fit_resample(bytes_, y)[0][24:]
+    assert (np.abs(jittered - bytes_[y == "rare"].mean(0)).max(0) < 200).all()  # 256 would be 0
+    frame = pandas.DataFrame(
+        {"b": X[:, 0] > 1, "B": X[:, 1] > 0, "i": bytes_[:, 0], "I": (9 * X[:, 3]).astype(int), "f": X[:, 2]}
+    )
+    frame = frame.astype({"B": "boolean", "I": "Int64"})
+    more, _ = clone(AUGMENTER).set_params(model="smoothed_bootstrap").fit_resample(frame, y)
+    assert more.dtypes.tolist() == frame.dtypes.tolist() and more[:24].equals(frame)
+    assert 0 < more["b"][24:].mean() < 1 and len(more) == 36
+
+
+def test_labels_of_dates_are_augmented_too():
+    X, y = imbalanced(n=24)
+    dates = np.where(y == "rare", 1, 2).astype("M8[D]")
+    more, labels = clone(AUGMENTER).set_params(model="smote").fit_resample(X, dates)
+    assert len(more) == 36 and (labels[24:] == dates[0]).all()
+
+
 def test_columns_stand_for_modalities():
     X, y = imbalanced(features=6)
     augmenter = mmgan.Augmenter(
@@ -133,6 +154,8 @@ def test_numbers_of_samples_and_seeds():
         ({"model": 3}, "'model' parameter of Augmenter must be"),
         ({"overrides": ["model.baseline.neighbours=0"]}, r"model\.baseline\.neighbours=0: expected"),
         ({"sampling_strategy": "best"}, "sampling_strategy"),
+        ({"shapes": {"a": (-1,), "b": (5,)}}, r"shapes: 'a' has \(-1,\); give its lengths"),
+        ({"shapes": {"a": 4}}, "shapes: 'a' has 4; give its lengths"),
     ],
     ids=str,
 )

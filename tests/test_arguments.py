@@ -56,6 +56,11 @@ def test_what_has_a_meaning_keeps_it(word, value):
     assert read(word, name="vae") == value
 
 
+def test_the_home_folder_is_meant_in_any_shell(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert read("out=~/a b.pkl") == "/home/me/a b.pkl" and read("ckpt=[~/a,~b]") == ["/home/me/a", "~b"]
+
+
 def test_the_name_of_what_exists_means_that(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("'a b'", "[x,y]", "${name}", "null", '"', "a,b"):

@@ -49,6 +49,19 @@ def test_classes_of_one_two_and_three_samples(name):
     assert all(np.isfinite(values).all() and len(values) == 32 for values in rows.values())
 
 
+@pytest.mark.parametrize("name", baselines.BASELINES)
+@pytest.mark.parametrize("unit", [2.0**-30, 2.0**-110, 2.0**100])
+def test_the_unit_of_samples_changes_no_digit(name, unit):
+    x, y = make_rows(60)
+    function, options = baselines.BASELINES[name]
+    before, after = (
+        function({key: factor * values for key, values in x.items()}, y, y, np.random.default_rng(3), **options)
+        for factor in (np.float32(1), np.float32(unit))
+    )
+    for key, values in before.items():
+        np.testing.assert_allclose(after[key].astype(float) / unit, values, rtol=1e-6)
+
+
 def test_one_class_only():
     x, _ = make_rows(30)
     for function, options in baselines.BASELINES.values():

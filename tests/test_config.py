@@ -2,8 +2,10 @@
 
 import importlib.util
 import inspect
+import os
 import re
 import runpy
+import shlex
 import signal
 import subprocess
 import sys
@@ -153,6 +155,9 @@ def script(monkeypatch):
 
 
 SENTENCES = {
+    "long name": (["a" * 300 + "=1"], "error: a name among the options is too long for any file; correct it."),
+    "no choice": (["model="], "error: model=: there is no such choice; choose cgan, copula"),
+    "resolve without cfg": (["--resolve"], "error: --resolve and --package say how --cfg shows the configuration"),
     "misspelt option": (
         ["flod=3"],
         "error: there is no option 'flod'; did you mean 'fold'?",
@@ -173,6 +178,7 @@ SENTENCES = {
         "error: there is an option 'data.n_splits' already; give it without + in front.",
     ),
     "what Hydra reads": (["data.teacher._partial_=maybe"], "data.teacher._partial_=maybe: expected true or false."),
+    "no seed": (["~seed"], "error: ~seed: the command needs this option; give it a value, seed=VALUE."),
     "negative seed": (["seed=-1"], "error: seed=-1: expected an integer >= 0 and <= 4294967295."),
     "no thread": (["threads=0"], "error: threads=0: expected an integer >= 1 and <= 1024."),
     "fold zero": (["fold=0"], "error: fold=0: expected an integer >= 1 or one of all, none."),
@@ -323,6 +329,41 @@ def test_an_interrupt_in_a_destructor_is_not_lost():
     assert done.returncode == 130 and done.stderr.count("\n") == 2 and "interrupted" in done.stderr
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full")
+@pytest.mark.parametrize(
+    ("how", "status", "said"),
+    [
+        ("<&- >&- 2>&-", 0, ""),
+        ("> /dev/full", 1, "error: the output cannot be written (No space left on device); make room where it goes.\n"),
+    ],
+)
+def test_streams_that_are_closed_full_or_of_few_letters(tmp_path, how, status, said):
+    code = (
+        "import os\nfrom mmgan.commands.endings import ended_well\n"
+        "def run():\n    open(os.environ['NUMBER'], 'w').write(str(os.open('.', 0) > 2))\n    print('\\xe9\\u6e29')\n"
+        "ended_well(run)\n"
+    )
+    others = {"PYTHONIOENCODING": "ascii", "NUMBER": str(tmp_path / "number")}
+    line = f"{shlex.join([sys.executable, '-c', code])} {how}"
+    ran = subprocess.run(["bash", "-c", line], capture_output=True, text=True, cwd=ROOT, env=os.environ | others)
+    assert (ran.returncode, ran.stderr) == (status, said) and (tmp_path / "number").read_text() == "True"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a folder in use cannot be removed there")
+def test_a_folder_that_has_been_removed_is_told(tmp_path):
+    code = "import os; from mmgan.commands.endings import ended_well\nos.rmdir(os.getcwd())\nended_well(print)"
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert (ran.returncode, ran.stdout) == (1, "") and ran.stderr.startswith(
+        "error: the folder that this runs in has been removed"
+    )
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="not all systems have such a limit")
 def test_too_few_addresses_are_told_before_a_library_waits_for_them():
     code = "import resource, runpy; resource.setrlimit(resource.RLIMIT_AS, (700 << 20,) * 2); runpy.run_path('train.py', run_name='__main__')"
@@ -357,6 +398,10 @@ def test_a_job_of_slurm_is_not_queued_again_by_lightning(monkeypatch, tmp_path):
     trainer = _trainer(compose("train", "trainer.accelerator=cpu"), tmp_path)
     environment = trainer._accelerator_connector.cluster_environment
     assert isinstance(environment, SLURMEnvironment) and not environment.auto_requeue
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    monkeypatch.delenv("SLURM_NTASKS_PER_NODE")
+    with pytest.raises(MmganError, match=r"Slurm's job does not fit .*ask for one task, or for --ntasks-per-node"):
+        _trainer(compose("train", "trainer.accelerator=cpu"), tmp_path)
 
 
 @pytest.mark.parametrize("target", ["nothing.Here", "mmgan.models.vae.VEA", "mmgan.models.vae", 3, ""])

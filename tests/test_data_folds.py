@@ -67,6 +67,11 @@ def test_a_file_with_groups_and_without_folds_is_split_by_group():
         ),
         (dataset([0] * 9 + [1]), {"split": "stratified"}, "'class1' has 1 .*add samples or remove the class"),
         (dataset([0, 1] * 9), {"split": "group"}, "file.pkl has no groups"),
+        (
+            dataset([0, 1] * 9, groups=np.zeros(18, int)),
+            {"split": "group"},
+            r"1 group.*folds; give data.split=stratified\.",
+        ),
         (dataset([0, 1] * 9, groups=np.arange(18) // 9), {"split": "group"}, "2 group.*data.n_splits=2"),
         (
             dataset([0] * 9 + [1] * 9, groups=np.r_[np.arange(9), np.full(9, 9)]),

@@ -319,7 +319,9 @@ def with_rows(rows, modality="spec"):
             good(y_train=np.arange(30) / 4),
             "y_train holds numbers that are not whole, such as 0.25: mmgan takes classes",
         ),
-        (good(y_train=np.full(30, np.nan)), "y_train holds numbers that are not whole"),
+        (good(y_train=[1, "a", 2] * 10), "y_train has the label 1 among texts, which numpy would change"),
+        (good(y_train=["a", "a\0", "b"] * 10), r"y_train has the label 'a\\x00' among texts"),
+        (good(y_train=np.full(30, np.nan)), "y_train holds 30 missing or infinite label"),
         (good(y_train=np.tile([[1, 1, 0], [0, 1, 0]], (15, 1))), "samples of several labels.*one label a sample"),
         (
             good(y_train=np.arange(60).reshape(30, 2)),
@@ -422,6 +424,16 @@ def test_a_class_that_is_a_formula_to_a_spreadsheet_is_told(name, is_told):
     data = described({"x": np.random.default_rng(0).random((30, 3))})
     data = dataclasses.replace(data, schema=dataclasses.replace(data.schema, class_names=("a", name)))
     assert ["formula" in each for each in oddities(data, Fold(1, np.arange(20), np.arange(20, 30)))] == [True] * is_told
+
+
+@pytest.mark.parametrize(
+    ("names", "alike"), [(("e\u0301", "\xe9"), True), (("Run", "run"), True), (("run", "rung"), False)]
+)
+def test_class_names_that_look_alike_are_told(names, alike):
+    data = described({"acc": np.random.default_rng(0).random((30, 4))})
+    data = dataclasses.replace(data, schema=dataclasses.replace(data.schema, class_names=names))
+    told = oddities(data, Fold(1, np.arange(20), np.arange(20, 30)))
+    assert ["look alike: if they are one" in each for each in told] == [True] * alike
 
 
 def test_small_classes_copies_constants_and_shared_groups_are_told():

@@ -97,3 +97,18 @@ def test_a_file_and_a_folder_that_fail_leave_the_old_ones(tmp_path):
     with whole_folder(tmp_path / "old") as new:
         (new / "b").touch()
     assert sorted(os.listdir(tmp_path)) == ["file", "old"] and os.listdir(tmp_path / "old") == ["b"]
+
+
+@pytest.mark.parametrize("name", ["pipe", "a" * 240, "a\0b"])
+def test_no_file_takes_the_place_of_a_pipe_or_has_an_impossible_name(tmp_path, name):
+    os.mkfifo(tmp_path / "pipe")
+    before = os.listdir(tmp_path)
+    with pytest.raises(MmganError, match=r"cannot be written: .*(pipe or a device; name a file|choose another place)"):
+        write_pickle(tmp_path / name, {})
+    assert os.listdir(tmp_path) == before
+
+
+def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path):
+    (tmp_path / "link.pkl").symlink_to(tmp_path / "large" / "o.pkl")
+    write_pickle(tmp_path / "link.pkl", {})
+    assert (tmp_path / "link.pkl").is_symlink() and (tmp_path / "large" / "o.pkl").is_file()

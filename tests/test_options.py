@@ -385,6 +385,7 @@ def known():
     [
         ("--epochs=3", "options are written without dashes, as epochs=3"),
         ("epochs", "as epochs=VALUE."),
+        ("seed=" + "9" * 5000, "a number of more than 4000 digits"),
         ("my.pkl", "as data=pkl data.path=my.pkl."),
         ("data=a/b.pkl", "for your own file give data=pkl data.path=a/b.pkl."),
     ],

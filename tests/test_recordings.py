@@ -252,6 +252,12 @@ def replaced(folder: Path, **options):
         ({"hop": "0"}, r"data\.hop=0: expected samples"),
         ({"spec": {"bands": 0}}, r"spec\.bands=0: expected an integer >= 1"),
         ({"cache": __file__}, r"the data set cannot be kept there \(.*give data\.cache= a folder with room"),
+        ({"features": ["spec", "spec"]}, r"data\.features=\[spec,spec\] names one twice"),
+        ({"rate": 1e-30}, r"data\.rate= is 1e\+33 times below the files' own"),
+        (
+            {"scale": 1e38, "features": ["raw"]},
+            r"good0\.wav: its values, up to .*, are too large for raw; give data\.scale=",
+        ),
         ({"features": ["spam"]}, r"features=spam: expected one of spec, env, raw, stats, stft"),
         ({"labels_file": "no.csv"}, r"there is no file no\.csv"),
     ],
@@ -260,6 +266,39 @@ def test_bad_options_are_one_sentence_and_leave_nothing(folder, cache, options, 
     with pytest.raises(MmganError, match=said) as refused:
         recordings(**replaced(folder, **options))
     assert "\n" not in str(refused.value) and (not cache.exists() or not list(cache.iterdir()))
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (
+            ["good/good0.wav,a", "good/good1.wav,b", "good/good0.wav,b"],
+            r"line 4: good/good0\.wav stands in line 2 already",
+        ),
+        (["good/good0.wav,a,0.5,0.2"], r"line 2: stop is 0\.2, and start 0\.5; give a stop after the start"),
+        (["good/good0.wav,a", "good/good1.wav,b,7"], r"good1\.wav is 1 s long, and its part is to start at 7 s"),
+    ],
+)
+def test_lines_of_a_table_that_cannot_be(folder, tmp_path, lines, said):
+    rows = [line + "," * (3 - line.count(",")) for line in ["file,label,start,stop", *lines]]
+    (tmp_path / "l.csv").write_text("\n".join(rows))
+    with pytest.raises(MmganError, match=said):
+        recordings(folder, labels_file=tmp_path / "l.csv", **SMALL)
+    (tmp_path / "l.csv").write_text("file,label,Label\ngood/good0.wav,a,b\n")
+    with pytest.raises(MmganError, match=r"l\.csv has two columns called 'label'; name each once"):
+        recordings(folder, labels_file=tmp_path / "l.csv", **SMALL)
+
+
+def test_a_class_of_which_nothing_is_left_and_labels_that_move_a_cursor(folder, tmp_path, capsys):
+    table = tmp_path / "l.csv"
+    table.write_text("file,label\ngood/good0.wav,\x1b[31ma\ngood/good1.wav,b\n")
+    recordings(folder, labels_file=table, **SMALL)
+    told = capsys.readouterr().out
+    assert "\x1b" not in told and r"\x1b[31ma 1" in told
+    for file in folder.glob("[!g]*/*.wav"):
+        file.write_bytes(b"RIFF")
+    with pytest.raises(MmganError, match="only files of class good could be read; see what is said of the others"):
+        recordings(folder, skip_broken=True, **SMALL)
 
 
 def test_bad_files_are_named_and_can_be_left_out(folder, cache, capsys):

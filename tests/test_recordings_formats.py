@@ -66,6 +66,38 @@ def test_one_column_with_decimal_commas_and_one_of_times(tmp_path):
     assert recording.rate == 500
 
 
+ROWS = "".join(f"{k * 0.5:.1f},{k}.5\n" for k in range(40))
+
+
+@pytest.mark.parametrize(
+    ("head", "names", "rate"),
+    [
+        ("t,x\n[s],[g]\n", ["x [g]"], 2.0),
+        ("time,x\n[ms],\n", ["x"], 2000.0),
+        ('"time [µs]","x, y"\n', ["x, y"], 2e6),
+        ('"t","two\nlines"\n', ['lines"'], None),
+        ("uneven,\n", ["uneven", "ch1"], None),
+    ],
+)
+def test_names_with_units_quotes_and_line_breaks(tmp_path, head, names, rate):
+    (tmp_path / "a.csv").write_text(head + ROWS, encoding="utf-8")
+    recording = read_recording(tmp_path / "a.csv")
+    assert all(len(channel) == 40 for channel in recording.channels.values())
+    if "\n" not in head[:-1] or head.startswith("t"):
+        assert list(recording.channels) == names and recording.rate == rate
+
+
+def test_the_index_of_a_frame_is_no_channel_and_what_is_odd_is_noted(tmp_path):
+    table = pd.DataFrame({"t": SIGNAL, "x": -SIGNAL, "off": np.nan})
+    table.to_csv(tmp_path / "a.csv")
+    recording = read_recording(tmp_path / "a.csv")
+    assert list(recording.channels) == ["t", "x"]
+    assert (
+        recording.note
+        == "without off, where all cells are empty, times in t that are not evenly spaced, so it is a channel"
+    )
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -91,7 +123,8 @@ def test_text_of_any_size_is_not_read(tmp_path, monkeypatch):
 
 # -- sound --------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "int32", "float32"])
-def test_wav_in_stereo(tmp_path, dtype):
+def test_wav_in_stereo(tmp_path, dtype, monkeypatch):
+    monkeypatch.setattr(formats, "LARGE", 0)
     full = {"uint8": 127, "int16": 2**15 - 1, "int32": 2**31 - 1, "float32": 1}[dtype]
     both = np.stack([SIGNAL, -SIGNAL], axis=1)
     wavfile.write(tmp_path / "a.wav", 8000, (both * full + (128 if dtype == "uint8" else 0)).astype(dtype))
@@ -156,6 +189,52 @@ def test_spreadsheets(tmp_path):
     recording = read_recording(tmp_path / "a.xlsx")
     check(recording, x=SIGNAL, y=-SIGNAL)
     assert recording.note == "sheet 'first' of 2"
+
+
+@needs["openpyxl"]
+def test_a_hidden_sheet_is_passed_over_and_a_vast_one_refused(tmp_path):
+    from openpyxl import Workbook
+
+    book = Workbook()
+    book.active.sheet_state = "hidden"
+    shown = book.create_sheet("shown")
+    for row in [("made by hand",), ("t", "x", "sum"), *((k / 10, v, "=A1") for k, v in enumerate(SIGNAL.tolist()))]:
+        shown.append(row)
+    book.save(tmp_path / "a.xlsx")
+    recording = read_recording(tmp_path / "a.xlsx")
+    check(recording, x=SIGNAL)
+    assert recording.rate == 10 and recording.note == "without sum, where all cells are empty"
+    shown.cell(1_048_576, 16_384, 1.0)
+    book.save(tmp_path / "a.xlsx")
+    with pytest.raises(MmganError, match=r"reaches over 1,048,576 x 16,384 cells; save what is in it as \.csv"):
+        read_recording(tmp_path / "a.xlsx")
+
+
+@needs["h5py"]
+def test_an_hdf5_file_reads_no_other_file_and_claims_no_memory(tmp_path):
+    import h5py
+
+    (tmp_path / "secret").write_text("0123456789")
+    for case, said in (("elsewhere", "lies in another file"), ("claims", r"claims \d+ MB in a file far smaller")):
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            if case == "elsewhere":
+                file.create_dataset("x", (10,), "u1", external=[(str(tmp_path / "secret"), 0, 10)])
+            else:
+                for number in range(6):
+                    file.create_dataset(f"x{number}", (2**23,), "f8", chunks=True)
+        with pytest.raises(MmganError, match=said):
+            read_recording(tmp_path / "a.h5")
+
+
+def test_a_wav_without_channels_and_a_rate_without_end_are_told(tmp_path):
+    wavfile.write(tmp_path / "a.wav", 1000, SIGNAL)
+    content = bytearray((tmp_path / "a.wav").read_bytes())
+    content[22:24] = b"\0\0"  # the number of channels
+    (tmp_path / "a.wav").write_bytes(content)
+    with pytest.raises(MmganError, match=r"a\.wav cannot be read as \.wav"):
+        read_recording(tmp_path / "a.wav")
+    savemat(tmp_path / "a.mat", {"x": SIGNAL, "fs": np.inf})
+    assert read_recording(tmp_path / "a.mat").rate is None
 
 
 @needs["pyarrow"]

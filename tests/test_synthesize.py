@@ -321,6 +321,15 @@ def test_a_folder_as_out(runs, tmp_path):
         export(runs, tmp_path / "a.pkl")
 
 
+def test_the_file_of_the_data_is_never_written_over(runs, data, tmp_path):
+    before = data.read_bytes()
+    (tmp_path / "link.pkl").symlink_to(data)
+    for out in (data, tmp_path / "link.pkl"):
+        with pytest.raises(MmganError, match="this is the file of the data, which would be lost; give another name"):
+            export(runs, out)
+    assert data.read_bytes() == before
+
+
 def test_an_existing_file_survives_a_failure(runs, tmp_path):
     (tmp_path / "a.pkl").write_bytes(b"precious")
     with pytest.raises(MmganError, match="sampling=magic"):

@@ -275,6 +275,13 @@ def test_a_recipe_that_makes_no_model_is_refused(checkpoint, tmp_path):
     for node in (fusion, checkpoint["recipe"]["model"] | {"task": fusion}, fusion | {"task": task}):
         told = refuses(mmgan.load, changed(checkpoint, tmp_path / "evil.ckpt", "model", node))
         assert "its recipe makes no model" in told
+    for key, value in (("class_names", [[1], [2]]), ("class_names", ["a"]), ("labels", [0, 0])):
+        content = copy.deepcopy(checkpoint)
+        content["recipe"]["schema"][key] = value
+        torch.save(content, tmp_path / "best.ckpt")
+        assert "its recipe makes no model" in refuses(mmgan.load, tmp_path / "best.ckpt")
+    torch.save({"recipe": checkpoint["recipe"]}, tmp_path / "best.ckpt")
+    assert "has no tensors" in refuses(mmgan.load, tmp_path / "best.ckpt")
 
 
 # -- first stages -------------------------------------------------------------------------------------------------------

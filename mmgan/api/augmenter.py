@@ -12,8 +12,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
 from mmgan.api.fitting import fit
-from mmgan.api.inputs import ONLY, modalities
-from mmgan.errors import MmganError
+from mmgan.api.inputs import ONLY, check_masked, is_frame, modalities
+from mmgan.data.arrays import check_memory
+from mmgan.errors import MmganError, shown_value
 
 SEEDS = 2**31 - 1
 
@@ -78,16 +79,23 @@ class Augmenter(BaseSampler):
 
     def _check_X_y(self, X: Any, y: Any, accept_sparse: Any = None) -> tuple[Any, np.ndarray, bool]:
         y, one_hot = check_target_type(y, indicate_one_vs_all=True)
+        self._types = list(X.dtypes) if is_frame(X) else []
+        if other := [str(X.columns[k]) for k, each in enumerate(self._types) if each.name == "category"]:
+            raise MmganError(f"X: the columns {other} are categories; leave them out, or encode them as numbers.")
         if isinstance(X, Mapping):
             return modalities(X, "X"), np.asarray(y), one_hot
+        check_masked(X, "X")
         X, y = validate_data(self, X=X, y=y, reset=True, allow_nd=True)
         return X, y, one_hot
 
     def _fit_resample(self, X: Any, y: np.ndarray, **params: Any) -> tuple[Any, np.ndarray]:
         x, self.generator_ = self._cut(X), None
         classes, codes = np.unique(y, return_inverse=True)
-        wanted = {code: self.sampling_strategy_.get(label, 0) for code, label in enumerate(classes.tolist())}
-        more = np.repeat(np.arange(len(classes)), list(wanted.values()))
+        wanted = np.zeros(len(classes), int)
+        for label, n in self.sampling_strategy_.items():
+            wanted[classes == label] = n
+        check_memory(int(wanted.sum()), {name: values.shape[1:] for name, values in x.items()})
+        more = np.repeat(np.arange(len(classes)), wanted)
         if not len(more):
             return _copied(X), y.copy()
         seed = self._seed()
@@ -112,6 +120,9 @@ class Augmenter(BaseSampler):
         """Return samples by the name of their modality."""
         if self.shapes is None or isinstance(X, Mapping):
             return dict(X) if isinstance(X, Mapping) else {ONLY: X}
+        for name, shape in self.shapes.items():
+            if not isinstance(shape, list | tuple) or not all(isinstance(n, int | np.integer) and n > 0 for n in shape):
+                raise MmganError(f"shapes: {name!r} has {shown_value(shape)}; give its lengths, as (64,) or (3, 64).")
         widths = [math.prod(shape) for shape in self.shapes.values()]
         if X.ndim != 2 or X.shape[1] != sum(widths):
             raise MmganError(
@@ -124,7 +135,10 @@ class Augmenter(BaseSampler):
         """Return samples with synthetic ones behind, of the types that they have."""
         if isinstance(X, Mapping):
             return {name: _behind(values, drawn[name]) for name, values in X.items()}
-        return _behind(X, np.concatenate([part.reshape(len(part), -1) for part in drawn.values()], axis=1))
+        columns = np.concatenate([part.reshape(len(part), -1) for part in drawn.values()], axis=1)
+        for k, kind in enumerate(self._types):  # of a DataFrame's columns, to which they go back
+            columns[:, k] = _as_type(columns[:, k], getattr(kind, "numpy_dtype", kind))
+        return _behind(X, columns)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -138,5 +152,16 @@ def _copied(X: Any) -> Any:
 
 
 def _behind(values: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    drawn = np.rint(drawn) if values.dtype.kind in "iub" else drawn
-    return np.concatenate([values, drawn.reshape(-1, *values.shape[1:]).astype(values.dtype)])
+    drawn = _as_type(drawn, values.dtype).astype(values.dtype)
+    return np.concatenate([values, drawn.reshape(-1, *values.shape[1:])])
+
+
+def _as_type(drawn: np.ndarray, kind: Any) -> np.ndarray:
+    """Return samples as values that a type can hold: whole numbers within its limits, or 0 and 1."""
+    if kind.kind == "b":
+        return drawn >= 0.5
+    if kind.kind not in "iu":
+        return drawn
+    low, high = np.iinfo(kind).min, np.iinfo(kind).max
+    highest = float(high) if float(high) <= high else np.nextafter(float(high), 0)
+    return np.rint(drawn.astype(np.float64)).clip(low, highest)

@@ -2,6 +2,7 @@
 
 import copyreg
 import os
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from mmgan.commands.fit import fit_whole
 from mmgan.commands.synthesize import find_checkpoints
 from mmgan.data.trust import named_targets
 from mmgan.data.unlabelled import KEY
-from mmgan.errors import MmganError
+from mmgan.errors import MmganError, shown_value
 from mmgan.models.synthesizer import Synthesizer
 from mmgan.training import checkpoint
 
@@ -62,6 +63,8 @@ def fit(
     class_names
         A name for each label, in their order.
     """
+    if not isinstance(model, str) or not re.fullmatch(r"[\w.-]+", model):
+        raise MmganError(f"model={shown_value(model)}: give the name of one of conf/model/, such as vacwgan.")
     dataset = dataset_from(x, y, unlabelled=unlabelled, groups=groups, class_names=class_names)
     words = [f"model={model}", f"seed={seed}", *_words(overrides)]
     words += [] if unlabelled is None else [f"data.unlabelled={KEY}"]
@@ -70,7 +73,12 @@ def fit(
 
 
 def _words(overrides: str | Sequence[str]) -> list[str]:
-    words = shlex.split(overrides) if isinstance(overrides, str) else list(overrides)
+    try:
+        words = shlex.split(overrides) if isinstance(overrides, str) else list(overrides)
+    except (ValueError, TypeError) as error:  # a quote that nothing ends, or what is no list
+        raise MmganError(
+            f"overrides={shown_value(overrides)} cannot be read ({error}); give a list of options, such as ['trainer.max_epochs=20']."
+        ) from None
     for word in words:
         if not isinstance(word, str) or not ("=" in word or word.startswith("~")):
             raise MmganError(

@@ -61,6 +61,8 @@ def _parts(text: str) -> list[str]:
 
 def quoted(value: str, *, literal: bool = False) -> str:
     """Return a value as a text of Hydra's grammar; `null`, nothing, and what is quoted already stay as they are."""
+    if not literal and re.match(r"~[/\\]", value) and not os.path.exists(value):
+        value = os.path.expanduser(value)  # which not every shell does behind a =
     if literal or os.path.exists(value):
         value = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)  # for OmegaConf, which would look it up
     elif value in ("", "null") or re.fullmatch(QUOTED, value, re.DOTALL):

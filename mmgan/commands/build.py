@@ -252,7 +252,13 @@ def _trainer(cfg: DictConfig, folder: Path | None = None, **options: Any) -> L.T
         options |= {"logger": instantiate(cfg.logger)(save_dir=str(folder)), "default_root_dir": str(folder)}
     if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect() and "plugins" not in cfg.trainer:
         # Else Lightning queues the job again by itself, and goes on from a checkpoint of its own in mid-epoch.
-        options["plugins"] = [SLURMEnvironment(auto_requeue=False)]
+        try:
+            options["plugins"] = [SLURMEnvironment(auto_requeue=False)]
+        except RuntimeError as error:
+            said = " ".join(str(error).split())
+            raise MmganError(
+                f"Slurm's job does not fit ({said}); ask for one task, or for --ntasks-per-node."
+            ) from None
     try:
         return instantiate(cfg.trainer)(**options)
     except (TypeError, ValueError, OverflowError, MisconfigurationException) as error:

@@ -89,6 +89,8 @@ def own_options(kind: type, cfg: Any = None) -> Iterator[Declared]:
     """Yield the options that a command declares itself, with their values in `cfg` or their defaults."""
     values = _plain(OmegaConf.structured(kind) if cfg is None else cfg)
     for each in fields(kind):
+        if each.name not in values:
+            raise MmganError(f"~{each.name}: the command needs this option; give it a value, {each.name}=VALUE.")
         if cfg is None or not OmegaConf.is_missing(cfg, each.name):
             yield Declared(each.name, values[each.name], each.metadata["declared"], each.metadata["meaning"])
 

@@ -1,5 +1,7 @@
 """How a command ends: what the user can mend is one sentence and status 1, an interrupt 130, a fault 70 and a log file."""
 
+import errno
+import io
 import os
 import signal
 import sys
@@ -12,19 +14,45 @@ FAULT = 70  # exit status, EX_SOFTWARE of sysexits.h; that of a signal is its nu
 
 def ended_well(run: Callable[[], Any]) -> None:
     """Run it, and end the process with one sentence on stderr where it fails."""
+    open_streams()
     signal.signal(signal.SIGINT, leave_at_once)  # until the job begins there is nothing to save
     try:
+        try:
+            os.getcwd()
+        except FileNotFoundError:
+            end("error: the folder that this runs in has been removed; change to another one.", 1)
         try:
             run()
         finally:
             sys.stdout.flush()  # here: as Python ends, a reader that has gone would be an error
     except BrokenPipeError:  # whoever reads the output, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes as it ends
+        _print_nothing_more()
         sys.exit(1)
     except KeyboardInterrupt:
         leave_at_once()
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EIO) and error.filename is None:
+            _print_nothing_more()
+            end(f"error: the output cannot be written ({error.strerror}); make room where it goes.", 1)
         fault(error)
+
+
+def _print_nothing_more() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes as it ends
+
+
+def open_streams() -> None:
+    """Give streams that are closed to the null device, whose numbers files would take, and let those of any encoding print any name."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, this one
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - as long as the process lives
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr does
 
 
 def fault(error: Exception, blamed: str = "") -> None:

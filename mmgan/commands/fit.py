@@ -1,5 +1,6 @@
 """One model trained on all of a data set that is in memory: what `mmgan.fit` asks for, in the commands' own code."""
 
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from mmgan.training.folder import RunFolder
 from mmgan.training.quiet import undisturbed
 
 # Of a training that leaves no files: nobody would look at its pictures and logs.
+ONE_AT_A_TIME = threading.RLock()  # trainings of threads, which have one configuration and one source of random numbers
 UNSEEN = ("logger=csv", "callbacks.pictures=null", "callbacks.traversals=null", "callbacks.reconstructions=null")
 
 
@@ -33,7 +35,7 @@ def fit_whole(dataset: Dataset, words: Iterable[str], folder: Path | None) -> An
     named = {word.lstrip("+~").partition("=")[0] for word in words}
     unseen = [word for word in UNSEEN if folder is None and word.partition("=")[0] not in named]
     words = ["data=pkl", *unseen, *words, "fold=none"]
-    with undisturbed(), _worded(words):
+    with ONE_AT_A_TIME, undisturbed(), _worded(words):
         run = _run(dataset, words)
         if folder is not None:
             run.run(folder)

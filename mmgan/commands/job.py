@@ -5,6 +5,7 @@ import functools
 import gc
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -45,6 +46,9 @@ PACKAGES = ("mmgan", "lightning", "optuna", "torch")  # of the targets in conf/
 def run_command(command: str, words: list[str]) -> None:
     """Run a command with these options; what the user can mend ends with one sentence and status 1."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises, and `sentence` words the error
+    os.environ["MPLBACKEND"] = (
+        "agg"  # pictures are files; a notebook leaves the name of its own, which matplotlib may not know here
+    )
     register_options()
     sys.argv[1:] = as_hydra_reads(words)
     told(command, lambda: _run(command, sys.argv[1:]), sys.argv[1:])
@@ -56,6 +60,10 @@ def told(command: str, run: Callable[[], Any], words: Sequence[str] = ()) -> Non
         run()
     except USERS as error:
         sys.exit(f"error: {sentence(error, command, words)}")
+    except OSError as error:  # of a choice, which Hydra looks for among its files
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        sys.exit("error: a name among the options is too long for any file; correct it.")
     except (ValueError, TypeError) as error:
         if not about_groups(error):
             raise
@@ -104,7 +112,8 @@ def script(job: Callable[[Any], None]) -> Callable[[Any], None]:
         try:
             # Before anything imports torch and numpy, whose pools of threads are sized once.
             for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-                os.environ.setdefault(pool, str(cfg.threads))
+                if not re.fullmatch(r"0*[1-9]\d*(,\d+)*", os.environ.get(pool, "")):  # not there, or no number
+                    os.environ[pool] = str(cfg.threads)
             logging.getLogger("matplotlib").setLevel(logging.WARNING)  # Hydra shows all: of fonts, say
             check_options(cfg)
             job(cfg)

@@ -9,6 +9,7 @@ from mmgan.commands.arguments import CONF, command_line
 from mmgan.commands.names import suggestion
 from mmgan.errors import MmganError, printable, shown_value
 
+MOST_DIGITS = 4000  # of a number; of more, Python refuses to make one
 FLAGS = {  # of Hydra; a word without = may follow one
     "-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "--resolve", "-p", "--package", "-r", "--run", "-m", "--multirun",
     "-sc", "--shell-completion", "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir", "-i", "--info",
@@ -17,8 +18,12 @@ FLAGS = {  # of Hydra; a word without = may follow one
 
 def refuse_words(command: str, words: Sequence[str]) -> None:
     """Raise MmganError for words of a command line that are no options, as other tools write them: --epochs 3, data.pkl."""
+    if {"--resolve", "--package", "-p"} & set(words) and not {"--cfg", "-c"} & set(words):
+        raise MmganError("--resolve and --package say how --cfg shows the configuration; give --cfg job, too.")
     for before, word in zip(["", *words], words, strict=False):
         name, equals, value = word.lstrip("-").partition("=")
+        if re.search(rf"\d{{{MOST_DIGITS}}}", value):
+            raise MmganError(f"'{shown_value(word)}': a number of more than {MOST_DIGITS} digits; correct it.")
         if word.startswith("-") and word.partition("=")[0] not in FLAGS:
             raise MmganError(
                 f"'{shown_value(word)}': options are written without dashes, as {name}={value or 'VALUE'};"
@@ -57,7 +62,7 @@ def _worded(error: BaseException, command: str, words: Sequence[str]) -> str:
             f"launcher={plugin[1].removeprefix('submitit_')} needs a plug-in of Hydra:"
             ' python -m pip install -c constraints.txt -e ".[cluster]".'
         )
-    if choice := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
+    if choice := re.search(r"Could not find '([^']+)/([^'/]*)'", text):
         return _no_choice(choice[1], choice[2])
     if named := re.search(r"Could not override '([^']*)'\. No match in the defaults list", text):
         return f"there is no group of options '{named[1]}'; --help lists the groups."

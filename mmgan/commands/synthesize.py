@@ -1,5 +1,6 @@
 """Checkpoints to one file of synthetic labelled samples that plain numpy reads."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mmgan.commands.arguments import command_line, listed, print_table, tell, trust_option
 from mmgan.data import synthetic_file
-from mmgan.data.arrays import LabelledSamples, take
+from mmgan.data.arrays import LabelledSamples, check_memory, take
 from mmgan.data.dataset import Dataset
 from mmgan.data.folds import Fold, configured_fold
 from mmgan.data.recordings.waveforms import waveforms_of, write_waveforms
@@ -57,6 +58,8 @@ def synthesize(cfg: DictConfig) -> Path:
     if len(set(folds)) < len(folds):
         raise MmganError(f"ckpt: two of the checkpoints are of one fold ({folds}); give one per fold.")
     dataset = _common_data(found, cfg.data.path, trust)
+    if out.exists() and os.path.exists(dataset.source) and os.path.samefile(out, dataset.source):
+        raise MmganError(f"out={out}: this is the file of the data, which would be lost; give another name.")
     waveforms = None if cfg.format is None else waveforms_of(dataset.passthrough.get("recordings"), dataset.source)
     entries = [_fold_entry(model, path, dataset, cfg) for model, path in found]
     synthetic_file.write(out, synthetic_file.file_content(dataset, entries, _recipe(found[0][0].recipe, cfg.data.path)))
@@ -115,13 +118,14 @@ def wanted_labels(y: np.ndarray, n_classes: int, cfg: DictConfig, least: int = 0
     elif cfg.ratio is None:
         wanted = np.maximum(counts, least)
     else:
-        wanted = np.rint(cfg.ratio * counts).astype(int)
+        wanted = np.rint(cfg.ratio * counts)
     if (wanted < 0).any() or not wanted.any():
         raise MmganError(
             f"ratio={cfg.ratio}, n_per_class={cfg.n_per_class}, balance={cfg.balance} ask for no samples;"
             " give a positive ratio or n_per_class (balanced classes need no filling up)."
         )
-    return np.repeat(np.arange(n_classes), wanted)
+    check_memory(int(wanted.sum()), {})
+    return np.repeat(np.arange(n_classes), wanted.astype(int))
 
 
 def _common_data(found: Sequence[tuple[Synthesizer, Path]], moved_to: str | None, trust: Sequence[str]) -> Dataset:

@@ -1,11 +1,26 @@
 """Samples as arrays by the name of their modality: {name: (n, *shape)}."""
 
+import math
+from collections.abc import Mapping
+
 import numpy as np
+import psutil
 
 from mmgan.errors import MmganError
 from mmgan.schema import Arrays
 
 LabelledSamples = tuple[Arrays, np.ndarray]
+LARGEST = 1e37  # of a value: sums and differences of a few are to stay within float32
+LABEL = 64  # bytes of a label, as Python, numpy and files keep it
+
+
+def check_memory(n: int, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise MmganError where n samples of modalities {name: shape} would not fit into the memory that is free."""
+    needed = n * (LABEL + 4 * sum(map(math.prod, shapes.values())))
+    if needed > (free := psutil.virtual_memory().available):
+        raise MmganError(
+            f"{n:,} samples need {needed / 1e9:.3g} GB of memory, and {free / 1e9:.3g} GB are free; ask for fewer at a time."
+        )
 
 
 def n_samples_of(x: Arrays) -> int:
@@ -20,7 +35,10 @@ def take(x: Arrays, index: np.ndarray) -> dict[str, np.ndarray]:
 
 def flatten(x: Arrays, names: tuple[str, ...] | None = None) -> np.ndarray:
     """Return the samples as one matrix (n, F): the modalities `names` (default: all) side by side."""
-    return np.concatenate([np.asarray(x[name]).reshape(len(x[name]), -1) for name in names or tuple(x)], axis=1)
+    return np.concatenate(
+        [np.asarray(x[name]).reshape(len(x[name]), math.prod(np.shape(x[name])[1:])) for name in names or tuple(x)],
+        axis=1,
+    )
 
 
 def unflatten(flat: np.ndarray, like: Arrays) -> dict[str, np.ndarray]:

@@ -3,6 +3,7 @@
 import hashlib
 import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 
@@ -36,6 +37,7 @@ def oddities(dataset: Dataset, fold: Fold) -> list[str]:
         *_odd_values(dataset),
         *_small_classes(dataset),
         *_formulas(dataset),
+        *_names_alike(dataset),
         *_duplicates(dataset),
         *_shared_groups(dataset, fold),
     ]
@@ -94,6 +96,16 @@ def _formulas(dataset: Dataset) -> Iterator[str]:
         yield (
             f"class {shown_value(found[0])} is a formula to a spreadsheet, which may run it: predictions.csv has it as it is; open it there as"
             " text."
+        )
+
+
+def _names_alike(dataset: Dataset) -> Iterator[str]:
+    alike: dict[str, list[str]] = {}
+    for name in dataset.schema.class_names:
+        alike.setdefault(unicodedata.normalize("NFKC", name).casefold().strip(), []).append(name)
+    if found := [names for names in alike.values() if len(names) > 1]:
+        yield (
+            f"the classes {' and '.join(ascii(shown_value(name)) for name in found[0][:3])} look alike: if they are one, give them one name."
         )
 
 

@@ -147,10 +147,8 @@ def _check_counts(dataset: Dataset, split: str, n_splits: int) -> None:
     if dataset.groups is None:
         raise MmganError(f"{dataset.source} has no groups, which data.split=group needs; use data.split=stratified.")
     if (n_groups := len(np.unique(dataset.groups))) < n_splits:
-        raise MmganError(
-            f"{dataset.source} has {n_groups} group(s), fewer than the {n_splits} folds; "
-            f"give data.n_splits={n_groups} or data.split=stratified."
-        )
+        remedy = f"data.n_splits={n_groups} or data.split=stratified" if n_groups > 1 else "data.split=stratified"
+        raise MmganError(f"{dataset.source} has {n_groups} group(s), fewer than the {n_splits} folds; give {remedy}.")
 
 
 def select_fold(folds: Sequence[Fold], fold: int) -> Fold:

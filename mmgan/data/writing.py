@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mmgan.data.presence import ID, is_local, may_be_alive, worker_id
-from mmgan.errors import MmganError
+from mmgan.errors import MmganError, shown_value
 
 CANNOT_BE_WRITTEN = "{path} cannot be written: {reason}; choose another place."
 UNCHANGED = 600  # seconds after which nobody works any more on what a process of another machine began
@@ -24,16 +24,23 @@ UNCHANGED = 600  # seconds after which nobody works any more on what a process o
 def check_writable(path: str | os.PathLike, sentence: str = CANNOT_BE_WRITTEN) -> None:
     """Raise MmganError, with the sentence for it, if a file cannot be written at `path`; nothing is left behind."""
     path = Path(path)
-    if path.is_dir():
-        raise MmganError(f"{path} cannot be written: it is a folder; name a file in it.")
     folder = path.absolute().parent
-    while not folder.exists():
-        folder = folder.parent
     try:
+        if path.is_dir():
+            raise MmganError(f"{path} cannot be written: it is a folder; name a file in it.")
+        if path.exists() and not path.is_file():  # whose place a file would take
+            raise MmganError(f"{path} cannot be written: it is a pipe or a device; name a file.")
+        while not folder.exists():
+            folder = folder.parent
+        with suppress(FileNotFoundError):
+            os.lstat(folder / _temporary(path).name)  # the longest of the names
         with tempfile.TemporaryFile(dir=folder):
             pass
-    except OSError as error:
-        raise MmganError(sentence.format(path=path, reason=f"{folder}: {error.strerror}")) from None
+    except MmganError:
+        raise
+    except (OSError, ValueError) as error:  # the latter of a name that holds a null character
+        reason = getattr(error, "strerror", None) or error
+        raise MmganError(sentence.format(path=shown_value(path), reason=f"{shown_value(folder)}: {reason}")) from None
 
 
 @contextmanager
@@ -44,8 +51,8 @@ def replacing(
 
     One that need not be `lasting` may be torn after a loss of power. Raises MmganError, with the sentence for it, where it cannot be written.
     """
-    path = Path(path)
     check_writable(path, sentence)
+    path = Path(os.path.realpath(path))  # what a link leads to
     try:
         with whole_file(path, lasting=lasting) as stream:
             yield stream
@@ -104,6 +111,10 @@ def _beside(path: Path) -> Path:
     folder = path.absolute().parent
     folder.mkdir(parents=True, exist_ok=True)
     _remove_left_once(folder, os.getpid())
+    return _temporary(path)
+
+
+def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{worker_id()}.tmp")
 
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 
+from mmgan.data.arrays import check_memory, flatten
+from mmgan.data.pickles import as_array
 from mmgan.data.writing import replacing
-from mmgan.errors import MmganError, NonNegativeInt, PositiveInt, check_value
+from mmgan.errors import MmganError, NonNegativeInt, PositiveInt, Seed, check_value
 from mmgan.models.noise import BLOCK_SIZE, BlockNoise
 from mmgan.schema import Arrays, Batch, DataSchema
 
@@ -95,6 +97,7 @@ class Synthesizer:
         sampling
             Where samples come from, of a model that has several such places; None: as it was trained.
         """
+        check_value("seed", seed := _plain(seed), Seed)
         sampling, labels = self._checked_sampling(sampling), self.labels_for(labels, n_per_class=n_per_class)
         return self._drawn(labels, lambda label, noise, _: self.model.generate(label, noise, sampling), seed)
 
@@ -106,14 +109,15 @@ class Synthesizer:
         if (labels is None) == (n_per_class is None):
             raise MmganError("give labels, {label: how many}, or n_per_class=: one of them.")
         if labels is None:
-            check_value("n_per_class", n_per_class, PositiveInt)
+            check_value("n_per_class", _plain(n_per_class), PositiveInt)
             labels = dict.fromkeys(self.schema.labels, n_per_class or 0)
         if isinstance(labels, Mapping):
-            for label, n in labels.items():
+            numbers = {label: _plain(n) for label, n in labels.items()}
+            for label, n in numbers.items():
                 check_value(f"number of {label}", n, NonNegativeInt)
-            labels = [label for label, n in labels.items() for _ in range(n)]
-        one_each: list[Any] = [labels] if isinstance(labels, int | str) else list(labels)
-        own: list[Any] = self.schema.decode(self.schema.encode(one_each))
+            check_memory(sum(numbers.values()), self.schema.modalities)
+            labels = [label for label, n in numbers.items() for _ in range(n)]
+        own: list[Any] = self.schema.decode(self.schema.encode(_one_each(labels)))
         return np.array(own)
 
     def resample(self, x: Given, labels: Iterable[int | str], *, seed: int = 0) -> dict[str, np.ndarray]:
@@ -146,12 +150,17 @@ class Synthesizer:
         """
         import pandas
 
-        columns: dict[str, np.ndarray] = {}
-        for name, values in self._named(x).items():
+        x = self._named(x)
+        known = {name: shape for name, shape in self.schema.modalities.items() if name in x}
+        DataSchema(known, (), ()).check_samples(x)
+        of_data = [title for name in x for title in self.schema.columns.get(name, ())]
+        titles: list[str] = []
+        for name, values in x.items():
             places = ["/".join(map(str, place)) for place in np.ndindex(values.shape[1:])]
-            titles = self.schema.columns.get(name) or [f"{name}/{place}" for place in places]
-            columns |= dict(zip(titles, values.reshape(len(values), -1).T, strict=True))
-        return pandas.DataFrame(columns)
+            own = self.schema.columns.get(name) or places
+            several = len(x) > 1 and any(of_data.count(title) > 1 for title in own)
+            titles += [f"{name}/{title}" for title in own] if several or own is places else own
+        return pandas.DataFrame(flatten(x), columns=titles)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the model as a checkpoint, which `mmgan.load` and synthesize.py read; return its path. Raises MmganError if it cannot be written."""
@@ -177,7 +186,8 @@ class Synthesizer:
                     f"the samples have no modalities; give a dict with {', '.join(self.schema.modalities)}."
                 )
             x = dict.fromkeys(self.schema.modalities, x)
-        x = {name: np.asarray(value) for name, value in x.items()}
+        self.schema.check_columns(x, "what is given")
+        x = {name: as_array(value, f"what is given of '{name}'") for name, value in x.items()}
         if other := [name for name, value in x.items() if value.dtype.kind not in "fiub"]:
             raise MmganError(f"the samples given of {other} hold {x[other[0]].dtype}; give arrays of numbers.")
         return x
@@ -191,7 +201,8 @@ class Synthesizer:
         self, x: Arrays, n: int, labels: Iterable[int | str], draw: Callable[..., Batch], seed: int = 0, **options: bool
     ) -> dict[str, np.ndarray]:
         """Return what `draw` (64 of the n samples `x` in the model's own representation, label, noise) gives, block by block."""
-        labels = list(labels)
+        check_value("seed", seed := _plain(seed), Seed)
+        labels = _one_each(labels)
         if broken := [name for name, value in x.items() if not np.isfinite(value).all()]:
             raise MmganError(f"the samples given of {broken} hold values that are not finite; leave such samples out.")
         if len(labels) != n:
@@ -211,6 +222,7 @@ class Synthesizer:
         indices = np.asarray(self.schema.encode(labels), dtype=np.int64)
         if not len(indices):
             raise MmganError("no labels were given; ask for at least one sample.")
+        check_memory(len(indices), self.schema.modalities)
         out = {name: np.empty((len(indices), *shape), np.float32) for name, shape in self.schema.modalities.items()}
         for label, block, positions in _blocks(indices):
             with self.model.evaluating():
@@ -220,6 +232,25 @@ class Synthesizer:
         if broken := [name for name, value in out.items() if not np.isfinite(value).all()]:
             raise MmganError(f"the generator gives values that are not finite in {broken}; train it again.")
         return self.schema.as_given(out)
+
+
+def _plain(value: Any) -> Any:
+    """Return an integer of numpy's as one of Python's, and all else as it is."""
+    return value.item() if isinstance(value, np.integer) else value
+
+
+def _one_each(labels: Any) -> list[Any]:
+    """Return labels, whatever holds them, or a single one, as a list; raises MmganError for what holds none."""
+    labels = np.asarray(labels) if hasattr(labels, "__array__") else labels
+    if isinstance(labels, np.ndarray):
+        return [labels.item()] if labels.ndim == 0 else labels.tolist()
+    if isinstance(labels, int | float | str | bytes):
+        return [labels]
+    if not isinstance(labels, Iterable):
+        raise MmganError(
+            f"a {type(labels).__name__} holds no labels; give a label for each sample, or {{label: how many}}."
+        )
+    return list(labels)
 
 
 def _blocks(indices: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]:

@@ -73,6 +73,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise MmganError(
             f"{path} was written by another version of mmgan, which this one does not read; use that version."
         )
+    if not isinstance(content.get("state_dict"), dict):
+        raise MmganError(
+            f"{path}: this checkpoint has no tensors (state_dict); it was changed, or another tool wrote it."
+        )
     if not recipe.keys() >= RECIPE or not all(isinstance(recipe[key], dict) for key in ("model", "data", "schema")):
         raise MmganError(f"{path}: its recipe is not whole; it was changed, or another tool wrote it.")
     return content

@@ -6,6 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from scipy.io.matlab import MatReadError
 from mmgan.data.recordings.matlab import read_hdf5, read_mat
 from mmgan.data.recordings.recording import Recording, check_size
 from mmgan.data.recordings.series import read_ts
-from mmgan.data.recordings.text import check_text_size, read_text, recording_of_table
+from mmgan.data.recordings.text import check_text_size, names_of, read_text, recording_of_table
 from mmgan.errors import MmganError, require
 
 BROKEN = (
@@ -27,7 +28,6 @@ BROKEN = (
     TypeError,
     NotImplementedError,
     MemoryError,
-    OverflowError,
 )
 BROKEN += (
     struct.error,
@@ -36,8 +36,11 @@ BROKEN += (
     UnicodeError,
     pd.errors.ParserError,
     AttributeError,
+    ArithmeticError,
     MatReadError,
 )
+MOST_CELLS = 2**25  # of a spreadsheet's sheet, empty ones between and beside others included
+LARGE = 2**26  # bytes of a file that stays on the disk: one that is cut meanwhile would end the process
 MOST_XML = 2**30  # bytes of a spreadsheet, unpacked
 WHOLE = {"i": lambda dtype: 1 / 2 ** (8 * dtype.itemsize - 1), "u": lambda dtype: 1 / 128, "f": lambda dtype: 1.0}
 
@@ -47,7 +50,7 @@ def read_wav(path: Path) -> Recording:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks without samples
         try:
-            rate, samples = wavfile.read(path, mmap=True)
+            rate, samples = wavfile.read(path, mmap=path.stat().st_size > LARGE)
         except ValueError as error:
             if "mmap" not in str(error):  # 24 bits cannot be mapped
                 raise
@@ -75,7 +78,8 @@ def read_flac(path: Path) -> Recording:
 
 def read_npy(path: Path) -> Recording:
     """Read a .npy file of one signal, or of a table of them; the values stay on the disk until they are used."""
-    return Recording.of_arrays({"ch": np.lib.format.open_memmap(path, mode="r")})  # never of objects
+    signal = np.lib.format.open_memmap(path, mode="r")  # never of objects
+    return Recording.of_arrays({"ch": np.array(signal) if path.stat().st_size <= LARGE else signal})
 
 
 def read_npz(path: Path) -> Recording:
@@ -99,21 +103,44 @@ def _is_numbers(members: np.lib.npyio.NpzFile, name: str) -> bool:
 
 
 def read_excel(path: Path) -> Recording:
-    """Read the first sheet of an .xlsx file."""
+    """Read the first sheet of an .xlsx file that is not hidden."""
     require("openpyxl", f"{path}: .xlsx", extra="recordings")
     with zipfile.ZipFile(path) as archive:
         if (unpacked := sum(member.file_size for member in archive.infolist())) > MOST_XML:
             raise MmganError(f"it is {unpacked:.3g} bytes when unpacked; save its sheet as .csv.")
-    with pd.ExcelFile(path, engine="openpyxl") as book:
-        sheets = book.sheet_names
-        table = pd.read_excel(book, sheets[0], header=None)
-    note = f"sheet {sheets[0]!r} of {len(sheets)}" if len(sheets) > 1 else ""
+    from openpyxl import load_workbook
+
+    book = load_workbook(path, read_only=True, data_only=True, keep_links=False)
+    try:
+        sheets = [sheet for sheet in book.worksheets if sheet.sheet_state == "visible"]
+        if not sheets:
+            raise MmganError("it has no sheet that is shown; put one column a channel into its first sheet.")
+        table = _cells(sheets[0])
+    finally:
+        book.close()
+    note = f"sheet {sheets[0].title!r} of {len(sheets)}" if len(sheets) > 1 else ""
     first = next((row for row in range(len(table)) if _all_numbers(table.iloc[row])), None)
     if first is None:
         raise MmganError("its first sheet has no row of numbers; put one column a channel there.")
-    names = [*map(str, table.iloc[first - 1])] if first else [f"ch{number}" for number in range(table.shape[1])]
-    data = table.iloc[first:].infer_objects().set_axis(names, axis=1)
+    above = [["" if pd.isna(cell) else str(cell).strip() for cell in table.iloc[row]] for row in range(first)]
+    data = table.iloc[first:].infer_objects().set_axis(names_of(above, table.shape[1]), axis=1)
     return recording_of_table(data, first + 1, note)
+
+
+def _cells(sheet: Any) -> pd.DataFrame:
+    """Return the values of a sheet as objects, None where there is none; raises MmganError before they fill the memory."""
+    from openpyxl.cell.cell import ERROR_CODES
+
+    sheet.reset_dimensions()  # what the file says of its size may be wrong
+    rows, width = [], 0
+    for row in sheet.iter_rows(values_only=True):
+        rows.append([None if cell in ERROR_CODES else cell for cell in row])
+        width = max(width, len(row))
+        if len(rows) * width > MOST_CELLS:
+            raise MmganError(
+                f"its first sheet reaches over {len(rows):,} x {width:,} cells; save what is in it as .csv."
+            )
+    return pd.DataFrame([row + [None] * (width - len(row)) for row in rows], dtype=object)
 
 
 def _all_numbers(row: pd.Series) -> bool:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -124,6 +125,9 @@ def _listed(folder: Path, table: Path) -> Iterator[Item]:
     rows = _table(table)
     if missing := {"file", "label"} - set(rows):
         raise MmganError(f"{table} has no column '{min(missing)}' (it has {', '.join(rows)}); name file and label.")
+    if len(twice := rows.columns[rows.columns.duplicated()]):
+        raise MmganError(f"{table} has two columns called '{twice[0]}'; name each once.")
+    seen: dict[tuple[Any, ...], int] = {}
     for line, row in enumerate(rows.to_dict("records"), start=2):
         where = f"{table}, line {line}"
         path = next((place / row["file"] for place in (folder, table.parent) if (place / row["file"]).is_file()), None)
@@ -131,6 +135,11 @@ def _listed(folder: Path, table: Path) -> Iterator[Item]:
             fault = "is not there" if path is None else f"does not end with {', '.join(READERS)}"
             raise MmganError(f"{where}: {row['file']} {fault}; correct the line, or remove it.")
         numbers = {key: _number(row.get(key), f"{where}: {key}") for key in ("rate", "start", "stop")}
+        start, stop = numbers["start"], numbers["stop"]
+        if stop is not None and stop <= (start or 0.0):
+            raise MmganError(f"{where}: stop is {stop:g}, and start {start or 0:g}; give a stop after the start.")
+        if (first := seen.setdefault((path, start, stop), line)) != line:
+            raise MmganError(f"{where}: {row['file']} stands in line {first} already; remove one of the two.")
         yield Item(path, row["file"], row["label"] or None, row.get("group") or row["file"], **numbers)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.io import loadmat, whosmat
 
+from mmgan.data.files import MOST_PACKED, MOST_UNPACKED
 from mmgan.data.recordings.recording import Recording, check_size
 from mmgan.errors import MmganError, require
 
@@ -97,13 +98,22 @@ def read_hdf5(path: Path) -> Recording:
     arrays: dict[str, np.ndarray] = {}
     large: dict[str, Stored] = {}
     file = h5py.File(path, "r")
+    most = max(MOST_UNPACKED, MOST_PACKED * path.stat().st_size)
 
     def keep(name: str, node: Any) -> None:
         if not isinstance(node, h5py.Dataset) or node.dtype.kind not in "fiub" or name.startswith("#"):
             return
+        if node.shape is None:
+            return
+        if node.external or node.is_virtual:
+            raise MmganError(f"its array {name} lies in another file; save it as one file.")
         name = name.replace("/", ".")
         if node.size <= MOST_AT_ONCE:
             check_size(node.size + sum(array.size for array in arrays.values()))
+            if (claimed := node.nbytes + sum(array.nbytes for array in arrays.values())) > most:
+                raise MmganError(
+                    f"it claims {claimed / 1e6:.0f} MB in a file far smaller; save it without compression."
+                )
             arrays[name] = node[()]
         elif node.ndim in (1, 2):
             large.update(_stored(file, name, node))

@@ -16,14 +16,14 @@ from rich.progress import track
 from mmgan.data.recordings.listing import Item
 from mmgan.data.recordings.windows import Broken, Recipe, Windows, windows_of
 from mmgan.data.writing import replacing
-from mmgan.errors import MmganError
+from mmgan.errors import MmganError, printable
 
 CANNOT_BE_KEPT = "{path}: the data set cannot be kept there ({reason}); give data.cache= a folder with room."
 
 
 def tell(*lines: str) -> None:
-    """Print lines as they are: names of files may look like markup."""
-    Console().print(*lines, sep="\n", highlight=False, markup=False, emoji=False, soft_wrap=True)
+    """Print lines as they are, without what moves a cursor: names of files and classes may look like markup."""
+    Console().print(*map(printable, lines), sep="\n", highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def all_windows(

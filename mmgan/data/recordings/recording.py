@@ -9,6 +9,7 @@ import numpy as np
 from mmgan.errors import MmganError
 
 MOST_VALUES = 2**28  # of a recording that is read whole: 2 GiB as float64
+MOST_RATE = 1e12  # Hz
 RATE_NAME = re.compile(r"(?:.*_)?(?:fs|sr|rate|sampl(?:e|ing)_?(?:rate|frequency))", re.IGNORECASE)
 
 
@@ -37,7 +38,11 @@ class Recording:
                 scalars[name] = float(array)
             elif array.ndim in (1, 2) and array.size and array.dtype.kind in "fiubc":
                 channels |= dict(_columns(name, array))
-        rates = {value for name, value in scalars.items() if RATE_NAME.fullmatch(name.rpartition(".")[2]) and value > 0}
+        rates = {
+            value
+            for name, value in scalars.items()
+            if RATE_NAME.fullmatch(name.rpartition(".")[2]) and 0 < value < MOST_RATE
+        }
         return cls(channels, rates.pop() if len(rates) == 1 else None, scalars, note=note)
 
     def chosen(self, wanted: Iterable[str]) -> dict[str, np.ndarray]:

@@ -1,6 +1,7 @@
 """Tables of numbers as text: encoding, separator, names and decimal sign are found out."""
 
 import codecs
+import csv
 import io
 import re
 from pathlib import Path
@@ -12,9 +13,15 @@ from mmgan.data.recordings.recording import Recording
 from mmgan.errors import MmganError
 
 NUMBER = re.compile(r"[+-]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][+-]?\d+)?|[+-]?(?:nan|inf)", re.IGNORECASE)
-TIME = re.compile(r"(?:t|time|zeit|temps|tiempo|时间)(?:[ _]?[\[(]?s(?:ec(?:onds?)?)?[\])]?)?", re.IGNORECASE)
+TIME = re.compile(
+    r"(?:t|time|zeit|temps|tiempo|时间)(?:[ _]?[\[(]?s(?:ec(?:onds?)?)?[\])]?|[ _]?[\[(]?(?P<unit>ms|us|µs|μs|ns)[\])]?)?",
+    re.IGNORECASE,
+)
+UNITS = {"ms": 1e-3, "us": 1e-6, "\N{MICRO SIGN}s": 1e-6, "\N{GREEK SMALL LETTER MU}s": 1e-6, "ns": 1e-9}
+UNIT = re.compile(r"[\[(].*[\])]|")  # of a line of units below the names
 BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 MOST_TEXT = 2**30  # bytes, which become some five times as many while they are read
+SHORTEST = 1e-12  # between two samples
 LOOKED_AT = 200  # lines in which the table has to begin
 
 
@@ -28,12 +35,13 @@ def read_text(path: Path) -> Recording:
     if first is None:
         raise MmganError("it has no line of numbers; give tables of numbers with one column a channel.")
     fields = _fields(lines[first], separator)
-    names = _names(lines[:first], separator, len(fields))
+    names = names_of([_fields(line, separator) for line in lines[:first]], len(fields))
     decimal = "," if separator != "," and any("," in line for line in lines[first:]) else "."
+    numbers = text.split("\n", first)[first]  # not skiprows=, which takes a name with a line break for one line
     table = pd.read_csv(
-        io.StringIO(text), sep=separator, decimal=decimal, header=None, skiprows=first, skipinitialspace=True, low_memory=False,
+        io.StringIO(numbers), sep=separator, decimal=decimal, header=None, skipinitialspace=True, low_memory=False,
     )  # fmt: skip
-    names = names if len(names) == table.shape[1] else [f"ch{number}" for number in range(table.shape[1])]
+    names = names if len(names) == table.shape[1] else names_of([], table.shape[1])
     note = "" if encoding in ("utf-8", "utf-8-sig") else f"encoding {encoding}"
     return recording_of_table(table.set_axis(names, axis=1), first + 1, note)
 
@@ -82,7 +90,10 @@ def _could_be_decimal(rows: list[list[str]]) -> bool:
 
 
 def _fields(line: str, separator: str) -> list[str]:
-    parts = line.split() if separator == r"\s+" else line.split(separator)
+    if '"' in line and separator != r"\s+" and len(line) < csv.field_size_limit():
+        parts = next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
+    else:
+        parts = line.split() if separator == r"\s+" else line.split(separator)
     return [part.strip(' "') for part in parts]
 
 
@@ -91,18 +102,30 @@ def _is_data(fields: list[str]) -> bool:
     return bool(filled) and all(NUMBER.fullmatch(field) for field in filled)
 
 
-def _names(above: list[str], separator: str, n_columns: int) -> list[str]:
-    """Return the column names of the last line above the numbers that has as many, or none."""
-    for line in reversed(above):
-        fields = _fields(line, separator)
-        if len(fields) == n_columns and all(fields):
-            return fields
-    return []
+def names_of(above: list[list[str]], n_columns: int) -> list[str]:
+    """Return the names of columns: of the last line above the numbers that has as many, with the units where a line of its own has them.
+
+    A column without a name is called ch and its number, or nothing where it is the first.
+    """
+    lines = [fields for fields in above if len(fields) == n_columns and any(fields)]
+    if not lines:
+        return [f"ch{number}" for number in range(n_columns)]
+    *before, names = lines
+    if before and all(map(UNIT.fullmatch, names)):
+        names = [f"{name} {unit}".strip() for name, unit in zip(before[-1], names, strict=True)]
+    return [name or (f"ch{number}" if number else "") for number, name in enumerate(names)]
 
 
 def recording_of_table(table: pd.DataFrame, line: int, note: str = "") -> Recording:
     """Return a table's columns as channels; raise MmganError for text among the numbers. `line` is that of its first row."""
+    empty = [name for name in table.columns[table.isna().all()] if not re.fullmatch(r"(ch\d+)?", str(name))]
+    note = ", ".join(filter(None, [note, f"without {', '.join(empty)}, where all cells are empty" if empty else ""]))
     table = table.dropna(axis=1, how="all")  # what a separator at the end of each line makes
+    if table.shape[1] > 1 and table.columns[0] == "":
+        if np.array_equal(table.iloc[:, 0], np.arange(len(table))):  # the index of a DataFrame
+            table = table.iloc[:, 1:]
+        else:
+            table = table.set_axis(["ch0", *table.columns[1:]], axis=1)
     if not table.columns.is_unique:
         raise MmganError("two of its columns have one name; name each once.")
     for name in table:
@@ -116,8 +139,13 @@ def recording_of_table(table: pd.DataFrame, line: int, note: str = "") -> Record
     arrays = {str(name): table[name].to_numpy() for name in table}
     rate = None
     for name, values in list(arrays.items()):
-        if len(arrays) > 1 and TIME.fullmatch(name) and _is_even(values):
-            rate = float(1 / np.mean(np.diff(values)))
+        if len(arrays) > 1 and (time := TIME.fullmatch(name)):
+            if not _is_even(values):
+                note = ", ".join(
+                    filter(None, [note, f"times in {name} that are not evenly spaced, so it is a channel"])
+                )
+                continue
+            rate = float(1 / (np.mean(np.diff(values)) * UNITS.get((time["unit"] or "").lower(), 1.0)))
             del arrays[name]
     recording = Recording.of_arrays(arrays, note)
     recording.rate = recording.rate or (None if rate is None else float(f"{rate:.6g}"))
@@ -126,4 +154,4 @@ def recording_of_table(table: pd.DataFrame, line: int, note: str = "") -> Record
 
 def _is_even(values: np.ndarray) -> bool:
     steps = np.diff(values)
-    return len(steps) > 1 and steps.min() > 0 and bool(np.allclose(steps, steps.mean(), rtol=0.05))
+    return len(steps) > 1 and steps.min() > SHORTEST and bool(np.allclose(steps, steps.mean(), rtol=0.05))

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy.signal import resample_poly
 
+from mmgan.data.arrays import LARGEST, check_memory
 from mmgan.data.features import FEATURES
 from mmgan.data.recordings.faults import Faults
 from mmgan.data.recordings.formats import read_recording
@@ -15,6 +16,7 @@ from mmgan.data.recordings.listing import Item
 from mmgan.data.recordings.recording import Recording, check_size
 from mmgan.errors import MmganError
 
+MOST_WINDOWS = 10**7  # of a recording
 CHUNK = 2**20  # values that are computed with at a time
 NEED_RATE = {"spec", "env", "stft"}
 Feature = Literal["spec", "env", "raw", "stats", "stft"]
@@ -102,6 +104,10 @@ def _starts(length: int, window: int, recipe: Recipe, rate: float | None) -> np.
     hop = recipe.window if recipe.hop is None else recipe.hop
     samples_of("hop", hop, rate)
     exact = float(hop.strip().removesuffix("s")) * rate if isinstance(hop, str) else float(hop)
+    if length / exact > MOST_WINDOWS:
+        raise MmganError(
+            f"a recording of {length:,} samples has {length / exact:.3g} windows; give a longer data.hop=."
+        )
     start = np.rint(np.arange(0, max(length - window, -1) / exact + 1) * exact).astype(np.int64)
     return start[start <= length - window]
 
@@ -130,12 +136,18 @@ def _part(channels: Mapping[str, np.ndarray], item: Item, rate: float | None) ->
     if item.start is None and item.stop is None:
         return dict(channels)
     low = round((item.start or 0) * (rate or 1))
+    if low >= (length := max(map(len, channels.values()))):
+        raise MmganError(
+            f"{item.path} is {length / (rate or 1):g} s long, and its part is to start at {item.start:g} s; correct the table."
+        )
     high = None if item.stop is None else round(item.stop * rate)
     return {name: channel[low:high] for name, channel in channels.items()}
 
 
 def _resampled(signal: Mapping[str, np.ndarray], ratio: float) -> dict[str, np.ndarray]:
     exact = Fraction(ratio).limit_denominator(10_000)
+    if not exact:
+        raise MmganError(f"data.rate= is {1 / ratio:.3g} times below the files' own; give a higher one.")
     check_size(sum(map(len, signal.values())) * max(1.0, ratio))
     return {
         name: resample_poly(np.asarray(channel, float), *exact.as_integer_ratio()) for name, channel in signal.items()
@@ -159,10 +171,18 @@ def _features(
                 f"{item.path}: channel {list(signal)[channel]} has NaN or infinite values, the first at sample {when}; repair it,"
                 " or leave the file out with data.skip_broken=true."
             )
-        faults.see(values)
         for name in recipe.features:
-            feature = FEATURES[name](values, rate or 1.0, **recipe.options.get(name, {}))
+            with np.errstate(over="ignore", invalid="ignore"):  # what overflows is told
+                feature = FEATURES[name](values, rate or 1.0, **recipe.options.get(name, {}))
+            if not (np.abs(feature) <= LARGEST).all():
+                raise Broken(
+                    f"{item.path}: its values, up to {np.abs(values).max():.3g}, are too large for {name}; give data.scale=, such as 1e-6,"
+                    " or leave the file out with data.skip_broken=true."
+                )
             found[name].append(_as_modality(name, feature))
+        faults.see(values.astype(np.float64))
+        if first == 0:
+            check_memory(len(start), {name: parts[0].shape[1:] for name, parts in found.items()})
     return {name: np.concatenate(parts) for name, parts in found.items() if parts}
 
 

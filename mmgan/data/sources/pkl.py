@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mmgan.data.arrays import n_samples_of
+from mmgan.data.arrays import LARGEST, n_samples_of
 from mmgan.data.dataset import Dataset
 from mmgan.data.files import read_archive
 from mmgan.data.folds import read_splits
@@ -19,6 +19,7 @@ from mmgan.schema import DataSchema
 # Keys with a meaning here; the others are passed on as they are. `folds` and `meta` are of an earlier export.
 _READ = ("x_train", "y_train", "x_test", "cv_splits", "class_names", "folds", "meta")
 
+MOST_LABEL = 2**53  # of labels that come as floating numbers, which keep no larger integers
 MIN_STEPS = 1000  # of float32, between the smallest and the largest value of a modality
 
 
@@ -132,11 +133,11 @@ def _read_samples(samples: Any, where: str) -> np.ndarray:
         raise MmganError(f"{where} {lost}")
     with np.errstate(over="ignore"):  # what overflows is counted below
         converted = np.require(samples, np.float32, ["C", "W"])
-    for array, fault, remedy in (
-        (samples, "NaN or infinite values", "remove or repair them"),
-        (converted, "values beyond the range of float32", "rescale them"),
+    for good, fault, remedy in (
+        (np.isfinite(samples), "NaN or infinite values", "remove or repair them"),
+        (np.abs(converted) <= LARGEST, "values beyond the range of float32", "rescale them"),
     ):
-        bad = ~np.isfinite(array).reshape(len(array), -1).all(1)
+        bad = ~good.reshape(len(good), -1).all(1)
         if bad.any():
             raise MmganError(
                 f"{where} has {fault} in {bad.sum()} of {len(bad)} samples, the first in sample {bad.argmax()}; {remedy}."
@@ -148,14 +149,19 @@ def _lost_digits(samples: np.ndarray) -> str:
     """Return what is wrong where float32, which networks compute in, would not keep the differences between samples."""
     if (samples.dtype.itemsize <= 4 and samples.dtype.kind == "f") or samples.dtype.kind == "b":
         return ""
-    low, high = samples.min(0).astype(np.float64), samples.max(0).astype(np.float64)
+    least, most = samples.min(0), samples.max(0)
+    low, high = least.astype(np.float64), most.astype(np.float64)
     reach = np.maximum(np.abs(low), np.abs(high))
     with np.errstate(all="ignore"):  # of what is not finite, which is told elsewhere
         steps = (high - low) / np.spacing(reach.astype(np.float32))
-    coarse = np.isfinite(steps) & (high > low) & (steps < MIN_STEPS) & ((reach >= 2**24) | (samples.dtype.kind == "f"))
+    coarse = (
+        np.isfinite(steps) & (most > least) & (steps < MIN_STEPS) & ((reach >= 2**24) | (samples.dtype.kind == "f"))
+    )
     if not coarse.any():
         return ""
     worst = np.unravel_index(np.argmin(np.where(coarse, steps, np.inf)), steps.shape)
+    if reach[worst] < np.finfo(np.float32).tiny:
+        return f"has {coarse.sum()} of {coarse.size} values that are too small for float32, as from {low[worst]:g} to {high[worst]:g}; rescale them."
     return (
         f"has {coarse.sum()} of {coarse.size} values that vary little around a large number, as from {low[worst]:.12g} to {high[worst]:.12g}, of"
         f" which float32 keeps {steps[worst]:.0f} steps: subtract a constant first, in float64, such as {np.rint(low[worst]):.12g}."
@@ -171,9 +177,15 @@ def _check_lengths(columns: dict[str, np.ndarray], what: str) -> None:
 def _read_labels(value: Any) -> tuple[np.ndarray, tuple[int | str, ...]]:
     """Return the classes int64 (n,) in 0..K-1 and the label that the file has for each of them."""
     labels = as_array(value, "y_train")
+    if isinstance(value, list | tuple) and labels.dtype.kind == "U" and labels.tolist() != list(value):
+        changed = next(before for before, after in zip(value, labels.tolist(), strict=True) if before != after)
+        raise MmganError(
+            f"y_train has the label {changed!r} among texts, which numpy would change; give texts alone, or integers."
+        )
     if labels.ndim == 2 and labels.shape[1] == 1:  # a column of labels
         labels = labels[:, 0]
-    if labels.dtype.kind == "f" and labels.size and np.isfinite(labels).all() and (labels == np.rint(labels)).all():
+    numbers = labels.astype(np.float64) if labels.dtype.kind == "f" else np.empty(0)
+    if numbers.size and (np.abs(numbers) <= MOST_LABEL).all() and (numbers == np.rint(numbers)).all():
         labels = labels.astype(np.int64)  # whole numbers, as MATLAB writes them
     if fault := _labels_fault(labels):
         raise MmganError(f"y_train {fault}")
@@ -192,6 +204,15 @@ def _labels_fault(labels: np.ndarray) -> str:
         )
     if labels.ndim != 1 or labels.size == 0:
         return f"has shape {labels.shape}; give one label a sample, (samples,)."
+    if kind == "f" and not (finite := np.isfinite(labels)).all():
+        return (
+            f"holds {(~finite).sum()} missing or infinite label(s), the first in sample {finite.argmin()}; leave these samples out, or give"
+            " them as unlabelled ones."
+        )
+    if kind == "f" and (labels == np.rint(labels)).all():
+        return (
+            f"holds numbers up to {np.abs(labels).max():g}, which are no labels; give integers from 0 on, or strings."
+        )
     if kind == "f":
         return (
             f"holds numbers that are not whole, such as {labels[labels != np.rint(labels)][0]:g}: mmgan takes classes, not targets to be"
@@ -202,6 +223,8 @@ def _labels_fault(labels: np.ndarray) -> str:
     if kind == "i" and (labels < 0).any():
         found = f"{(labels < 0).sum()} negative label(s), such as {labels.min()}"
         return f"has {found}; give labels from 0 on, and leave unlabelled samples to x_test."
+    if kind == "u" and labels.max() > np.iinfo(np.int64).max:
+        return f"has labels beyond those of int64, such as {labels.max()}; give strings with .astype(str)."
     return ""
 
 

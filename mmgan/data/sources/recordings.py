@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -79,6 +80,8 @@ def recordings(
         raise MmganError(
             "data=recordings needs a folder with a sub-folder of recordings per class; give data.path=FOLDER."
         )
+    if len(set(features)) < len(features):
+        raise MmganError(f"data.features=[{','.join(features)}] names one twice; name each once.")
     folder = Path(path) if path is not None else Path(labels_file).parent
     own = {"spec": spec, "env": env, "stft": stft}
     options = {name: dict(given) for name, given in own.items() if given and (name in features or modalities)}
@@ -95,7 +98,7 @@ def recordings(
     known = _known(plans)
     asked = {"format": FORMAT, "known": known, "patterns": patterns, "n_splits": n_splits, "skip_broken": skip_broken}
     place = cache_file("recordings", f"{_digest(asked)}/dataset.pkl", cache, kept)
-    if not place.is_file():
+    if not os.path.isfile(place):  # False, too, where there can be no such place
         check_writable(place, CANNOT_BE_KEPT)
         place.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(place.parent / LOCK):
