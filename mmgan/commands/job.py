@@ -46,9 +46,7 @@ PACKAGES = ("mmgan", "lightning", "optuna", "torch")  # of the targets in conf/
 def run_command(command: str, words: list[str]) -> None:
     """Run a command with these options; what the user can mend ends with one sentence and status 1."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises, and `sentence` words the error
-    os.environ["MPLBACKEND"] = (
-        "agg"  # pictures are files; a notebook leaves the name of its own, which matplotlib may not know here
-    )
+    os.environ["MPLBACKEND"] = "agg"  # pictures are files; of a notebook's backend matplotlib may know nothing here
     register_options()
     sys.argv[1:] = as_hydra_reads(words)
     told(command, lambda: _run(command, sys.argv[1:]), sys.argv[1:])
