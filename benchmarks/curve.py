@@ -1,11 +1,11 @@
-"""Draws what `measure=benchmarks.measures.Sizes` found: python -m benchmarks.curve OUT.png LINES.jsonl ..."""
+"""Draws what `measure=benchmarks.sizes.Sizes` found: python -m benchmarks.curve OUT.png LINES.jsonl ..."""
 
 import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-from benchmarks.measures import Sizes, by_size
+from benchmarks.sizes import Sizes, by_size
 from mmgan.evaluation.table import REAL
 from mmgan.plots.style import MUTED, STYLE, SYNTHETIC, WIDTH
 from mmgan.plots.style import REAL as BLUE
