@@ -61,10 +61,6 @@ def _facts(item: Item, windows: Windows) -> dict[str, Any]:
 
 def _check_windows(found: Read, labelled: Read) -> None:
     lost = {item.label for item, _ in found} - {None} - {item.label for item, _ in labelled}
-    if labelled and len({item.label for item, _ in labelled} | lost) < 2:
-        raise MmganError(
-            f"only files of class {labelled[0][0].label} could be read; see what is said of the others, above."
-        )
     if lost or not labelled:
         item, windows = next((pair for pair in found if pair[0].label in lost), (None, None))
         if item is None:

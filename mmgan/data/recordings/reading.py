@@ -29,7 +29,10 @@ def tell(*lines: str) -> None:
 def all_windows(
     items: Sequence[Item], parts: Sequence[Path], recipe: Recipe, workers: int, skip_broken: bool
 ) -> tuple[list[tuple[Item, Windows]], list[str]]:
-    """Return the windows of each recording, all with the rate and the channels of the first, and what is said of files left out."""
+    """Return the windows of each recording, all with the rate and the channels of the first, and what is said of files left out.
+
+    Raises MmganError for a file that cannot be used, unless `skip_broken`, and for a class of which none can.
+    """
     jobs = (joblib.delayed(_kept_windows)(item, part, recipe) for item, part in zip(items, parts, strict=True))
     results = joblib.Parallel(n_jobs=min(workers, len(items)), return_as="generator")(jobs)
     shown = track(results, "reading", len(items), transient=True, disable=not Console().is_terminal)
@@ -46,6 +49,11 @@ def all_windows(
         if found:
             _check_alike(item, result, *found[0], recipe)
         found.append((item, result))
+    read = {item.label for item, _ in found}
+    if found and (lost := [item for item in items if item.label not in {*read, None}]):
+        raise MmganError(
+            f"{lost[0].path}: no file of class {lost[0].label} could be read; repair one of them, or leave the class out by data.labels_file=."
+        )
     return found, left_out
 
 
