@@ -5,6 +5,7 @@ import os
 import runpy
 import subprocess
 import sys
+import threading
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -63,4 +64,5 @@ def _main(words: list[str], where: Path, files: list[Path], environment: dict[st
             sys.argv = words
             runpy.run_path(words[0], run_name="__main__")
     finally:
+        threading._shutdown()  # by which joblib's workers end, which would otherwise wait for five minutes
         atexit._run_exitfuncs()
