@@ -372,17 +372,22 @@ def test_an_interrupted_comparison_goes_on(tmp_path):
             ["real", "pseudo_labels", "smote", "vae"],
         ),
         ("ensemble", ["folds=[1,2]"], {"one": "model.members=1"}, ["one", "svc"]),
-        ("Sampling", ["models=[diffusion]", "overrides='trainer.max_epochs=1 model.steps=4'"], {"2": QUICK}, ["2"]),
-        ("Lengths", [], {"1": "final=false"}, ["1"]),
-        ("Origins", [], {}, ["vacwgan, posterior", "vacwgan, density", "vacwgan, prior"]),
-        ("Sizes", ["rows=[4]", "models=[real,neighbour_combinations]"], {}, ["real", "neighbour_combinations"]),
-        ("ClassifierGain", ["rows=[10,full]", "models=[real,smote]"], {}, ["real", "smote"]),
-        ("Completion", ["models=[vae]", f"overrides='{NARROW}'"], {}, ["spec", "env"]),
-        ("Reconstruction", [], {}, ["vae"]),
-        ("Limit", [], {}, ["vqgan"]),
-        ("Rebuilt", IMAGES, {"b": "model.weights.autoencoder.perceptual=0"}, ["b"]),
-        ("Drawn", [*IMAGES, "models=[real,ldm]"], {}, ["real", "ldm"]),
-        ("Moments", ["data=linear2d", "data.steps_per_epoch=2"], {"a": "experiment=linear_gan"}, ["a"]),
+        (
+            "measures.Sampling",
+            ["models=[diffusion]", "overrides='trainer.max_epochs=1 model.steps=4'"],
+            {"2": QUICK},
+            ["2"],
+        ),
+        ("measures.Lengths", [], {"1": "final=false"}, ["1"]),
+        ("measures.Origins", [], {}, ["vacwgan, posterior", "vacwgan, density", "vacwgan, prior"]),
+        ("sizes.Sizes", ["rows=[4]", "models=[real,neighbour_combinations]"], {}, ["real", "neighbour_combinations"]),
+        ("measures.ClassifierGain", ["rows=[10,full]", "models=[real,smote]"], {}, ["real", "smote"]),
+        ("measures.Completion", ["models=[vae]", f"overrides='{NARROW}'"], {}, ["spec", "env"]),
+        ("measures.Reconstruction", [], {}, ["vae"]),
+        ("measures.Limit", [], {}, ["vqgan"]),
+        ("measures.Rebuilt", IMAGES, {"b": "model.weights.autoencoder.perceptual=0"}, ["b"]),
+        ("measures.Drawn", [*IMAGES, "models=[real,ldm]"], {}, ["real", "ldm"]),
+        ("measures.Moments", ["data=linear2d", "data.steps_per_epoch=2"], {"a": "experiment=linear_gan"}, ["a"]),
     ],
 )
 @pytest.mark.filterwarnings("ignore")  # Lightning's and scikit-learn's, of trainings that are too small
@@ -392,7 +397,7 @@ def test_a_measure_is_taken(name, words, variants, shown, tmp_path, monkeypatch)
         (tmp_path / "v.yaml").write_text("".join(f'"{key}": {options}\n' for key, options in variants.items()))
         words = [*words, f"variants={tmp_path}/v.yaml"]
     base = SMALL if not any(word.startswith("data=") for word in words) else SMALL[-1:]
-    name = name if name in MEASURES else f"benchmarks.measures.{name}"
+    name = name if name in MEASURES else f"benchmarks.{name}"
     cfg = compose("compare", [*base, "folds=[1]", "draws=1", f"measure={name}", *words])
     measure = chosen_measure(cfg)
     cells = asked_cells(cfg, measure)
