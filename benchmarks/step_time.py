@@ -46,8 +46,7 @@ class BareLoop:
     def run(self, steps: int) -> None:
         """Train on the next batches, the same ones that the Trainer sees."""
         for _ in range(steps):
-            *values, labels = next(self.batches)
-            x = dict(zip(self.model.schema.modalities, values, strict=True))
+            x, labels = self.model.training_batch(next(self.batches))
             self.model.before_batch(x, labels)
             for phase, optimizer, moving in zip(self.phases, self.optimizers, self.moving, strict=True):
                 for parameter in self.everything:
@@ -57,7 +56,8 @@ class BareLoop:
                 for _ in range(phase.repeats):
                     terms = phase.terms(x, labels)
                     total = sum(self.model.weights[phase.name][name] * term for name, term in terms.items())
-                    optimizer.zero_grad()
+                    for parameter in moving:
+                        parameter.grad = None
                     total.backward()
                     nn.utils.clip_grad_norm_(moving, self.clip)
                     optimizer.step()
@@ -65,12 +65,12 @@ class BareLoop:
 
     @staticmethod
     def _endless(datamodule: FoldDataModule, model: PhasedModel) -> Iterator[tuple[Tensor, ...]]:
-        """Yield scaled batches; like the model's own, all samples are scaled anew in each epoch."""
-        loader, names = datamodule.train_dataloader(), tuple(model.schema.modalities)
+        """Yield prepared batches; like the model's own, all samples are prepared anew in each epoch."""
+        loader = datamodule.train_dataloader()
         for epoch in range(10**9):
             loader.sampler.set_epoch(epoch)
-            if not loader.scale(lambda values: tuple(model.scaler(dict(zip(names, values, strict=True))).values())):
-                raise RuntimeError("these samples are not scaled at once; take a smaller data set")
+            if not loader.prepare(model.prepared_values):
+                raise RuntimeError("these samples are not prepared at once; take a smaller data set")
             yield from loader
 
 

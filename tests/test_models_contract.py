@@ -196,6 +196,15 @@ def test_a_step_waits_for_no_value(neural):
     assert (looks.found > 0) == per_class
 
 
+def test_what_is_prepared_once_an_epoch_is_what_each_batch_would_be(neural, monkeypatch):
+    model, loader = neural.model, neural.datamodule.train_dataloader()
+    monkeypatch.setattr(loader.sampler, "steps", 50)  # of an epoch that shows each sample more than once
+    with model.evaluating():  # tied values are not spread by chance
+        alone = model.prepared(model.scaled(next(iter(loader)))[0])
+        assert loader.prepare(model.prepared_values)
+    torch.testing.assert_close(model.training_batch(next(iter(loader)))[0], alone, rtol=1e-4, atol=1e-4)
+
+
 def test_the_model_declares_its_monitor(neural):
     assert neural.model.monitor and neural.model.mode in ("max", "min")
 

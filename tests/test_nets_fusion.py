@@ -50,6 +50,14 @@ def test_what_is_missing_is_not_looked_at_and_what_is_there_is(fusion):
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
+def test_without_word_of_what_is_present_all_is(fusion):
+    net = fusion(3, 8).eval()
+    mu, logvar = gaussians()
+    for found, wanted in zip(net(mu, logvar, None), net(mu, logvar, torch.ones(6, 3, dtype=torch.bool)), strict=True):
+        torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
 def test_a_row_without_any_modality_is_finite_and_trains(fusion):
     net = fusion(2, 8).eval()
     mu, logvar = gaussians(modalities=2)

@@ -29,7 +29,7 @@ from mmgan.schema import Arrays
 
 FEWEST_IN_BATCH = 16
 BATCHES_PER_VIEW = 8  # of few samples, at least
-MAX_SCALED_VALUES = 2**26  # that are scaled at once: 256 MB
+MAX_PREPARED_VALUES = 2**26  # that are prepared at once: 256 MB
 
 
 class EndlessBatches:
@@ -93,13 +93,13 @@ class BatchLoader:
             *values, labels = (tensor[indices] for tensor in self.served)
             yield *(value.float() for value in values), labels
 
-    def scale(self, scaled: Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]) -> bool:
-        """Serve samples as `scaled` makes them of all that there are; return False where these are many values, or more than an epoch's."""
+    def prepare(self, prepared: Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]) -> bool:
+        """Serve samples as `prepared` makes them of all that there are; return False where these are many values, or more than an epoch's."""
         *values, labels = self.tensors
         too_many = len(labels) > len(self.sampler) * self.sampler.batch_size
-        if too_many or sum(value.numel() for value in values) > MAX_SCALED_VALUES:
+        if too_many or sum(value.numel() for value in values) > MAX_PREPARED_VALUES:
             return False
-        self.served = *scaled(tuple(value.float() for value in values)), labels
+        self.served = *prepared(tuple(value.float() for value in values)), labels
         return True
 
 

@@ -27,7 +27,7 @@ def gaussian_nll(x: dict[str, Tensor], mean: dict[str, Tensor], log_std: dict[st
 
     So a wide modality does not drown a narrow one. All {name: (B, *shape)}.
     """
-    terms = [(0.5 * ((x[k] - mean[k]) * torch.exp(-log_std[k])).square() + log_std[k]).mean() for k in x]
+    terms = [(0.5 * ((x[k] - mean[k]) * torch.exp(-log_std[k])).square() + log_std[k]).mean() for k in mean]
     return torch.stack(terms).mean()
 
 
@@ -46,7 +46,7 @@ class LaplaceLikelihood:
 
     def nll(self, x: dict[str, Tensor], mean: dict[str, Tensor], log_std: dict[str, Tensor]) -> Tensor:
         """Return minus the log-likelihood per value, up to its constant; mean over modalities. All {name: (B, *shape)}."""
-        terms = [(math.sqrt(2) * (x[k] - mean[k]).abs() * torch.exp(-log_std[k]) + log_std[k]).mean() for k in x]
+        terms = [(math.sqrt(2) * (x[k] - mean[k]).abs() * torch.exp(-log_std[k]) + log_std[k]).mean() for k in mean]
         return torch.stack(terms).mean()
 
     def noise(self, white: Tensor) -> Tensor:

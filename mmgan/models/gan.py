@@ -69,6 +69,10 @@ class GAN(PhasedModel):
             Phase("generator", (self.generator,), self.generator_terms),
         ]
 
+    def prepared(self, x: Batch) -> Batch:
+        (seen,) = seen_by(self.critic, x)
+        return seen
+
     def critic_terms(self, x: Batch, labels: Tensor) -> dict[str, Tensor]:
         """Terms that D minimises."""
         with torch.no_grad():

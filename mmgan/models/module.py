@@ -90,7 +90,7 @@ class PhasedModel(L.LightningModule):
             None  # a generator's: of its marginals onto those of the training samples
         )
         self.held_out = MeanMetric()
-        self._is_scaled = False  # whether the training's batches come scaled
+        self.served: tuple[str, ...] | None = None  # what the training's batches hold, where they come prepared
         self._tallies: dict[tuple[str, ...], Tally] = defaultdict(
             Tally
         )  # of this epoch, by the phase and what it tells
@@ -116,13 +116,21 @@ class PhasedModel(L.LightningModule):
     def scaled(self, batch: tuple[Tensor, ...]) -> tuple[Batch, Tensor]:
         """Turn the loader's (modality, ..., labels) into scaled samples by name, and labels."""
         *values, labels = batch
-        return self._named(self._scaled_values(tuple(values))), labels
+        return self._scaled(values), labels
 
-    def _scaled_values(self, values: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return tuple(self.scaler({k: v.to(self.device) for k, v in self._named(values).items()}).values())
+    def _scaled(self, values: Sequence[Tensor]) -> Batch:
+        named = zip(self.schema.modalities, values, strict=True)
+        return self.scaler({name: value.to(self.device) for name, value in named})
 
-    def _named(self, values: tuple[Tensor, ...]) -> Batch:
-        return dict(zip(self.schema.modalities, values, strict=True))
+    def prepared(self, x: Batch) -> Batch:
+        """Return scaled training samples with what else the phases look at of each: what stays the same for an epoch."""
+        return x
+
+    def prepared_values(self, values: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Turn training samples in physical units into what batches of them hold; `served` are its names."""
+        x = self.prepared(self._scaled(values))
+        self.served = tuple(x)
+        return tuple(x.values())
 
     def from_arrays(self, x: Arrays) -> Batch:
         """Return samples in physical units as scaled tensors on the model's device."""
@@ -154,13 +162,21 @@ class PhasedModel(L.LightningModule):
         torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
         self.requires_grad_(False)  # each phase switches on what it moves
         # All samples at once, anew in each epoch, since tied values are spread by chance: batches would scale each of them many times.
-        scale = getattr(self.trainer.train_dataloader, "scale", None)  # a torch DataLoader of one's own has none
-        self._is_scaled = scale is not None and scale(self._scaled_values)
+        prepare = getattr(self.trainer.train_dataloader, "prepare", None)  # a torch DataLoader of one's own has none
+        if prepare is None or not prepare(self.prepared_values):
+            self.served = None
         self._tallies.clear()
         self._begun = self.global_step
 
+    def training_batch(self, batch: tuple[Tensor, ...]) -> tuple[Batch, Tensor]:
+        """Turn the training loader's (modality, ..., labels) into prepared samples by name, and labels."""
+        if self.served is not None:
+            return dict(zip(self.served, batch[:-1], strict=True)), batch[-1]
+        x, labels = self.scaled(batch)
+        return self.prepared(x), labels
+
     def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
-        x, labels = (self._named(batch[:-1]), batch[-1]) if self._is_scaled else self.scaled(batch)
+        x, labels = self.training_batch(batch)
         self.before_batch(x, labels)
         optimizers = self.optimizers()
         optimizers = (
@@ -191,7 +207,8 @@ class PhasedModel(L.LightningModule):
             parameter.requires_grad_(True)
         terms = phase.terms(x, labels)
         total = sum(self.weight(phase.name, name) * term for name, term in terms.items())
-        optimizer.zero_grad()
+        for parameter in moving:  # in a fraction of the time of optimizer.zero_grad()
+            parameter.grad = None
         self.manual_backward(total)
         norm = nn.utils.clip_grad_norm_(moving, self.clip or torch.inf)
         optimizer.step()

@@ -106,6 +106,10 @@ class VACWGAN(LatentGenerator, PhasedModel):
         ]
 
     # -- training -------------------------------------------------------------------------------------------------
+    def prepared(self, x: Batch) -> Batch:
+        (seen,) = seen_by(self.critic, x)
+        return seen
+
     def critic_terms(self, x: Batch, labels: Tensor) -> dict[str, Tensor]:
         """Terms that D minimises: it tells real samples from generated ones of the same classes."""
         seen = ({name: value.detach() for name, value in each.items()} for each in self.drawn(x, labels).seen)

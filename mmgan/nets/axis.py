@@ -50,8 +50,10 @@ class AxisStatistics(nn.Module):
         self.register_buffer("decorrelation", torch.eye(self.n_statistics if decorrelated else 0))
 
     def forward(self, x: dict[str, Tensor]) -> Tensor:
-        standardised = (self._raw(x) - self.mean) / self.deviation
-        return standardised @ self.decorrelation if len(self.decorrelation) else standardised
+        # Real samples are measured before a training's precision is set: generated ones must not differ by that.
+        with torch.autocast(self.mean.device.type, enabled=False):
+            standardised = (self._raw(x) - self.mean) / self.deviation
+            return standardised @ self.decorrelation if len(self.decorrelation) else standardised
 
     @torch.no_grad()
     def fit(self, x: dict[str, Tensor], scaler: nn.Module) -> None:
@@ -62,8 +64,7 @@ class AxisStatistics(nn.Module):
         knots = scaler.inverse({name: knots_like(value) for name, value in x.items()})
         for name, units in zip(self.widths, self.units, strict=True):
             units.fit(knots[name], physical[name])
-        blocks = zip(*(x[name].split(BLOCK_SIZE) for name in self.widths), strict=True)
-        measured = torch.cat([self._raw(dict(zip(self.widths, block, strict=True))) for block in blocks])
+        measured = self._raw(x)
         self.mean.copy_(measured.mean(0))
         self.deviation.copy_(measured.std(0, correction=0) + LEAST_DEVIATION)
         if len(self.decorrelation):
@@ -76,7 +77,9 @@ class AxisStatistics(nn.Module):
         """Return the statistics (B, n_statistics) before they are standardised; of a modality that is missing, their mean."""
         n, means = len(next(iter(x.values()))), self.mean.split(list(self.widths.values()))
         found = [
-            self._measured(units(x[name].float())) if name in x else mean.expand(n, -1)
+            torch.cat([self._measured(units(block.float())) for block in x[name].split(BLOCK_SIZE)])
+            if name in x
+            else mean.expand(n, -1)
             for name, units, mean in zip(self.widths, self.units, means, strict=True)
         ]
         return torch.cat(found, 1)
@@ -87,24 +90,14 @@ class AxisStatistics(nn.Module):
         planes = x.reshape(len(x), shape[0], -1, shape[-1])  # (B, C, H, W); of a signal H = 1
         centred = planes - planes.mean((2, 3), keepdim=True)
         energy = centred.square().mean((2, 3)) + LEAST_ENERGY  # (B, C)
+        normalised = centred * energy.rsqrt()[..., None, None]
         found = [energy.log()]
         for axis in axes_of(shape):
-            found += self._along(centred.transpose(-1, axis), energy)
+            found += _roughness(centred.transpose(-1, axis))
+            found.append(_autocorrelations(normalised.transpose(-1, axis), self.lags))
         if 1 < shape[0] <= MAX_CORRELATED:
-            found.append(_correlations(centred.flatten(2), energy))
+            found.append(_correlations(normalised.flatten(2)))
         return torch.cat([part.flatten(1) for part in found], 1)
-
-    def _along(self, z: Tensor, energy: Tensor) -> Iterator[Tensor]:
-        """Yield the statistics of centred values (B, C, M, L) along L, each (B, C) or (B, C, lags)."""
-        first = z.diff()
-        for difference in (first, first.diff()):
-            yield (difference.square().mean((2, 3)) + LEAST_ENERGY).log()
-        length = z.shape[3]
-        lags = torch.arange(1, min(self.lags, length - 1) + 1, device=z.device)
-        # Of the power spectrum, padded so that nothing wraps around: one transform for all lags.
-        power = torch.view_as_real(torch.fft.rfft(z, length + len(lags))).square().sum((2, 4))  # (B, C, frequencies)
-        covariance = torch.fft.irfft(power, length + len(lags))[..., lags] / (z.shape[2] * (length - lags))
-        yield covariance / energy[..., None]
 
 
 class PhysicalUnits(nn.Module):
@@ -150,8 +143,26 @@ def axes_of(shape: tuple[int, ...]) -> list[int]:
     return [axis for axis in spatial if shape[axis] >= MIN_LENGTH]
 
 
-def _correlations(z: Tensor, energy: Tensor) -> Tensor:
-    """Return the correlations (B, pairs) between the channels of centred values (B, C, N)."""
-    covariance = z @ z.transpose(1, 2) / z.shape[2]  # (B, C, C)
-    i, j = torch.triu_indices(z.shape[1], z.shape[1], 1, device=z.device)
-    return covariance[:, i, j] / (energy[:, i] * energy[:, j]).sqrt()
+def _roughness(z: Tensor) -> Iterator[Tensor]:
+    """Yield the log energies (B, C) of first and second differences of centred values (B, C, M, L) along L."""
+    first = z.diff()
+    for difference in (first, first.diff()):
+        yield (difference.square().mean((2, 3)) + LEAST_ENERGY).log()
+
+
+def _autocorrelations(z: Tensor, most: int) -> Tensor:
+    """Return the autocorrelations (B, C, lags) along L at lags 1 to `most` of normalised values (B, C, M, L)."""
+    length = z.shape[3]
+    lags = min(most, length - 1)
+    # Of the power spectrum, padded so that nothing wraps around: one transform for all lags.
+    power = torch.view_as_real(torch.fft.rfft(z, length + lags)).square().sum((2, 4))  # (B, C, frequencies)
+    pairs = z.shape[2] * torch.arange(length - 1, length - lags - 1, -1, device=z.device)
+    return torch.fft.irfft(power, length + lags)[..., 1 : lags + 1] / pairs
+
+
+def _correlations(z: Tensor) -> Tensor:
+    """Return the correlations (B, pairs) between the channels of normalised values (B, C, N)."""
+    channels = z.shape[1]
+    i, j = torch.triu_indices(channels, channels, 1, device=z.device)
+    # Of the flattened matrix: the slope of a choice by two indices takes four times as long.
+    return (z @ z.transpose(1, 2)).flatten(1).index_select(1, i * channels + j) / z.shape[2]

@@ -1,7 +1,7 @@
 """What several modalities say of one sample becomes one statement; any of them may be missing.
 
 Each takes the modalities' features `mu` (B, M, width), how certain they are, `logvar` (the same shape; None where the fusion
-does not ask for it), and which are there, `present` (B, M) bool.
+does not ask for it), and which are there, `present` (B, M) bool; None: all of them.
 """
 
 from typing import NamedTuple
@@ -31,7 +31,9 @@ class ConcatFusion(nn.Module):
         super().__init__()
         self.mix = nn.Linear(n_modalities * width, width)
 
-    def forward(self, mu: Tensor, logvar: Tensor | None, present: Tensor) -> Fused:
+    def forward(self, mu: Tensor, logvar: Tensor | None, present: Tensor | None) -> Fused:
+        if present is None:
+            return Fused(self.mix(mu.flatten(1)), mu.new_full(mu.shape[:2], 1 / mu.shape[1]))
         return Fused(self.mix((mu * present[:, :, None]).flatten(1)), _shares(present.to(mu.dtype)))
 
 
@@ -54,7 +56,8 @@ class GatedUncertaintyFusion(nn.Module):
             nn.Linear(n_modalities * width, width), nn.GELU(), nn.Dropout(dropout), nn.Linear(width, n_modalities)
         )
 
-    def forward(self, mu: Tensor, logvar: Tensor, present: Tensor) -> Fused:
+    def forward(self, mu: Tensor, logvar: Tensor, present: Tensor | None) -> Fused:
+        present = _all_of(mu) if present is None else present
         there = mu * present[:, :, None]
         uncertainty = torch.exp(0.5 * logvar).mean(2)  # (B, M)
         certain = _softmax(1 / ((uncertainty + 1e-6) * self.temperature), present)
@@ -73,7 +76,8 @@ class ProductOfExperts(nn.Module):
     def __init__(self, n_modalities: int, width: int):
         super().__init__()
 
-    def forward(self, mu: Tensor, logvar: Tensor, present: Tensor) -> Fused:
+    def forward(self, mu: Tensor, logvar: Tensor, present: Tensor | None) -> Fused:
+        present = _all_of(mu) if present is None else present
         precision = torch.exp(-logvar) * present[:, :, None]  # (B, M, width)
         return Fused((precision * mu).sum(1) / (1 + precision.sum(1)), _shares(precision.mean(2)))
 
@@ -104,7 +108,8 @@ class ProxyAttentionFusion(nn.Module):
         self.norm_proxy, self.norm_modalities = nn.LayerNorm(width), nn.LayerNorm(width)
         self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
 
-    def forward(self, mu: Tensor, logvar: Tensor, present: Tensor) -> Fused:
+    def forward(self, mu: Tensor, logvar: Tensor, present: Tensor | None) -> Fused:
+        present = _all_of(mu) if present is None else present
         proxy, weights = self.proxy(mu, logvar, present)
         some = present.any(1, keepdim=True)
         keys = self.norm_modalities(mu)
@@ -113,6 +118,11 @@ class ProxyAttentionFusion(nn.Module):
             self.norm_proxy(proxy)[:, None], keys, keys, key_padding_mask=some & ~present, need_weights=False
         )
         return Fused(proxy + found[:, 0] * some, weights)
+
+
+def _all_of(mu: Tensor) -> Tensor:
+    """Return that all modalities of mu (B, M, width) are there, (B, M) bool."""
+    return torch.ones(mu.shape[:2], dtype=torch.bool, device=mu.device)
 
 
 def _softmax(scores: Tensor, present: Tensor) -> Tensor:

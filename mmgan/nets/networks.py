@@ -46,10 +46,9 @@ class Trunk(nn.Module):
         self.blocks = nn.Sequential(*[ResidualMLP(width, norm=norm, dropout=dropout) for _ in range(depth)])
 
     def forward(self, x: dict[str, Tensor], present: Tensor | None = None) -> Tensor:
-        """Return features of samples {name: (B, *shape)}; what is not `present`, (B, M) bool, is not looked at."""
+        """Return features of samples {name: (B, *shape)}; what is not `present`, (B, M) bool, is not looked at (None: all is)."""
         branches = zip(self.names, self.branches, strict=True)
         mu = torch.stack([activation(branch(x[name])) for name, branch in branches], dim=1)  # (B, M, width)
-        present = torch.ones(mu.shape[:2], dtype=torch.bool, device=mu.device) if present is None else present
         logvar = None if self.uncertainty is None else self.uncertainty(mu).clamp(-10, 10)
         return activation(self.blocks(self.fusion(mu, logvar, present).features))
 
@@ -190,7 +189,7 @@ class Critic(nn.Module):
 
     def described(self, x: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return samples with the entry STATISTICS, by which D knows them before augmentation."""
-        return x if self.axis is None else {**x, STATISTICS: self.axis(x)}
+        return x if self.axis is None or STATISTICS in x else {**x, STATISTICS: self.axis(x)}
 
     def from_features(self, h: Tensor, labels: Tensor) -> Tensor:
         """Return the scores (B,) of features (B, width)."""
