@@ -1,16 +1,19 @@
 """Pictures: all classes, names in any script, every channel, scales with numbers."""
 
 import warnings
+from itertools import combinations
 
 import numpy as np
 import pytest
 from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib import font_manager
+from matplotlib.collections import LineCollection
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mmgan.plots import overview, style, sweeps
 from mmgan.plots.channels import log_power, mean_and_spread
+from mmgan.plots.samples import beside_nearest, scale_of
 from mmgan.plots.style import legible
 from mmgan.training.pictures import _hand_over
 
@@ -26,12 +29,20 @@ def texts(figure):
     return {text.get_text() for text in own} | {axis.get_ylabel() for axis in figure.axes}
 
 
+def assert_apart(figure):
+    """Assert that all that is written in a figure lies inside of it, and nothing on anything else."""
+    boxes = [text.get_window_extent() for axis in figure.axes for text in axis.texts if text.get_text()]
+    width, height = figure.canvas.get_width_height()
+    assert all(box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height for box in boxes)
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+
+
 # -- all classes --------------------------------------------------------------------------------------------------------
 def test_the_overview_shows_three_real_and_three_synthetic_samples_of_every_class():
     x, y = samples({"spec": (3, 40), "v": (5,)}, classes=4)
     figure = overview.overview(x, y, x, y, ["$_$", "a_b", "λ", "d" * 40])
-    drawn = [axis for axis in figure.axes if axis.has_data()]
-    assert len(drawn) == 2 * 4 * 6 + 1  # and a scale of colours
+    maps, curves = figure.axes[0].images, figure.axes[0].lines
+    assert len(maps) == len(curves) == 4 * 6 and len(figure.axes) == 2  # and a scale of colours
     assert {"$_$", "a_b", "λ", "d" * 19 + "…", "real", "synthetic", "spec", "v", "value, in the data's units"} <= texts(
         figure
     )
@@ -44,7 +55,7 @@ def test_the_overview_takes_few_samples_many_classes_and_images(monkeypatch):
     x, y = samples({"image": (3, 8, 8)}, classes=5, each=1)
     some = y != 1
     figure = overview.overview(x, y, {"image": x["image"][some]}, y[some], [f"c{k}" for k in range(len(y))])
-    assert "no sample" in texts(figure) and figure.get_suptitle() == "the first 3 of 5 classes"
+    assert {"no sample", "the first 3 of 5 classes"} <= texts(figure)
 
 
 # -- names --------------------------------------------------------------------------------------------------------------
@@ -70,8 +81,8 @@ def test_fonts_are_asked_for_that_are_installed():
 # -- channels, spectra, sweeps ------------------------------------------------------------------------------------------
 def test_every_channel_has_a_panel_of_its_own_length():
     x, _ = samples({"spec": (7, 48), "env": (5, 32)}, classes=1)
-    figure = mean_and_spread(x, x, "a")
-    lengths = [len(axis.lines[0].get_xdata()) for axis in figure.axes]
+    lines, *_ = [each for each in mean_and_spread(x, x, "a").axes[0].collections if isinstance(each, LineCollection)]
+    lengths = [len(line) for line in lines.get_segments()]
     assert lengths == [48] * 7 + [32] * 5
 
 
@@ -81,14 +92,28 @@ def test_the_numbers_of_a_panel_have_room_and_their_power_of_ten_stands_in_the_t
         "odd": 12345 + np.random.default_rng(0).normal(size=(4, 9, 20)),
         "small": -1e-6 * np.eye(4),
     }
-    figure = mean_and_spread(x, x, "a")
+    figure = mean_and_spread(x, x, "a" * 40)
     figure.canvas.draw()
-    axes = figure.axes
-    assert [axis.get_title(loc="left") for axis in axes[::8]] == ["large, 1e6", "odd 9/9"]
-    assert axes[-1].get_title(loc="left") == "small, 1e\N{MINUS SIGN}7"
-    boxes = [axis.get_tightbbox() for axis in axes]
-    assert all(box.x0 >= 0 and box.y0 >= 0 for box in boxes)
-    assert not any(one.overlaps(other) for k, one in enumerate(boxes) for other in boxes[:k])
+    assert {"large, 1e6", "odd 9/9", "small, 1e\N{MINUS SIGN}7", "real", "class " + "a" * 21 + "…"} <= texts(figure)
+    assert_apart(figure)
+
+
+def test_a_channel_without_samples_or_spread_and_one_of_a_single_value_are_drawn():
+    x = {"scalar": np.ones((4, 1)), "flat": np.zeros((4, 3)), "none": np.full((4, 2), np.nan)}
+    none = {name: values[:0] for name, values in x.items()}
+    for pair in ((x, none), (none, none)):
+        figure = mean_and_spread(*pair)
+        figure.canvas.draw()  # with warnings as errors
+        assert {"scalar", "flat", "none", "0"} <= texts(figure)
+
+
+@pytest.mark.parametrize("shape", [(1,), (30,), (3, 30), (3, 8, 20), (1, 20, 8)])
+def test_samples_beside_their_nearest_have_numbers_that_stand_apart(shape):
+    x = 1e6 * np.random.default_rng(0).normal(size=(3, *shape))
+    figure = beside_nearest(x, x, x, np.array([0.1, 1.234, 12]), scale_of(x))
+    figure.canvas.draw()
+    assert {"real", "synthetic", "nearest", "1.2 \N{MULTIPLICATION SIGN}", "0"} <= texts(figure)
+    assert_apart(figure)
 
 
 def test_the_power_of_a_sine_lies_at_its_cycles():
