@@ -8,6 +8,7 @@ import pytest
 from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib import font_manager
 from matplotlib.collections import LineCollection
+from matplotlib.lines import Line2D
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -15,6 +16,7 @@ from mmgan.plots import overview, style, sweeps
 from mmgan.plots.channels import log_power, mean_and_spread
 from mmgan.plots.samples import beside_nearest, scale_of
 from mmgan.plots.style import legible
+from mmgan.training.class_pictures import image_of
 from mmgan.training.pictures import _hand_over
 
 
@@ -25,13 +27,16 @@ def samples(shapes, classes, each=3):
 
 def texts(figure):
     """Return what is written in a figure, those of its axes included."""
-    own = [*figure.texts, *(text for axis in figure.axes for text in axis.texts)]
-    return {text.get_text() for text in own} | {axis.get_ylabel() for axis in figure.axes}
+    return {text.get_text() for text in figure.texts} | {axis.get_ylabel() for axis in figure.axes}
+
+
+def drawn(figure, kind):
+    return [each for each in figure.artists if isinstance(each, kind)]
 
 
 def assert_apart(figure):
     """Assert that all that is written in a figure lies inside of it, and nothing on anything else."""
-    boxes = [text.get_window_extent() for axis in figure.axes for text in axis.texts if text.get_text()]
+    boxes = [text.get_window_extent() for text in figure.texts]
     width, height = figure.canvas.get_width_height()
     assert all(box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height for box in boxes)
     assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
@@ -41,8 +46,7 @@ def assert_apart(figure):
 def test_the_overview_shows_three_real_and_three_synthetic_samples_of_every_class():
     x, y = samples({"spec": (3, 40), "v": (5,)}, classes=4)
     figure = overview.overview(x, y, x, y, ["$_$", "a_b", "λ", "d" * 40])
-    maps, curves = figure.axes[0].images, figure.axes[0].lines
-    assert len(maps) == len(curves) == 4 * 6 and len(figure.axes) == 2  # and a scale of colours
+    assert len(figure.axes[0].images) == len(drawn(figure, Line2D)) == 4 * 6
     assert {"$_$", "a_b", "λ", "d" * 19 + "…", "real", "synthetic", "spec", "v", "value, in the data's units"} <= texts(
         figure
     )
@@ -56,6 +60,18 @@ def test_the_overview_takes_few_samples_many_classes_and_images(monkeypatch):
     some = y != 1
     figure = overview.overview(x, y, {"image": x["image"][some]}, y[some], [f"c{k}" for k in range(len(y))])
     assert {"no sample", "the first 3 of 5 classes"} <= texts(figure)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (3, 2, 3), (1, 2, 3)])
+def test_the_first_row_of_a_map_and_of_an_image_stands_above(shape):
+    x = np.zeros((3, *shape))
+    x[..., 0, :] = 1
+    figure = beside_nearest(x, x, x, np.ones(3), (0.0, 1.0))
+    pixels = np.asarray(image_of(figure).convert("L"))
+    for image in figure.axes[0].images:
+        box = image.get_window_extent()
+        above, below = (pixels[int(len(pixels) - y), int(box.x0) + 5] for y in (box.y1 - 5, box.y0 + 5))
+        assert above > 200 and below < 50
 
 
 # -- names --------------------------------------------------------------------------------------------------------------
@@ -81,9 +97,8 @@ def test_fonts_are_asked_for_that_are_installed():
 # -- channels, spectra, sweeps ------------------------------------------------------------------------------------------
 def test_every_channel_has_a_panel_of_its_own_length():
     x, _ = samples({"spec": (7, 48), "env": (5, 32)}, classes=1)
-    lines, *_ = [each for each in mean_and_spread(x, x, "a").axes[0].collections if isinstance(each, LineCollection)]
-    lengths = [len(line) for line in lines.get_segments()]
-    assert lengths == [48] * 7 + [32] * 5
+    for lines in drawn(mean_and_spread(x, x, "a"), LineCollection)[:3:2]:  # beside those of the legend
+        assert [len(line) for line in lines.get_segments()] == [48] * 7 + [32] * 5
 
 
 def test_the_numbers_of_a_panel_have_room_and_their_power_of_ten_stands_in_the_title():

@@ -1,14 +1,16 @@
-"""Many small panels in a figure: all on one pair of axes, in inches, for matplotlib takes longer to make and number axes than to draw what they hold."""
+"""Many small panels in a figure, placed in inches: matplotlib takes longer to make and number axes than to draw what such panels hold."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
-from matplotlib.text import Text
+from matplotlib.lines import Line2D
 from matplotlib.ticker import AutoLocator, ScalarFormatter
-from matplotlib.transforms import Bbox, TransformedBbox
+from matplotlib.transforms import Affine2D, Bbox, TransformedBbox
 
 TICK, PAD = 0.028, 0.05  # inches: length of a tick, distance of its number
 DIGIT = 0.072 / 8  # inches that a character of a number is wide at most, per point of its size
@@ -39,8 +41,7 @@ class Canvas:
     def __init__(self, width: float, height: float):
         self.width, self.height = width, height
         self.figure = Figure(figsize=(width, height))
-        self.axis = self.figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0), autoscale_on=False)
-        self.axis.set_axis_off()
+        self.inches = Affine2D().scale(1, -1).translate(0, height) + self.figure.dpi_scale_trans
         self._strokes: list[np.ndarray] = []
 
     def done(self) -> Figure:
@@ -48,17 +49,29 @@ class Canvas:
         self.lines(self._strokes, colors="black", lw=0.6, capstyle="projecting")
         return self.figure
 
-    def text(self, x: float, y: float, text: str, ha: str = "center", va: str = "center", **look: object) -> Text:
+    @cached_property
+    def axis(self) -> Axes:
+        """The axes of all images, in inches: an image needs some, and stays sharp in a file of vectors."""
+        ends = {"xlim": (0, self.width), "ylim": (self.height, 0)}
+        axis = self.figure.add_axes((0, 0, 1, 1), autoscale_on=False, **ends)
+        axis.set_axis_off()
+        return axis
+
+    def text(self, x: float, y: float, text: str, ha: str = "center", va: str = "center", **look: object) -> None:
         """Write a text."""
-        return self.axis.text(x, y, text, ha=ha, va=va, **look)
+        self.figure.text(x, y, text, ha=ha, va=va, transform=self.inches, **look)
 
     def lines(self, lines: Sequence[np.ndarray], **look: object) -> None:
         """Draw lines (n, 2) of one look."""
-        self.axis.add_collection(LineCollection(lines, **look), autolim=False)
+        self.figure.add_artist(LineCollection(lines, transform=self.inches, **look))
 
     def areas(self, outlines: Sequence[np.ndarray], **look: object) -> None:
         """Fill areas (n, 2) in one look."""
-        self.axis.add_collection(PolyCollection(outlines, **look), autolim=False)
+        self.figure.add_artist(PolyCollection(outlines, transform=self.inches, **look))
+
+    def point(self, place: np.ndarray, size: float, colour: str) -> None:
+        """Draw a point (2,) of a size in points."""
+        self.figure.add_artist(Line2D(*place[:, None], marker="o", ms=size, color=colour, transform=self.inches))
 
     def stroke(self, line: np.ndarray) -> None:
         """Draw a thin black line (n, 2): of a frame, or a tick."""
@@ -83,16 +96,17 @@ class Panel:
 
     def curve(self, y: np.ndarray, colour: str) -> None:
         """Draw values (n,) at 0, 1, ...: what lies outside of the box is cut off; a single value is a point."""
-        look = {"lw": 0.8, "color": colour, "marker": "o" if len(y) == 1 else None, "ms": 3}
-        (line,) = self.canvas.axis.plot(*self.points(np.arange(len(y)), y).T, **look)
-        left, top, width, height = self.box
-        line.set_clip_box(TransformedBbox(Bbox.from_bounds(left, top, width, height), self.canvas.axis.transData))
+        points = self.points(np.arange(len(y)), y)
+        marker = "o" if len(y) == 1 else None
+        line = Line2D(*points.T, lw=0.8, color=colour, marker=marker, ms=3, transform=self.canvas.inches)
+        self.canvas.figure.add_artist(line)
+        line.set_clip_box(TransformedBbox(Bbox.from_bounds(*self.box), self.canvas.inches))
 
-    def image(self, values: np.ndarray, **look: object) -> None:
-        """Fill the box with an image, (rows, columns) or (rows, columns, 3), its first row above."""
+    def image(self, values: np.ndarray, scale: Ends, colours: str) -> None:
+        """Fill the box with an image, (rows, columns) on a scale of colours or (rows, columns, 3), its first row above."""
         left, top, width, height = self.box
-        extent = (left, left + width, top + height, top)
-        self.canvas.axis.imshow(values, extent=extent, aspect="auto", interpolation="none", **look)
+        look = {"vmin": scale[0], "vmax": scale[1], "cmap": colours, "interpolation": "none", "aspect": "auto"}
+        self.canvas.axis.imshow(values, extent=(left, left + width, top + height, top), **look)
 
     def number(self, side: str, places: Sequence[float], numbers: Sequence[str], size: float) -> None:
         """Put ticks with numbers below the panel (`side` "x") or to its left ("y")."""

@@ -108,7 +108,7 @@ def _draw_bands(
         around = np.concatenate([mean - spread, (mean + spread)[::-1]])
         outlines.append(panel.points(np.concatenate([places, places[::-1]]), around))
         if channel.length == 1:  # a single value is no line
-            canvas.axis.plot(*lines[-1].T, "o", color=colour)
+            canvas.point(lines[-1][0], 6, colour)
             lines.append(outlines[-1])
     canvas.areas(outlines, color=colour, alpha=0.22, lw=0)
     canvas.lines(lines, color=colour, lw=1.1)

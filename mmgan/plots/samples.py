@@ -34,11 +34,11 @@ def draw_sample(panel: Panel, sample: np.ndarray, scale: Ends, colour: str = REA
     if is_curve(sample.shape):
         panel.curve(sample.ravel(), colour)
     elif sample.ndim == 2:
-        panel.image(sample, vmin=scale[0], vmax=scale[1], cmap=colours_of(sample.shape))
+        panel.image(sample, scale, colours_of(sample.shape))
     else:
         image = (sample.transpose(1, 2, 0) - scale[0]) / max(scale[1] - scale[0], 1e-12)  # (C, H, W) -> (H, W, C)
         shown = image.clip(0, 1) if sample.shape[0] == 3 else image[..., 0]
-        panel.image(shown, vmin=0, vmax=1, cmap=colours_of(sample.shape))
+        panel.image(shown, (0, 1), colours_of(sample.shape))
 
 
 def colours_of(shape: tuple[int, ...]) -> str:
