@@ -61,6 +61,13 @@ class Canvas:
         """Write a text."""
         self.figure.text(x, y, text, ha=ha, va=va, transform=self.inches, **look)
 
+    def name_axes(self, names: tuple[str, str], left: float, top: float, below: float) -> None:
+        """Write the names of the axes of all panels, which stand beyond `left` and between `top` and `below` inches from the edges."""
+        middle, height = (left + self.width) / 2 / self.width, (self.height - top + below) / 2 / self.height
+        look = {"ha": "center", "va": "center", "fontsize": 9}
+        self.figure.supxlabel(names[0], x=middle, y=0.12 / self.height, **look)
+        self.figure.supylabel(names[1], x=0.12 / self.width, y=height, **look)
+
     def lines(self, lines: Sequence[np.ndarray], **look: object) -> None:
         """Draw lines (n, 2) of one look."""
         self.figure.add_artist(LineCollection(lines, transform=self.inches, **look))
@@ -86,8 +93,8 @@ class Panel:
 
     def points(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Return where values x and y (n,) lie on the canvas, (n, 2)."""
-        across = (np.asarray(x) - self.x[0]) / (self.x[1] - self.x[0])
-        down = (np.asarray(y) - self.y[1]) / (self.y[0] - self.y[1])
+        across = (np.asarray(x, float) - self.x[0]) / (self.x[1] - self.x[0])
+        down = (np.asarray(y, float) - self.y[1]) / (self.y[0] - self.y[1])
         return np.column_stack([self.box.left + self.box.width * across, self.box.top + self.box.height * down])
 
     def frame(self) -> None:
@@ -109,7 +116,7 @@ class Panel:
         self.canvas.axis.imshow(values, extent=(left, left + width, top + height, top), **look)
 
     def number(self, side: str, places: Sequence[float], numbers: Sequence[str], size: float) -> None:
-        """Put ticks with numbers below the panel (`side` "x") or to its left ("y")."""
+        """Put ticks with numbers below the panel (`side` "x") or to its left ("y"); a number may be ''."""
         if side == "x":
             ends, shift, align = self.points(places, [self.y[0]] * len(places)), (0, 1), {"va": "top"}
         else:
@@ -117,7 +124,8 @@ class Panel:
         shift = np.array(shift)
         for end, number in zip(ends, numbers, strict=True):
             self.canvas.stroke(np.stack([end, end + TICK * shift]))
-            self.canvas.text(*(end + PAD * shift), number, fontsize=size, **align)
+            if number:
+                self.canvas.text(*(end + PAD * shift), number, fontsize=size, **align)
 
 
 def spanned(*values: np.ndarray, margin: float = 0.05) -> Ends:

@@ -15,10 +15,7 @@ MOST_CHANNELS = 8
 # Inches in a figure of `mean_and_spread`: a line of panels, the drawn part of one, what stands below it, above and left of all, and between two.
 LINE, PANEL, BELOW, TOP, LEFT, GAP = 0.92, 0.55, 0.2, 0.28, 0.26, 0.15
 NUMBERS = 8  # points
-KINDS = (
-    ("real", REAL, 1.73),
-    ("synthetic", SYNTHETIC, 1.0),
-)  # with their place in the legend, in inches from the right
+KINDS = ("real", REAL, 1.73), ("synthetic", SYNTHETIC, 1.0)  # with their place in the legend, in inches from the right
 
 
 @dataclass(frozen=True)
@@ -31,6 +28,7 @@ class _Channel:
     line: int
     column: int
     columns: int  # that it is wide
+    lowest: bool  # of its modality in its column: whose positions have numbers
 
 
 @rc_context(STYLE)
@@ -44,20 +42,18 @@ def mean_and_spread(
     """Show mean +- one standard deviation of real and synthetic samples {name: (n, *shape)} along every channel's axis.
 
     A vector is one channel; an image's channels are averaged over its columns. Three channels stand in a line, at most eight
-    of a modality are shown. Samples may be absent on either side. `names` are those of the axes, `first` is the first position.
+    of a modality are shown; the lowest of a modality number the positions. Samples may be absent on either side. `names` are those of the axes, `first` is the first position.
     """
     channels: list[_Channel] = []
     for name in real:
         channels += _channels(name, real[name], synthetic[name], channels[-1].line + 1 if channels else 0)
-    height = LINE * (channels[-1].line + 1) + 0.5
-    canvas = Canvas(WIDTH, height)
+    canvas = Canvas(WIDTH, LINE * (channels[-1].line + 1) + 0.5)
     panels = _placed(canvas, channels, first)
     for kind, colour, place in KINDS:
         _draw_bands(canvas, channels, panels, kind, first, colour)
         canvas.lines([np.array([(WIDTH - place, 0.13), (WIDTH - place + 0.25, 0.13)])], color=colour, lw=1.1)
         canvas.text(WIDTH - place + 0.31, 0.13, kind, ha="left", fontsize=8.5)
-    canvas.text((LEFT + WIDTH) / 2, height - 0.12, names[0], fontsize=9)
-    canvas.text(0.12, (TOP + height) / 2, names[1], fontsize=9, rotation=90)
+    canvas.name_axes(names, LEFT, TOP, 0.3)
     if class_name is not None:
         canvas.text(0.09, 0.13, f"class {shortened(class_name, 22)}", ha="left", fontsize=10)
     return canvas.done()
@@ -81,7 +77,8 @@ def _placed(canvas: Canvas, channels: Sequence[_Channel], first: int) -> list[Pa
         panel = Panel(canvas, Box(left, top, right - left, PANEL), (x[0] - margin, x[1] + margin), y)
         panel.frame()
         panel.number("y", places, written, NUMBERS)
-        panel.number("x", *numbered(x, whole=True)[:2], NUMBERS)
+        places, written, _ = numbered(x, whole=True)
+        panel.number("x", places, written if channel.lowest else [""] * len(written), NUMBERS)
         canvas.text(left, top - 0.03, _titled(channel.title, power), "left", "bottom", fontsize=7 if power else 8.5)
         panels.append(panel)
     return panels
@@ -131,7 +128,8 @@ def _channels(name: str, real: np.ndarray, synthetic: np.ndarray, line: int) -> 
     for number, c in enumerate(chosen):
         title = shortened(name, 40) if count == 1 else f"{shortened(name, 8)} {c + 1}/{count}"
         bands = {kind: (x[:, c].mean(0), x[:, c].std(0)) for kind, x in kinds.items() if len(x)}
-        channels.append(_Channel(title, bands, length, line + number // 3, number % 3, 3 if count == 1 else 1))
+        columns, lowest = 3 if count == 1 else 1, number + 3 >= len(chosen)
+        channels.append(_Channel(title, bands, length, line + number // 3, number % 3, columns, lowest))
     return channels
 
 

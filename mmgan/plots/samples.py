@@ -90,8 +90,7 @@ def grid(
     left, top, below = 0.28, 0.26 if title else 0.06, 0.06
     if names is not None:
         left, below = 0.5 + max(room_of(written, NUMBERS) for _, written in heights), 0.42
-        canvas.text((left + width) / 2, height - 0.13, names[0], fontsize=9)
-        canvas.text(0.12, (top + height - below) / 2, names[1], fontsize=9, rotation=90)
+        canvas.name_axes(names, left, top, below)
     between = GAP if names is None else 2 * GAP  # numbers stand at the ends
     titled = [0.17 * bool(line.titles) for line in lines]
     box_width = (width - left - 0.06 - GAP * (columns - 1)) / columns
