@@ -8,7 +8,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from mmgan.plots.canvas import Box, Canvas, numbered
+from mmgan.plots.canvas import Box, Canvas, Ends, Panel, numbered
 from mmgan.plots.samples import NUMBERS, colours_of, draw_sample, is_curve, limits_of, panel_of, scale_of
 from mmgan.plots.style import REAL, STYLE, SYNTHETIC, shortened
 from mmgan.schema import Arrays
@@ -52,7 +52,7 @@ def _block(
     name: str,
     pairs: Sequence[Sequence[np.ndarray]],
     class_names: Sequence[str],
-    scale: tuple[float, float],
+    scale: Ends,
     kinds: tuple[str, str],
 ) -> None:
     """Draw the samples of one modality, `above` inches below the top of the figure: a line for each class."""
@@ -72,23 +72,32 @@ def _block(
                 draw_sample(panels[-1], samples[place % EACH], scale, (REAL, SYNTHETIC)[place // EACH])
             elif not place % EACH:
                 box.write(canvas, "no sample")
+    _number(canvas, panels, shape, limits)
+    canvas.text(WIDTH / 2, above + TOP + len(pairs) * cell + 0.35, _axes_of(shape), fontsize=8)
+    if not is_curve(shape):
+        _add_bar(canvas, above + TOP, min(len(pairs) * cell, 2.4), scale, colours_of(shape))
+
+
+def _number(canvas: Canvas, panels: Sequence[Panel], shape: tuple[int, ...], limits: Ends) -> None:
+    """Number the axes of a block where they stand for all: the first panel's heights, and the lowest line's places."""
     *_, rows, places = (1, *shape)
     ends = sorted({0, places - 1})
     for panel in panels[-2 * EACH :: EACH]:
         panel.number("x", ends, [str(end + 1) for end in ends], NUMBERS)
-    below = above + TOP + len(pairs) * cell + 0.35
-    canvas.text(WIDTH / 2, below, _axes_of(shape), fontsize=8)
     if is_curve(shape):
         heights, written, power = numbered(limits)
         panels[0].number("y", heights, written, NUMBERS)
-        canvas.text(LEFT, above + TOP - 0.08, power, ha="left", fontsize=NUMBERS)
-        return
-    ends = sorted({0, rows - 1})
-    panels[0].number("y", ends, [str(end + 1) for end in ends], NUMBERS)
-    height, bar = canvas.height, min(len(pairs) * cell, 2.4)
-    place = [1 - (RIGHT - 0.15) / WIDTH, 1 - (above + TOP + bar) / height, 0.13 / WIDTH, bar / height]
-    colours = ScalarMappable(Normalize(*scale), colours_of(shape))
-    canvas.figure.colorbar(colours, cax=canvas.figure.add_axes(place), label="value, in the data's units")
+        canvas.text(LEFT, panels[0].box.top - 0.1, power, ha="left", fontsize=NUMBERS)
+    else:
+        ends = sorted({0, rows - 1})
+        panels[0].number("y", ends, [str(end + 1) for end in ends], NUMBERS)
+
+
+def _add_bar(canvas: Canvas, top: float, height: float, scale: Ends, colours: str) -> None:
+    """Add the scale of a block's colours to its right, `top` inches below the top of the figure."""
+    box = [1 - (RIGHT - 0.15) / WIDTH, 1 - (top + height) / canvas.height, 0.13 / WIDTH, height / canvas.height]
+    bar = ScalarMappable(Normalize(*scale), colours)
+    canvas.figure.colorbar(bar, cax=canvas.figure.add_axes(box), label="value, in the data's units")
 
 
 def _headings(canvas: Canvas, above: float, name: str, kinds: tuple[str, str]) -> None:

@@ -46,7 +46,7 @@ def colours_of(shape: tuple[int, ...]) -> str:
     return "magma" if len(shape) == 2 else "gray"
 
 
-def scale_of(values: np.ndarray) -> tuple[float, float]:
+def scale_of(values: np.ndarray) -> Ends:
     """Return the ends of a colour scale for these values, whatever few of them are far off."""
     return float(values.min()), float(np.quantile(values, 0.995))
 
@@ -63,7 +63,7 @@ class Line:
 
     label: str
     samples: Sequence[np.ndarray] | np.ndarray
-    scale: tuple[float, float]
+    scale: Ends
     colour: str = REAL
     titles: Sequence[str] = ()
 
@@ -139,7 +139,7 @@ def real_and_synthetic(
 
 
 def beside_nearest(
-    real: np.ndarray, synthetic: np.ndarray, nearest: np.ndarray, ratios: np.ndarray, scale: tuple[float, float]
+    real: np.ndarray, synthetic: np.ndarray, nearest: np.ndarray, ratios: np.ndarray, scale: Ends
 ) -> Figure:
     """Show at most three real samples (n, *shape) above as many synthetic ones, and below these their nearest training samples.
 
