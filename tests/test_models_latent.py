@@ -10,7 +10,9 @@ from sklearn.decomposition import PCA
 from mmgan.commands.build import fold_run, load_data, train_fold
 from mmgan.data.files import write_pickle
 from mmgan.errors import MmganError
+from mmgan.models import latent
 from mmgan.models.memory import AggregatePosterior
+from mmgan.models.noise import BLOCK_SIZE
 from mmgan.models.synthesizer import Synthesizer
 from mmgan.training.checkpoint import load
 from mmgan.training.pictures import Plane, traversed
@@ -51,6 +53,17 @@ def test_a_reconstruction_is_the_same_each_time_and_sample_by_sample(trained):
         synthesizer.reconstruct(x, y[:-1])
     with pytest.raises(MmganError, match=r"not finite; leave such samples out"):
         synthesizer.reconstruct({name: rows * np.nan for name, rows in x.items()}, y)
+
+
+def test_calibration_samples_are_the_same_one_block_or_several_at_a_time(trained, monkeypatch):
+    model, _, y = trained
+    fitted = []
+    for together in (BLOCK_SIZE, latent.TOGETHER):
+        monkeypatch.setattr(latent, "TOGETHER", together)
+        latent.fit_quantile_mapping(model, np.bincount(y) * 10)
+        fitted.append({name: values.clone() for name, values in model.mapping.state_dict().items()})
+    for name, values in fitted[0].items():
+        torch.testing.assert_close(values, fitted[1][name], equal_nan=True)
 
 
 def test_a_traversal_begins_at_the_class_s_mean_and_moves_one_dimension(trained):

@@ -1,17 +1,22 @@
 """Pictures: all classes, names in any script, every channel, scales with numbers."""
 
 import warnings
+from itertools import combinations
 
 import numpy as np
 import pytest
 from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib import font_manager
+from matplotlib.collections import LineCollection
+from matplotlib.lines import Line2D
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mmgan.plots import overview, style, sweeps
 from mmgan.plots.channels import log_power, mean_and_spread
+from mmgan.plots.samples import beside_nearest, scale_of
 from mmgan.plots.style import legible
+from mmgan.training.class_pictures import image_of
 from mmgan.training.pictures import _hand_over
 
 
@@ -22,16 +27,26 @@ def samples(shapes, classes, each=3):
 
 def texts(figure):
     """Return what is written in a figure, those of its axes included."""
-    own = [*figure.texts, *(text for axis in figure.axes for text in axis.texts)]
-    return {text.get_text() for text in own} | {axis.get_ylabel() for axis in figure.axes}
+    return {text.get_text() for text in figure.texts} | {axis.get_ylabel() for axis in figure.axes}
+
+
+def drawn(figure, kind):
+    return [each for each in figure.artists if isinstance(each, kind)]
+
+
+def assert_apart(figure):
+    """Assert that all that is written in a figure lies inside of it, and nothing on anything else."""
+    boxes = [text.get_window_extent() for text in figure.texts]
+    width, height = figure.canvas.get_width_height()
+    assert all(box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height for box in boxes)
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
 
 
 # -- all classes --------------------------------------------------------------------------------------------------------
 def test_the_overview_shows_three_real_and_three_synthetic_samples_of_every_class():
     x, y = samples({"spec": (3, 40), "v": (5,)}, classes=4)
     figure = overview.overview(x, y, x, y, ["$_$", "a_b", "λ", "d" * 40])
-    drawn = [axis for axis in figure.axes if axis.has_data()]
-    assert len(drawn) == 2 * 4 * 6 + 1  # and a scale of colours
+    assert len(figure.axes[0].images) == len(drawn(figure, Line2D)) == 4 * 6
     assert {"$_$", "a_b", "λ", "d" * 19 + "…", "real", "synthetic", "spec", "v", "value, in the data's units"} <= texts(
         figure
     )
@@ -44,7 +59,19 @@ def test_the_overview_takes_few_samples_many_classes_and_images(monkeypatch):
     x, y = samples({"image": (3, 8, 8)}, classes=5, each=1)
     some = y != 1
     figure = overview.overview(x, y, {"image": x["image"][some]}, y[some], [f"c{k}" for k in range(len(y))])
-    assert "no sample" in texts(figure) and figure.get_suptitle() == "the first 3 of 5 classes"
+    assert {"no sample", "the first 3 of 5 classes"} <= texts(figure)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (3, 2, 3), (1, 2, 3)])
+def test_the_first_row_of_a_map_and_of_an_image_stands_above(shape):
+    x = np.zeros((3, *shape))
+    x[..., 0, :] = 1
+    figure = beside_nearest(x, x, x, np.ones(3), (0.0, 1.0))
+    pixels = np.asarray(image_of(figure).convert("L"))
+    for image in figure.axes[0].images:
+        box = image.get_window_extent()
+        above, below = (pixels[int(len(pixels) - y), int(box.x0) + 5] for y in (box.y1 - 5, box.y0 + 5))
+        assert above > 200 and below < 50
 
 
 # -- names --------------------------------------------------------------------------------------------------------------
@@ -70,9 +97,8 @@ def test_fonts_are_asked_for_that_are_installed():
 # -- channels, spectra, sweeps ------------------------------------------------------------------------------------------
 def test_every_channel_has_a_panel_of_its_own_length():
     x, _ = samples({"spec": (7, 48), "env": (5, 32)}, classes=1)
-    figure = mean_and_spread(x, x, "a")
-    lengths = [len(axis.lines[0].get_xdata()) for axis in figure.axes]
-    assert lengths == [48] * 7 + [32] * 5
+    for lines in drawn(mean_and_spread(x, x, "a"), LineCollection)[:3:2]:  # beside those of the legend
+        assert [len(line) for line in lines.get_segments()] == [48] * 7 + [32] * 5
 
 
 def test_the_numbers_of_a_panel_have_room_and_their_power_of_ten_stands_in_the_title():
@@ -81,14 +107,28 @@ def test_the_numbers_of_a_panel_have_room_and_their_power_of_ten_stands_in_the_t
         "odd": 12345 + np.random.default_rng(0).normal(size=(4, 9, 20)),
         "small": -1e-6 * np.eye(4),
     }
-    figure = mean_and_spread(x, x, "a")
+    figure = mean_and_spread(x, x, "a" * 40)
     figure.canvas.draw()
-    axes = figure.axes
-    assert [axis.get_title(loc="left") for axis in axes[::8]] == ["large, 1e6", "odd 9/9"]
-    assert axes[-1].get_title(loc="left") == "small, 1e\N{MINUS SIGN}7"
-    boxes = [axis.get_tightbbox() for axis in axes]
-    assert all(box.x0 >= 0 and box.y0 >= 0 for box in boxes)
-    assert not any(one.overlaps(other) for k, one in enumerate(boxes) for other in boxes[:k])
+    assert {"large, 1e6", "odd 9/9", "small, 1e\N{MINUS SIGN}7", "real", "class " + "a" * 21 + "…"} <= texts(figure)
+    assert_apart(figure)
+
+
+def test_a_channel_without_samples_or_spread_and_one_of_a_single_value_are_drawn():
+    x = {"scalar": np.ones((4, 1)), "flat": np.zeros((4, 3)), "none": np.full((4, 2), np.nan)}
+    none = {name: values[:0] for name, values in x.items()}
+    for pair in ((x, none), (none, none)):
+        figure = mean_and_spread(*pair)
+        figure.canvas.draw()  # with warnings as errors
+        assert {"scalar", "flat", "none", "0"} <= texts(figure)
+
+
+@pytest.mark.parametrize("shape", [(1,), (30,), (3, 30), (3, 8, 20), (1, 20, 8)])
+def test_samples_beside_their_nearest_have_numbers_that_stand_apart(shape):
+    x = 1e6 * np.random.default_rng(0).normal(size=(3, *shape))
+    figure = beside_nearest(x, x, x, np.array([0.1, 1.234, 12]), scale_of(x))
+    figure.canvas.draw()
+    assert {"real", "synthetic", "nearest", "1.2 \N{MULTIPLICATION SIGN}", "0"} <= texts(figure)
+    assert_apart(figure)
 
 
 def test_the_power_of_a_sine_lies_at_its_cycles():

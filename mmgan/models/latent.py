@@ -9,11 +9,12 @@ from torch import Tensor
 
 from mmgan.losses.variational import importance_resampled, log_likelihood, reparameterize
 from mmgan.models.memory import AggregatePosterior
-from mmgan.models.noise import BLOCK_SIZE, BlockNoise
+from mmgan.models.noise import BLOCK_SIZE, BlockNoise, JoinedNoise
 from mmgan.schema import Arrays, Batch
 
 CALIBRATION_SEED = 2**63 - 1  # of samples that no user asks for
 MAX_CALIBRATION_VALUES = 2**24  # 64 MB of generated samples
+TOGETHER = 4 * BLOCK_SIZE  # calibration samples that go through a network together: more are no faster
 CANDIDATE_BLOCKS = 32  # of 64 latents each, among which a given modality chooses
 
 
@@ -89,8 +90,9 @@ def fit_quantile_mapping(model: Any, class_counts: np.ndarray) -> None:
     drawn: dict[str, list[Any]] = {name: [] for name in model.mapping.names}
     with model.evaluating():
         for label, n in enumerate(np.ceil(shares * most).astype(int)):
-            for block in range(-(-n // BLOCK_SIZE)):
-                scaled = model.generate(label, BlockNoise(CALIBRATION_SEED, label, block), model.sampling)
+            for start in range(0, n, TOGETHER):
+                blocks = range(start // BLOCK_SIZE, -(-min(n, start + TOGETHER) // BLOCK_SIZE))
+                scaled = model.generate(label, JoinedNoise(CALIBRATION_SEED, label, blocks), model.sampling)
                 for name, parts in drawn.items():
-                    parts.append(scaled[name][: n - block * BLOCK_SIZE].clone())  # a view would keep the whole block
+                    parts.append(scaled[name][: n - start].clone())  # a view would keep all of them
         model.mapping.fit_generated({name: torch.cat(parts) for name, parts in drawn.items()})

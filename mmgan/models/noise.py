@@ -29,3 +29,25 @@ class BlockNoise:
             here = rank // n == turn
             taken[here] = order.permutation(n)[rank[here] % n]
         return taken
+
+
+class JoinedNoise(BlockNoise):
+    """The noise of several blocks of one class, one after another, for samples that go through a network together.
+
+    The sums of a wider batch may be rounded otherwise: not for samples that a user asks for.
+    """
+
+    def __init__(self, seed: int, label: int, blocks: range):
+        self.parts = [BlockNoise(seed, label, block) for block in blocks]
+
+    def normal(self, shape: tuple[int, ...] = ()) -> np.ndarray:
+        """Draw standard normal values, float32 (64 * blocks, *shape)."""
+        return np.concatenate([part.normal(shape) for part in self.parts])
+
+    def uniform(self, shape: tuple[int, ...] = ()) -> np.ndarray:
+        """Draw uniform values in [0, 1), float32 (64 * blocks, *shape)."""
+        return np.concatenate([part.uniform(shape) for part in self.parts])
+
+    def permuted_indices(self, n: int) -> np.ndarray:
+        """Return for each sample which of n things it takes, as its block does."""
+        return np.concatenate([part.permuted_indices(n) for part in self.parts])

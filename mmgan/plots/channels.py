@@ -1,19 +1,34 @@
 """Channels of samples: bands of mean and spread along their axis, and power spectra."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib import rc_context
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mmgan.plots.canvas import Box, Canvas, Panel, numbered, room_of, spanned
 from mmgan.plots.style import REAL, STYLE, SYNTHETIC, WIDTH, shortened
 from mmgan.schema import Arrays
 
 MOST_CHANNELS = 8
-# Inches in a figure of `mean_and_spread`: a line of panels, the drawn part of one, what stands below it, and above and left of all.
-LINE, PANEL, BELOW, TOP, LEFT, GAP = 0.92, 0.55, 0.2, 0.28, 0.26, 0.1
+# Inches in a figure of `mean_and_spread`: a line of panels, the drawn part of one, what stands below it, above and left of all, and between two.
+LINE, PANEL, BELOW, TOP, LEFT, GAP = 0.92, 0.55, 0.2, 0.28, 0.26, 0.15
+NUMBERS = 8  # points
+KINDS = ("real", REAL, 1.73), ("synthetic", SYNTHETIC, 1.0)  # with their place in the legend, in inches from the right
+
+
+@dataclass(frozen=True)
+class _Channel:
+    """A channel's mean and spread (L,) of each kind that has samples, and where it stands."""
+
+    title: str
+    bands: dict[str, tuple[np.ndarray, np.ndarray]]
+    length: int
+    line: int
+    column: int
+    columns: int  # that it is wide
+    lowest: bool  # of its modality in its column: whose positions have numbers
 
 
 @rc_context(STYLE)
@@ -27,66 +42,73 @@ def mean_and_spread(
     """Show mean +- one standard deviation of real and synthetic samples {name: (n, *shape)} along every channel's axis.
 
     A vector is one channel; an image's channels are averaged over its columns. Three channels stand in a line, at most eight
-    of a modality are shown. Samples may be absent on either side. `names` are those of the axes, `first` is the first position.
+    of a modality are shown; the lowest of a modality number the positions. Samples may be absent on either side. `names` are those of the axes, `first` is the first position.
     """
-    groups = [_panels(name, real[name], synthetic[name]) for name in real]
-    lines = sum(-(-len(panels) // 3) for panels in groups)
-    figure, placed, line = Figure(figsize=(WIDTH, LINE * lines + 0.5)), [], 0
-    for panels in groups:
-        for number, (title, *pair) in enumerate(panels):
-            axis = figure.add_axes((0, 0, 1, 1))
-            placed.append(_Placed(axis, line + number // 3, number % 3, 3 if len(panels) == 1 else 1))
-            for label, x, colour in zip(("real", "synthetic"), pair, (REAL, SYNTHETIC), strict=True):
-                _draw_band(axis, x, label, colour, first)
-            axis.locator_params(nbins=2)
-            axis.margins(x=0.02)
-            axis.tick_params(length=2, pad=1.5)
-            _add_title(axis, title)
-        line += -(-len(panels) // 3)
-    _arrange(placed)
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="upper right", borderaxespad=0.2, ncols=2)
-    figure.supxlabel(names[0], fontsize=9)
-    figure.supylabel(names[1], fontsize=9)
+    channels: list[_Channel] = []
+    for name in real:
+        channels += _channels(name, real[name], synthetic[name], channels[-1].line + 1 if channels else 0)
+    canvas = Canvas(WIDTH, LINE * (channels[-1].line + 1) + 0.5)
+    panels = _placed(canvas, channels, first)
+    for kind, colour, place in KINDS:
+        _draw_bands(canvas, channels, panels, kind, first, colour)
+        canvas.lines([np.array([(WIDTH - place, 0.13), (WIDTH - place + 0.25, 0.13)])], color=colour, lw=1.1)
+        canvas.text(WIDTH - place + 0.31, 0.13, kind, ha="left", fontsize=8.5)
+    canvas.name_axes(names, LEFT, TOP, 0.3)
     if class_name is not None:
-        figure.suptitle(f"class {class_name}", fontsize=10, x=0.02, ha="left")
-    return figure
+        canvas.text(0.09, 0.13, f"class {shortened(class_name, 22)}", ha="left", fontsize=10)
+    return canvas.done()
 
 
-def _add_title(axis: Axes, title: str) -> None:
-    """Write the title above an axis, and the power of ten of its numbers behind it, which would stand there too."""
-    axis.ticklabel_format(axis="y", useOffset=False)
-    numbers = axis.yaxis.get_major_formatter()
-    numbers.format_ticks(axis.get_yticks())
-    axis.yaxis.offsetText.set_visible(False)
-    if power := numbers.get_offset():
-        name, of, channel = title.rpartition(" ")
-        title = f"{shortened(name, 4)}{of}{channel}, {power}" if "/" in channel else f"{title}, {power}"
-    # With y given, matplotlib does not measure what stands above the axis.
-    axis.set_title(title, loc="left", y=1.0, fontsize=7 if power else 8.5, pad=2)
+def _placed(canvas: Canvas, channels: Sequence[_Channel], first: int) -> list[Panel]:
+    """Return each channel's panel, titled and numbered: those of a column stand below each other, with room for the numbers beside them."""
+    ends = [spanned(*(m + s * side for m, s in channel.bands.values() for side in (-1, 1))) for channel in channels]
+    numbers = [numbered(each) for each in ends]
+    room = [0.0, 0.0, 0.0]
+    for channel, (_, written, _) in zip(channels, numbers, strict=True):
+        room[channel.column] = max(room[channel.column], room_of(written, NUMBERS))
+    width = (WIDTH - LEFT - 3 * GAP - sum(room)) / 3
+    starts = [LEFT + sum(room[: k + 1]) + k * (width + GAP) for k in range(3)]
+    panels = []
+    for channel, y, (places, written, power) in zip(channels, ends, numbers, strict=True):
+        left, right = starts[channel.column], starts[channel.column + channel.columns - 1] + width
+        x = (first, first + channel.length - 1)
+        margin = 0.02 * (channel.length - 1) or 0.5
+        top = TOP + (channel.line + 1) * LINE - BELOW - PANEL
+        panel = Panel(canvas, Box(left, top, right - left, PANEL), (x[0] - margin, x[1] + margin), y)
+        panel.frame()
+        panel.number("y", places, written, NUMBERS)
+        places, written, _ = numbered(x, whole=True)
+        panel.number("x", places, written if channel.lowest else [""] * len(written), NUMBERS)
+        canvas.text(left, top - 0.03, _titled(channel.title, power), "left", "bottom", fontsize=7 if power else 8.5)
+        panels.append(panel)
+    return panels
 
 
-class _Placed(NamedTuple):
-    axis: Axes
-    line: int
-    column: int
-    columns: int  # that it is wide
+def _titled(title: str, power: str) -> str:
+    """Return the title of a panel with the power of ten of its numbers behind it, where there is one."""
+    if not power:
+        return title
+    name, of, channel = title.rpartition(" ")
+    return f"{shortened(name, 4)}{of}{channel}, {power}" if "/" in channel else f"{title}, {power}"
 
 
-def _arrange(placed: Sequence[_Placed]) -> None:
-    """Give each axis its box, with room for the numbers beside it; a layout engine, which measures every text, takes as long as drawing."""
-    width, height = placed[0].axis.figure.get_size_inches()
-    numbers = [max((_width_of_numbers(p.axis) for p in placed if p.column == k), default=0.0) for k in range(3)]
-    panel = (width - LEFT - 3 * GAP - sum(numbers)) / 3
-    starts = [LEFT + sum(numbers[: k + 1]) + k * (panel + GAP) for k in range(3)]
-    for axis, line, column, columns in placed:
-        right = starts[column + columns - 1] + panel
-        bottom = height - TOP - (line + 1) * LINE + BELOW
-        axis.set_position((starts[column] / width, bottom / height, (right - starts[column]) / width, PANEL / height))
-
-
-def _width_of_numbers(axis: Axes) -> float:
-    """Return the inches that the numbers beside an axis are wide, at most."""
-    return 0.072 * max(map(len, axis.yaxis.get_major_formatter().format_ticks(axis.get_yticks())), default=0)
+def _draw_bands(
+    canvas: Canvas, channels: Sequence[_Channel], panels: Sequence[Panel], kind: str, first: int, colour: str
+) -> None:
+    """Draw the means and spreads of one kind, all channels at once."""
+    lines, outlines = [], []
+    for channel, panel in zip(channels, panels, strict=True):
+        if kind not in channel.bands:
+            continue
+        (mean, spread), places = channel.bands[kind], first + np.arange(channel.length)
+        lines.append(panel.points(places, mean))
+        around = np.concatenate([mean - spread, (mean + spread)[::-1]])
+        outlines.append(panel.points(np.concatenate([places, places[::-1]]), around))
+        if channel.length == 1:  # a single value is no line
+            canvas.point(lines[-1][0], 6, colour)
+            lines.append(outlines[-1])
+    canvas.areas(outlines, color=colour, alpha=0.22, lw=0)
+    canvas.lines(lines, color=colour, lw=1.1)
 
 
 def log_power(values: np.ndarray) -> np.ndarray:
@@ -97,27 +119,22 @@ def log_power(values: np.ndarray) -> np.ndarray:
     return np.log10(power + 1e-12 * (power.mean() or 1.0))
 
 
-def _panels(name: str, real: np.ndarray, synthetic: np.ndarray) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """Return (title, real (n, L), synthetic (m, L)) of every channel, or of some, from the first to the last."""
-    real, synthetic = (_channels(values) for values in (real, synthetic))
-    count = real.shape[1]
-    if count == 1:
-        return [(shortened(name, 40), real[:, 0], synthetic[:, 0])]
+def _channels(name: str, real: np.ndarray, synthetic: np.ndarray, line: int) -> list[_Channel]:
+    """Return every channel of a modality, or some, from the first to the last, in lines from `line` on."""
+    kinds = {kind: _by_channel(x) for (kind, *_), x in zip(KINDS, (real, synthetic), strict=True)}
+    _, count, length = kinds["real"].shape
     chosen = np.linspace(0, count - 1, min(count, MOST_CHANNELS)).round().astype(int)
-    return [(f"{shortened(name, 8)} {c + 1}/{count}", real[:, c], synthetic[:, c]) for c in chosen]
+    channels = []
+    for number, c in enumerate(chosen):
+        title = shortened(name, 40) if count == 1 else f"{shortened(name, 8)} {c + 1}/{count}"
+        bands = {kind: (x[:, c].mean(0), x[:, c].std(0)) for kind, x in kinds.items() if len(x)}
+        columns, lowest = 3 if count == 1 else 1, number + 3 >= len(chosen)
+        channels.append(_Channel(title, bands, length, line + number // 3, number % 3, columns, lowest))
+    return channels
 
 
-def _channels(values: np.ndarray) -> np.ndarray:
+def _by_channel(values: np.ndarray) -> np.ndarray:
     """(n, L), (n, C, L) or (n, C, H, W) -> (n, channels, places)."""
     if values.ndim == 2:
         return values[:, None]
     return values.mean(axis=-1) if values.ndim == 4 else values
-
-
-def _draw_band(axis: Axes, x: np.ndarray, label: str, colour: str, first: int) -> None:
-    mean, spread = (x.mean(0), x.std(0)) if len(x) else (np.full(x.shape[1], np.nan),) * 2
-    places, alone = first + np.arange(len(mean)), len(mean) == 1  # a single value is no line
-    axis.plot(places, mean, lw=1.1, color=colour, label=label, marker="o" if alone else None)
-    if alone:
-        axis.errorbar(places, mean, spread, color=colour)
-    axis.fill_between(places, mean - spread, mean + spread, color=colour, alpha=0.22, lw=0)

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib import rc_context
-from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from mmgan.plots.samples import draw_sample, is_curve, scale_of
+from mmgan.plots.canvas import Box, Canvas, Ends, Panel, numbered
+from mmgan.plots.samples import NUMBERS, colours_of, draw_sample, is_curve, limits_of, panel_of, scale_of
 from mmgan.plots.style import REAL, STYLE, SYNTHETIC, shortened
 from mmgan.schema import Arrays
 
@@ -17,6 +17,7 @@ MOST_CLASSES = 40  # a picture of more could not be opened
 CELL = {1: 0.62, 2: 0.62, 3: 1.25}  # height of a sample in inches, by the rank of its shape
 WIDTH, LEFT, RIGHT, TOP, BOTTOM, GAP = 11.0, 1.75, 0.95, 0.62, 0.62, 0.3  # inches
 EACH = 3
+COLUMN = (WIDTH - LEFT - RIGHT - GAP) / (2 * EACH)
 
 
 @rc_context(STYLE)
@@ -34,94 +35,76 @@ def overview(
     """
     found = np.unique(np.concatenate([y_real, y_synthetic]))
     classes = found[:MOST_CLASSES]
-    heights = [TOP + BOTTOM + len(classes) * _cell(values.shape[1:]) for values in real.values()]
-    figure, above = Figure(figsize=(WIDTH, sum(heights) + GAP)), GAP
+    heights = [TOP + BOTTOM + len(classes) * CELL[values.ndim - 1] for values in real.values()]
+    canvas, above = Canvas(WIDTH, sum(heights) + GAP), GAP
     for (name, values), height in zip(real.items(), heights, strict=True):
         pairs = [[x[name][y == k][:EACH] for x, y in ((real, y_real), (synthetic, y_synthetic))] for k in classes]
-        _block(figure, above, name, pairs, [class_names[k] for k in classes], scale_of(values), kinds)
+        _block(canvas, above, name, pairs, [class_names[k] for k in classes], scale_of(values), kinds)
         above += height
     if len(found) > len(classes):
-        figure.suptitle(
-            f"the first {len(classes)} of {len(found)} classes", fontsize=9, y=1 - 0.1 / figure.get_figheight()
-        )
-    return figure
-
-
-def _cell(shape: tuple[int, ...]) -> float:
-    return CELL[len(shape)]
+        canvas.text(WIDTH / 2, 0.16, f"the first {len(classes)} of {len(found)} classes", fontsize=9)
+    return canvas.done()
 
 
 def _block(
-    figure: Figure,
+    canvas: Canvas,
     above: float,
     name: str,
     pairs: Sequence[Sequence[np.ndarray]],
     class_names: Sequence[str],
-    scale: tuple[float, float],
+    scale: Ends,
     kinds: tuple[str, str],
 ) -> None:
     """Draw the samples of one modality, `above` inches below the top of the figure: a line for each class."""
-    shape, (width, height) = pairs[0][0].shape[1:], figure.get_size_inches()
-    cell, column = _cell(shape), (WIDTH - LEFT - RIGHT - GAP) / (2 * EACH)
-    shown = np.concatenate([samples.ravel() for pair in pairs for samples in pair])
-    low, high = _limits(shown, scale)
+    shape = pairs[0][0].shape[1:]
+    cell, limits, panels = CELL[len(shape)], limits_of([samples for pair in pairs for samples in pair], scale), []
+    _headings(canvas, above, name, kinds)
     for line, (pair, class_name) in enumerate(zip(pairs, class_names, strict=True)):
         top = above + TOP + line * cell
+        written = shortened(class_name, 20)
+        canvas.text(LEFT - 0.42, top + 0.45 * cell, written, ha="right", fontsize=9 if len(written) <= 15 else 7)
         for place in range(2 * EACH):
-            samples, left = pair[place // EACH], LEFT + place * column + GAP * (place >= EACH)
-            box = [left / width, 1 - (top + 0.9 * cell) / height, 0.92 * column / width, 0.86 * cell / height]
-            axis = figure.add_axes(box)
+            samples, left = pair[place // EACH], LEFT + place * COLUMN + GAP * (place >= EACH)
+            box = Box(left, top + 0.04 * cell, 0.92 * COLUMN, 0.86 * cell)
+            panels.append(panel_of(canvas, box, shape, limits))
+            panels[-1].frame()
             if place % EACH < len(samples):
-                draw_sample(axis, samples[place % EACH], *scale, (REAL, SYNTHETIC)[place // EACH])
+                draw_sample(panels[-1], samples[place % EACH], scale, (REAL, SYNTHETIC)[place // EACH])
             elif not place % EACH:
-                axis.text(0.5, 0.5, "no sample", ha="center", va="center", transform=axis.transAxes)
-            if is_curve(shape):
-                axis.set_ylim(low, high)
-            _finish(axis, shape, numbered=(place == 0 and line == 0, line == len(pairs) - 1 and place % EACH == 0))
-        figure.text(
-            (LEFT - 0.42) / width, 1 - (top + 0.45 * cell) / height, shortened(class_name, 20), ha="right", va="center"
-        )
-    _headings(figure, above, name, kinds, column)
-    below = 1 - (above + TOP + len(pairs) * cell + 0.35) / height
-    figure.text(0.5, below, _axes_of(shape), ha="center", va="center", fontsize=8)
+                box.write(canvas, "no sample")
+    _number(canvas, panels, shape, limits)
+    canvas.text(WIDTH / 2, above + TOP + len(pairs) * cell + 0.35, _axes_of(shape), fontsize=8)
     if not is_curve(shape):
-        bar = min(len(pairs) * cell, 2.4) / height
-        box = [1 - (RIGHT - 0.15) / width, 1 - (above + TOP) / height - bar, 0.13 / width, bar]
-        colours = ScalarMappable(Normalize(*scale), "magma" if len(shape) == 2 or shape[0] != 3 else "gray")
-        figure.colorbar(colours, cax=figure.add_axes(box), label="value, in the data's units")
+        _add_bar(canvas, above + TOP, min(len(pairs) * cell, 2.4), scale, colours_of(shape))
 
 
-def _limits(shown: np.ndarray, scale: tuple[float, float]) -> tuple[float, float]:
-    """Return the ends of the axis of curves: all values, but for those far beyond the scale."""
-    reach = max(scale[1] - scale[0], 1e-12)
-    low, high = max(shown.min(), scale[0] - reach), min(shown.max(), scale[1] + reach)
-    return float(low - 0.05 * reach), float(high + 0.05 * reach)
-
-
-def _finish(axis: Axes, shape: tuple[int, ...], numbered: tuple[bool, bool]) -> None:
-    """Number the axes of a sample where they stand for a block's: the first's heights, and the lowest line's places."""
+def _number(canvas: Canvas, panels: Sequence[Panel], shape: tuple[int, ...], limits: Ends) -> None:
+    """Number the axes of a block where they stand for all: the first panel's heights, and the lowest line's places."""
     *_, rows, places = (1, *shape)
-    axis.tick_params(length=2, pad=1.5, labelsize=7)
-    if not numbered[0]:
-        axis.set_yticks([])
-    elif not is_curve(shape):
-        axis.set_yticks(sorted({0, rows - 1}), [str(number) for number in sorted({1, rows})])
-    if numbered[1]:
-        axis.set_xticks(sorted({0, places - 1}), [str(number) for number in sorted({1, places})])
+    ends = sorted({0, places - 1})
+    for panel in panels[-2 * EACH :: EACH]:
+        panel.number("x", ends, [str(end + 1) for end in ends], NUMBERS)
+    if is_curve(shape):
+        heights, written, power = numbered(limits)
+        panels[0].number("y", heights, written, NUMBERS)
+        canvas.text(LEFT, panels[0].box.top - 0.1, power, ha="left", fontsize=NUMBERS)
     else:
-        axis.set_xticks([])
+        ends = sorted({0, rows - 1})
+        panels[0].number("y", ends, [str(end + 1) for end in ends], NUMBERS)
 
 
-def _headings(figure: Figure, above: float, name: str, kinds: tuple[str, str], column: float) -> None:
-    width, height = figure.get_size_inches()
-    figure.text(
-        0.15 / width, 1 - (above + 0.16) / height, shortened(name, 60), fontsize=11, fontweight="bold", va="center"
-    )
+def _add_bar(canvas: Canvas, top: float, height: float, scale: Ends, colours: str) -> None:
+    """Add the scale of a block's colours to its right, `top` inches below the top of the figure."""
+    box = [1 - (RIGHT - 0.15) / WIDTH, 1 - (top + height) / canvas.height, 0.13 / WIDTH, height / canvas.height]
+    bar = ScalarMappable(Normalize(*scale), colours)
+    canvas.figure.colorbar(bar, cax=canvas.figure.add_axes(box), label="value, in the data's units")
+
+
+def _headings(canvas: Canvas, above: float, name: str, kinds: tuple[str, str]) -> None:
+    canvas.text(0.15, above + 0.16, shortened(name, 60), ha="left", fontsize=11, fontweight="bold")
     for number, kind in enumerate(kinds):
-        middle = LEFT + (number + 0.5) * EACH * column + GAP * number
-        figure.text(
-            middle / width, 1 - (above + 0.45) / height, kind, ha="center", va="center", color=(REAL, SYNTHETIC)[number]
-        )
+        middle = LEFT + (number + 0.5) * EACH * COLUMN + GAP * number
+        canvas.text(middle, above + 0.45, kind, color=(REAL, SYNTHETIC)[number])
 
 
 def _axes_of(shape: tuple[int, ...]) -> str:

@@ -1,15 +1,17 @@
 """Samples as figures: as they are, and as points of a plane."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib import rc_context
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mmgan.plots.canvas import Box, Canvas, Ends, Panel, room_of, spanned
 from mmgan.plots.style import MUTED, REAL, STYLE, SYNTHETIC, WIDTH
 from mmgan.schema import Arrays
+
+GAP, NUMBERS = 0.06, 7  # inches between samples; size of their numbers in points
 
 
 def is_curve(shape: tuple[int, ...]) -> bool:
@@ -17,21 +19,42 @@ def is_curve(shape: tuple[int, ...]) -> bool:
     return len(shape) == 1 or (len(shape) == 2 and shape[0] == 1)
 
 
-def draw_sample(axis: Axes, sample: np.ndarray, low: float, high: float, colour: str = REAL) -> None:
-    """Draw one sample: (C, L) as a map on the scale `low` to `high`, an image as itself, a vector as a curve."""
+def panel_of(canvas: Canvas, box: Box, shape: tuple[int, ...], limits: Ends) -> Panel:
+    """Return the panel of a sample of this shape in a box; `limits` are the ends of a curve's axis."""
+    *_, rows, columns = (1, *shape)
+    if is_curve(shape):
+        margin = 0.05 * (columns - 1) or 0.5
+        return Panel(canvas, box, (-margin, columns - 1 + margin), limits)
+    fitted = box.fitted(columns / rows) if len(shape) == 3 else box
+    return Panel(canvas, fitted, (-0.5, columns - 0.5), (rows - 0.5, -0.5))
+
+
+def draw_sample(panel: Panel, sample: np.ndarray, scale: Ends, colour: str = REAL) -> None:
+    """Draw one sample: (C, L) as a map on a scale of colours, an image as itself, a vector as a curve."""
     if is_curve(sample.shape):
-        axis.plot(sample.ravel(), lw=0.8, color=colour)
+        panel.curve(sample.ravel(), colour)
     elif sample.ndim == 2:
-        axis.imshow(sample, aspect="auto", vmin=low, vmax=high, cmap="magma", interpolation="none")
+        panel.image(sample, scale, colours_of(sample.shape))
     else:
-        image = (sample.transpose(1, 2, 0) - low) / max(high - low, 1e-12)  # (C, H, W) -> (H, W, C)
+        image = (sample.transpose(1, 2, 0) - scale[0]) / max(scale[1] - scale[0], 1e-12)  # (C, H, W) -> (H, W, C)
         shown = image.clip(0, 1) if sample.shape[0] == 3 else image[..., 0]
-        axis.imshow(shown, vmin=0, vmax=1, interpolation="none")
+        panel.image(shown, (0, 1), colours_of(sample.shape))
 
 
-def scale_of(values: np.ndarray) -> tuple[float, float]:
+def colours_of(shape: tuple[int, ...]) -> str:
+    """Return the name of the colours that samples of this shape are drawn in."""
+    return "magma" if len(shape) == 2 else "gray"
+
+
+def scale_of(values: np.ndarray) -> Ends:
     """Return the ends of a colour scale for these values, whatever few of them are far off."""
     return float(values.min()), float(np.quantile(values, 0.995))
+
+
+def limits_of(values: Iterable[np.ndarray], scale: Ends) -> Ends:
+    """Return the ends of the axis that curves share: of all values, but for those far beyond the scale, which would flatten the others."""
+    reach = max(scale[1] - scale[0], 1e-12)
+    return spanned(*(np.clip(each, scale[0] - reach, scale[1] + reach).ravel() for each in values))
 
 
 @dataclass(frozen=True)
@@ -40,7 +63,7 @@ class Line:
 
     label: str
     samples: Sequence[np.ndarray] | np.ndarray
-    scale: tuple[float, float]
+    scale: Ends
     colour: str = REAL
     titles: Sequence[str] = ()
 
@@ -57,48 +80,48 @@ def grid(
 
     `names` are those of the axes; without them no axis has a scale.
     """
-    figure = Figure(figsize=(cell[0] * columns + 0.5, cell[1] * len(lines) + 0.45), layout="constrained")
-    axes = figure.subplots(len(lines), columns, squeeze=False)
-    for line, row in zip(lines, axes, strict=True):
-        row[0].set_ylabel(line.label)
-        for column, axis in enumerate(row):
-            axis.set(xticks=[], yticks=[])
-            axis.spines[:].set_visible(False)
-            if column < len(line.samples):
-                draw_sample(axis, line.samples[column], *line.scale, line.colour)
-                if is_curve(line.samples[column].shape):
-                    axis.set_ylim(*_limits(lines, line.scale))
-            elif column == 0:
-                axis.text(0.5, 0.5, "no sample", ha="center", va="center", transform=axis.transAxes)
-            if column < len(line.titles):
-                axis.set_title(line.titles[column], fontsize=8.5, pad=2)
+    width, height = cell[0] * columns + 0.5, cell[1] * len(lines) + 0.45
+    canvas = Canvas(width, height)
+    limits = [
+        limits_of([x for other in lines if other.scale == line.scale for x in other.samples], line.scale)
+        for line in lines
+    ]
+    heights = [_heights(line, *ends) for line, ends in zip(lines, limits, strict=True)]
+    left, top, below = 0.28, 0.26 if title else 0.06, 0.06
     if names is not None:
-        _add_scales(lines, axes)
-        figure.supxlabel(names[0], fontsize=9)
-        figure.supylabel(names[1], fontsize=9)
-    figure.suptitle(title, fontsize=10 if names is None else 8.5)
-    return figure
+        left, below = 0.5 + max(room_of(written, NUMBERS) for _, written in heights), 0.42
+        canvas.name_axes(names, left, top, below)
+    between = GAP if names is None else 2 * GAP  # numbers stand at the ends
+    titled = [0.17 * bool(line.titles) for line in lines]
+    box_width = (width - left - 0.06 - GAP * (columns - 1)) / columns
+    box_height = (height - top - below - sum(titled) - between * (len(lines) - 1)) / len(lines)
+    for number, (line, ends) in enumerate(zip(lines, limits, strict=True)):
+        y = top + sum(titled[: number + 1]) + number * (box_height + between)
+        boxes = [Box(left + column * (box_width + GAP), y, box_width, box_height) for column in range(columns)]
+        canvas.text(0.14 if names is None else 0.31, y + box_height / 2, line.label, rotation=90)
+        for column, (box, sample) in enumerate(zip(boxes, line.samples, strict=False)):
+            panel = panel_of(canvas, box, sample.shape, ends)
+            draw_sample(panel, sample, line.scale, line.colour)
+            if names is not None and column == 0:
+                panel.number("y", *heights[number], NUMBERS)
+            if names is not None and number == len(lines) - 1:
+                places = sorted({0, sample.shape[-1] - 1})
+                panel.number("x", places, list(map(str, places)), NUMBERS)
+        if not len(line.samples):
+            boxes[0].write(canvas, "no sample")
+        for box, above in zip(boxes, line.titles, strict=False):
+            canvas.text(box.left + box_width / 2, y - 0.09, above, fontsize=8.5)
+    canvas.text(width / 2, 0.13, title, fontsize=10 if names is None else 8.5)
+    return canvas.done()
 
 
-def _add_scales(lines: Sequence[Line], axes: np.ndarray) -> None:
-    """Number the ends of the lowest line's and the first column's axes, where they have a sample."""
-    for number, (line, row) in enumerate(zip(lines, axes, strict=True), start=1):
-        for column, sample in enumerate(line.samples[: len(row)]):
-            *_, height, width = (1, *sample.shape)
-            if number == len(lines):
-                row[column].set_xticks(sorted({0, width - 1}))
-            if column == 0:
-                bounds = np.linspace(*row[0].get_ylim(), 5)[[1, 3]] if is_curve(sample.shape) else [0, height - 1]
-                row[0].set_yticks(sorted(set(bounds)), [f"{bound:.3g}" for bound in sorted(set(bounds))])
-            row[column].tick_params(length=2, pad=1.5, labelsize=7)
-
-
-def _limits(lines: Sequence[Line], scale: tuple[float, float]) -> tuple[float, float]:
-    """Return the ends of the axis that all curves of a scale share: one sample that is far off would flatten the others."""
-    values = np.concatenate([np.ravel(sample) for line in lines if line.scale == scale for sample in line.samples])
-    low, high = np.nanmin(values), np.nanmax(values)
-    span, margin = max(scale[1] - scale[0], 1e-12), 0.05 * max(high - low, 1e-12)
-    return max(low - margin, scale[0] - span), min(high + margin, scale[1] + span)
+def _heights(line: Line, low: float, high: float) -> tuple[list[float], list[str]]:
+    """Return the places that are numbered beside a line's first sample, and their numbers; `low` and `high` are the ends of curves."""
+    if not len(line.samples):
+        return [], []
+    *_, rows, _ = (1, *line.samples[0].shape)
+    places = np.linspace(low, high, 5)[[1, 3]] if is_curve(line.samples[0].shape) else sorted({0, rows - 1})
+    return list(places), [f"{place:.3g}" for place in places]
 
 
 def real_and_synthetic(
@@ -116,14 +139,14 @@ def real_and_synthetic(
 
 
 def beside_nearest(
-    real: np.ndarray, synthetic: np.ndarray, nearest: np.ndarray, ratios: np.ndarray, scale: tuple[float, float]
+    real: np.ndarray, synthetic: np.ndarray, nearest: np.ndarray, ratios: np.ndarray, scale: Ends
 ) -> Figure:
     """Show at most three real samples (n, *shape) above as many synthetic ones, and below these their nearest training samples.
 
     `ratios` (m,) stand above the nearest samples; `scale` are the ends of the colour scale.
     """
     shape, columns = real.shape[1:], 3
-    height = 0.85 if len(shape) < 3 else float(np.clip(1.25 * shape[1] / shape[2], 0.5, 1.6))
+    height = 0.85 if len(shape) < 3 else float(np.clip(1.25 * shape[1] / shape[2], 0.75, 1.6))
     titles = [f"{ratio:.2g} \N{MULTIPLICATION SIGN}" for ratio in ratios]
     lines = [
         Line("real", real, scale),

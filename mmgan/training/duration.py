@@ -14,7 +14,7 @@ from mmgan.training.fit import FoldRun
 from mmgan.training.pictures import DrawSamples
 
 MOST_BATCHES, LONG = 8, 0.5  # batches that are timed; seconds after which no further one is
-SCORE, PICTURE = 1.0, 0.33  # seconds of one core, measured: of a score's classifiers, and of one picture
+SCORE, PICTURE = 1.0, 0.08  # seconds of one core, measured: of a score's classifiers, and of one picture
 
 
 class _EnoughError(Exception):
