@@ -18,6 +18,7 @@ from mmgan.losses.adversarial import (
     mix,
 )
 from mmgan.losses.variational import LaplaceLikelihood, gaussian_nll, kl_standard_normal, log_likelihood, reparameterize
+from mmgan.nets.blocks import activation, penalised_activation
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +70,15 @@ def test_penalty_has_a_finite_slope_at_a_gradient_of_zero():
     w = torch.zeros(4, requires_grad=True)
     gradient_penalty(lambda x: (x["env"] * w).sum(1), {"env": torch.randn(3, 4)}).backward()
     assert torch.isfinite(w.grad).all()
+
+
+def test_the_activation_of_a_penalised_network_is_a_leaky_relu_without_a_second_derivative():
+    h = torch.linspace(-2, 2, 40, requires_grad=True)
+    pairs = [
+        (out, *torch.autograd.grad(out.sum(), h, create_graph=True)) for out in (penalised_activation(h), activation(h))
+    ]
+    torch.testing.assert_close(*pairs, rtol=0, atol=0)
+    assert not pairs[0][1].requires_grad
 
 
 def test_penalty_trains_the_critic_through_the_gradient():

@@ -17,6 +17,7 @@ MIN_LENGTH = 8  # points of an axis that has statistics
 MAX_CORRELATED = 32  # channels of a modality whose correlations are among them
 MAX_DECORRELATED = 1024
 MAX_TABLE_FEATURES = 4096
+MAX_MATRIX = 128  # points of an axis whose spectrum is found by a matrix
 LEAST_ENERGY = 1e-3  # of values of about unit variance
 LEAST_DEVIATION = 1e-3
 REACH, N_KNOTS = 4.0, 65  # knots of scaled values from -REACH to REACH; beyond, they go on as they do there
@@ -39,10 +40,14 @@ class AxisStatistics(nn.Module):
     @checked
     def __init__(self, schema: DataSchema, *, lags: Width = 8, shrinkage: Positive | None = 0.1):
         super().__init__()
-        self.lags, self.shrinkage = lags, shrinkage
+        self.shrinkage = shrinkage
         shapes = {name: shape for name, shape in schema.modalities.items() if axes_of(shape)}
-        self.widths = {name: self._measured(torch.zeros(1, *shape)).shape[1] for name, shape in shapes.items()}
         self.units = nn.ModuleList(PhysicalUnits(shape) for shape in shapes.values())
+        self.autocorrelations = nn.ModuleList(
+            nn.ModuleList(Autocorrelations(shape[axis], lags) for axis in axes_of(shape)) for shape in shapes.values()
+        )
+        found = zip(shapes.items(), self.autocorrelations, strict=True)
+        self.widths = {name: _measured(torch.zeros(1, *shape), along).shape[1] for (name, shape), along in found}
         self.n_statistics = sum(self.widths.values())
         self.register_buffer("mean", torch.zeros(self.n_statistics))
         self.register_buffer("deviation", torch.ones(self.n_statistics))
@@ -77,27 +82,12 @@ class AxisStatistics(nn.Module):
         """Return the statistics (B, n_statistics) before they are standardised; of a modality that is missing, their mean."""
         n, means = len(next(iter(x.values()))), self.mean.split(list(self.widths.values()))
         found = [
-            torch.cat([self._measured(units(block.float())) for block in x[name].split(BLOCK_SIZE)])
+            torch.cat([_measured(units(block.float()), along) for block in x[name].split(BLOCK_SIZE)])
             if name in x
             else mean.expand(n, -1)
-            for name, units, mean in zip(self.widths, self.units, means, strict=True)
+            for name, units, along, mean in zip(self.widths, self.units, self.autocorrelations, means, strict=True)
         ]
         return torch.cat(found, 1)
-
-    def _measured(self, x: Tensor) -> Tensor:
-        """Return the statistics (B, n) of one modality (B, *shape)."""
-        shape = tuple(x.shape[1:])
-        planes = x.reshape(len(x), shape[0], -1, shape[-1])  # (B, C, H, W); of a signal H = 1
-        centred = planes - planes.mean((2, 3), keepdim=True)
-        energy = centred.square().mean((2, 3)) + LEAST_ENERGY  # (B, C)
-        normalised = centred * energy.rsqrt()[..., None, None]
-        found = [energy.log()]
-        for axis in axes_of(shape):
-            found += _roughness(centred.transpose(-1, axis))
-            found.append(_autocorrelations(normalised.transpose(-1, axis), self.lags))
-        if 1 < shape[0] <= MAX_CORRELATED:
-            found.append(_correlations(normalised.flatten(2)))
-        return torch.cat([part.flatten(1) for part in found], 1)
 
 
 class PhysicalUnits(nn.Module):
@@ -131,6 +121,35 @@ class PhysicalUnits(nn.Module):
         return (value + (place - below) * (self.table.gather(0, below + 1) - value)).reshape(x.shape)
 
 
+class Autocorrelations(nn.Module):
+    """Normalised values (B, C, M, L) -> their autocorrelations along L at lags 1 to `lags`, (B, C, lags).
+
+    Of the power spectrum, padded so that nothing wraps around; that of a short axis by matrices, which takes half the time.
+    """
+
+    def __init__(self, length: int, lags: int):
+        super().__init__()
+        self.lags = min(lags, length - 1)
+        self.padded = length + self.lags
+        self.register_buffer("pairs", torch.arange(length - 1, length - self.lags - 1, -1), persistent=False)
+        self.is_short = length <= MAX_MATRIX
+        if self.is_short:
+            there = torch.view_as_real(torch.fft.rfft(torch.eye(length), self.padded)).flatten(1)
+            self.register_buffer("there", there, persistent=False)  # (L, 2 * frequencies)
+            back = self._of_power(torch.eye(self.padded // 2 + 1))
+            self.register_buffer("back", back.repeat_interleave(2, 0), persistent=False)  # (2 * frequencies, lags)
+
+    def forward(self, z: Tensor) -> Tensor:
+        if self.is_short:
+            return (z @ self.there).square().mean(2) @ self.back
+        power = torch.view_as_real(torch.fft.rfft(z, self.padded)).square().sum(4)
+        return self._of_power(power.mean(2))
+
+    def _of_power(self, power: Tensor) -> Tensor:
+        """Return the autocorrelations (..., lags) of power spectra (..., frequencies)."""
+        return torch.fft.irfft(power, self.padded)[..., 1 : self.lags + 1] / self.pairs
+
+
 def knots_like(x: Tensor) -> Tensor:
     """Return the knots as samples (N_KNOTS, *shape), each of one value, of the shape of `x` (n, *shape)."""
     knots = torch.linspace(-REACH, REACH, N_KNOTS, device=x.device, dtype=x.dtype)
@@ -143,21 +162,27 @@ def axes_of(shape: tuple[int, ...]) -> list[int]:
     return [axis for axis in spatial if shape[axis] >= MIN_LENGTH]
 
 
+def _measured(x: Tensor, autocorrelations: nn.ModuleList) -> Tensor:
+    """Return the statistics (B, n) of one modality (B, *shape), along whose axes go `autocorrelations`."""
+    shape = tuple(x.shape[1:])
+    planes = x.reshape(len(x), shape[0], -1, shape[-1])  # (B, C, H, W); of a signal H = 1
+    centred = planes - planes.mean((2, 3), keepdim=True)
+    energy = centred.square().mean((2, 3)) + LEAST_ENERGY  # (B, C)
+    normalised = centred * energy.rsqrt()[..., None, None]
+    found = [energy.log()]
+    for axis, correlated in zip(axes_of(shape), autocorrelations, strict=True):
+        found += _roughness(centred.transpose(-1, axis))
+        found.append(correlated(normalised.transpose(-1, axis)))
+    if 1 < shape[0] <= MAX_CORRELATED:
+        found.append(_correlations(normalised.flatten(2)))
+    return torch.cat([part.flatten(1) for part in found], 1)
+
+
 def _roughness(z: Tensor) -> Iterator[Tensor]:
     """Yield the log energies (B, C) of first and second differences of centred values (B, C, M, L) along L."""
     first = z.diff()
     for difference in (first, first.diff()):
         yield (difference.square().mean((2, 3)) + LEAST_ENERGY).log()
-
-
-def _autocorrelations(z: Tensor, most: int) -> Tensor:
-    """Return the autocorrelations (B, C, lags) along L at lags 1 to `most` of normalised values (B, C, M, L)."""
-    length = z.shape[3]
-    lags = min(most, length - 1)
-    # Of the power spectrum, padded so that nothing wraps around: one transform for all lags.
-    power = torch.view_as_real(torch.fft.rfft(z, length + lags)).square().sum((2, 4))  # (B, C, frequencies)
-    pairs = z.shape[2] * torch.arange(length - 1, length - lags - 1, -1, device=z.device)
-    return torch.fft.irfft(power, length + lags)[..., 1 : lags + 1] / pairs
 
 
 def _correlations(z: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """Residual blocks and class-conditional normalisation, for vectors, signals and images."""
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -10,22 +12,35 @@ SLOPE = 0.2
 
 
 def activation(h: Tensor) -> Tensor:
-    """Leaky ReLU: piecewise linear, so that the second derivative which a gradient penalty asks for costs nothing."""
+    """Leaky ReLU."""
     return F.leaky_relu(h, SLOPE)
+
+
+def penalised_activation(h: Tensor) -> Tensor:
+    """The same for a network whose input gradient is penalised: without torch's second derivative, zeros that go back through all of it."""
+    return h * h.detach().sign().clamp_min(SLOPE)
 
 
 class ResidualMLP(nn.Module):
     """h + W2 act(W1 norm(h)); (B, width) -> (B, width). Pre-normalised where `norm` is true."""
 
-    def __init__(self, width: int, *, norm: bool = True, dropout: float = 0.0):
+    def __init__(
+        self,
+        width: int,
+        *,
+        norm: bool = True,
+        dropout: float = 0.0,
+        activation: Callable[[Tensor], Tensor] = activation,
+    ):
         super().__init__()
+        self.activation = activation
         self.norm = nn.LayerNorm(width) if norm else nn.Identity()
         self.inner = nn.Linear(width, width)
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
         self.outer = nn.Linear(width, width)
 
     def forward(self, h: Tensor) -> Tensor:
-        return h + self.outer(self.dropout(activation(self.inner(self.norm(h)))))
+        return h + self.outer(self.dropout(self.activation(self.inner(self.norm(h)))))
 
 
 class ConditionalLayerNorm(nn.Module):

@@ -12,7 +12,14 @@ from torch import Tensor, nn
 
 from mmgan.errors import Depth, OptionsOf, Share, Width, checked
 from mmgan.nets.axis import STATISTICS
-from mmgan.nets.blocks import SLOPE, ConditionalLayerNorm, ConditionalResidualMLP, ResidualMLP, activation
+from mmgan.nets.blocks import (
+    SLOPE,
+    ConditionalLayerNorm,
+    ConditionalResidualMLP,
+    ResidualMLP,
+    activation,
+    penalised_activation,
+)
 from mmgan.nets.fusion import ConcatFusion
 from mmgan.nets.modality import ModalityDecoder, ModalityEncoder, ModalityNoise
 from mmgan.schema import DataSchema
@@ -31,8 +38,10 @@ class Trunk(nn.Module):
         dropout: float,
         branch: dict[str, Any] | None,
         fusion: Callable[[int, int], nn.Module] = ConcatFusion,
+        activation: Callable[[Tensor], Tensor] = activation,
     ):
         super().__init__()
+        self.activation = activation
         self.names = tuple(schema.modalities)  # a ModuleDict would refuse names such as "type"
         self.branches = nn.ModuleList(
             ModalityEncoder(shape, width, norm=norm, **(branch or {})) for shape in schema.modalities.values()
@@ -43,14 +52,16 @@ class Trunk(nn.Module):
             self.uncertainty = nn.Linear(width, width)
             nn.init.zeros_(self.uncertainty.weight)
             nn.init.zeros_(self.uncertainty.bias)
-        self.blocks = nn.Sequential(*[ResidualMLP(width, norm=norm, dropout=dropout) for _ in range(depth)])
+        self.blocks = nn.Sequential(
+            *[ResidualMLP(width, norm=norm, dropout=dropout, activation=activation) for _ in range(depth)]
+        )
 
     def forward(self, x: dict[str, Tensor], present: Tensor | None = None) -> Tensor:
         """Return features of samples {name: (B, *shape)}; what is not `present`, (B, M) bool, is not looked at (None: all is)."""
         branches = zip(self.names, self.branches, strict=True)
-        mu = torch.stack([activation(branch(x[name])) for name, branch in branches], dim=1)  # (B, M, width)
+        mu = torch.stack([self.activation(branch(x[name])) for name, branch in branches], dim=1)  # (B, M, width)
         logvar = None if self.uncertainty is None else self.uncertainty(mu).clamp(-10, 10)
-        return activation(self.blocks(self.fusion(mu, logvar, present).features))
+        return self.activation(self.blocks(self.fusion(mu, logvar, present).features))
 
 
 class Encoder(nn.Module):
@@ -166,7 +177,8 @@ class Critic(nn.Module):
         axis: Callable[[DataSchema], nn.Module] | None = None,
     ):
         super().__init__()
-        self.trunk = Trunk(schema, width=width, depth=depth, norm=norm, dropout=dropout, branch=branch, fusion=fusion)
+        options = {"norm": norm, "dropout": dropout, "branch": branch, "fusion": fusion}
+        self.trunk = Trunk(schema, width=width, depth=depth, activation=penalised_activation, **options)
         self.axis = None if axis is None else axis(schema)
         if self.axis is not None and not self.axis.n_statistics:
             self.axis = None  # no modality has an axis
