@@ -90,6 +90,7 @@ def test_median_bandwidth():
     assert fidelity.median_bandwidth(rows) == 2.0
 
 
+@pytest.mark.slow
 def test_c2st_is_at_chance_for_two_halves_and_finds_a_correlation_that_a_linear_model_misses():
     chance = []
     for seed in range(6):

@@ -101,6 +101,7 @@ def test_the_spread_of_a_single_class(judge):
     assert after["class_spread/0"] == pytest.approx(before["class_spread/0"])
 
 
+@pytest.mark.slow
 def test_equal_numbers_and_the_same_judges_for_all():
     x, y = make_samples(40, 5)
     few, tried = judge_of(synthetic=(x, y), quick=False, draws=2), [METRICS["c2st"], *CHEAP]
