@@ -1,12 +1,13 @@
 """Pictures: all classes, names in any script, every channel, scales with numbers."""
 
 import warnings
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
 from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib import font_manager
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 from PIL import Image
@@ -129,6 +130,16 @@ def test_samples_beside_their_nearest_have_numbers_that_stand_apart(shape):
     figure.canvas.draw()
     assert {"real", "synthetic", "nearest", "1.2 \N{MULTIPLICATION SIGN}", "0"} <= texts(figure)
     assert_apart(figure)
+
+
+def test_numbers_below_neighbouring_samples_do_not_touch():
+    x = np.random.default_rng(0).random((3, 7, 1500))
+    figure = beside_nearest(x, x, x, np.ones(3), (0.0, 1.0))
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    below = [text.get_window_extent(renderer) for text in figure.texts if text.get_text() in ("0", "1499")]
+    lowest = min(box.y0 for box in below)
+    line = sorted((box for box in below if box.y0 < lowest + 3), key=lambda box: box.x0)
+    assert len(line) == 6 and all(a.x1 < b.x0 for a, b in pairwise(line))
 
 
 def test_the_power_of_a_sine_lies_at_its_cycles():

@@ -115,17 +115,24 @@ class Panel:
         look = {"vmin": scale[0], "vmax": scale[1], "cmap": colours, "interpolation": "none", "aspect": "auto"}
         self.canvas.axis.imshow(values, extent=(left, left + width, top + height, top), **look)
 
-    def number(self, side: str, places: Sequence[float], numbers: Sequence[str], size: float) -> None:
-        """Put ticks with numbers below the panel (`side` "x") or to its left ("y"); a number may be ''."""
+    def number(
+        self, side: str, places: Sequence[float], numbers: Sequence[str], size: float, within: bool = False
+    ) -> None:
+        """Put ticks with numbers below the panel (`side` "x") or to its left ("y"); a number may be ''.
+
+        With `within` the first and the last number below do not reach beyond their ticks, where those of the next panel stand.
+        """
         if side == "x":
             ends, shift, align = self.points(places, [self.y[0]] * len(places)), (0, 1), {"va": "top"}
         else:
             ends, shift, align = self.points([self.x[0]] * len(places), places), (-1, 0), {"ha": "right"}
         shift = np.array(shift)
-        for end, number in zip(ends, numbers, strict=True):
+        outer = {0: "left", len(numbers) - 1: "right"} if within and len(numbers) > 1 else {}
+        for place, (end, number) in enumerate(zip(ends, numbers, strict=True)):
             self.canvas.stroke(np.stack([end, end + TICK * shift]))
             if number:
-                self.canvas.text(*(end + PAD * shift), number, fontsize=size, **align)
+                look = align | ({"ha": outer[place]} if place in outer else {})
+                self.canvas.text(*(end + PAD * shift), number, fontsize=size, **look)
 
 
 def spanned(*values: np.ndarray, margin: float = 0.05) -> Ends:

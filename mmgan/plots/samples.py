@@ -106,7 +106,7 @@ def grid(
                 panel.number("y", *heights[number], NUMBERS)
             if names is not None and number == len(lines) - 1:
                 places = sorted({0, sample.shape[-1] - 1})
-                panel.number("x", places, list(map(str, places)), NUMBERS)
+                panel.number("x", places, list(map(str, places)), NUMBERS, within=True)
         if not len(line.samples):
             boxes[0].write(canvas, "no sample")
         for box, above in zip(boxes, line.titles, strict=False):
