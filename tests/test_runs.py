@@ -2,28 +2,45 @@
 
 import json
 import shutil
+import signal
 
 import lightning as L
 import numpy as np
+import optuna
 import pytest
 import torch
 import yaml
 from conftest import compose, quick_judge
 from interrupted import no_room
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import OmegaConf
 
 import mmgan
-from mmgan.commands.build import chosen_folds, fold_run, load_data, make_datamodule, train_fold
+from mmgan.commands.build import check_run, chosen_folds, fold_run, load_data, make_datamodule, train_fold
 from mmgan.commands.train import train_folds
 from mmgan.data.sources.pkl import pkl
 from mmgan.errors import MmganError
 from mmgan.models.module import DivergedError
 from mmgan.training.callbacks import KeepNew
 from mmgan.training.checkpoint import read_checkpoint
+from mmgan.training.fit import run_trainer
 from mmgan.training.folder import RunFolder, differing_keys, fold_folders
 from mmgan.training.tensorboard import WholeTensorBoardLogger
 
 LABELS = [0, 1, 2, 3] * 20
+
+
+class ToldToEnd(L.Callback):
+    """Tells its own process to end, at one moment of a training, while the signal is Lightning's to handle."""
+
+    def __init__(self, hook, error=None):
+        setattr(self, hook, lambda *_: self.tell(error))
+
+    @staticmethod
+    def tell(error):
+        signal.raise_signal(signal.SIGTERM)
+        if error is not None:
+            raise error
 
 
 class Bomb(L.Callback):
@@ -210,6 +227,22 @@ def test_a_run_killed_inside_an_epoch_resumes_to_the_same_bytes(finished, tiny, 
     assert (resumed.epochs, resumed.score) == (finished.epochs, finished.score)
     for name in ("best.ckpt", "last.ckpt", "best.pth"):
         assert samples(resumed.folder, name) == samples(finished.folder, name)
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [
+        ToldToEnd("on_train_batch_end"),
+        ToldToEnd("on_train_end"),
+        ToldToEnd("on_validation_end", optuna.TrialPruned()),
+    ],
+)
+def test_a_training_ends_the_process_that_was_told_to_end_at_any_moment_of_it(tiny, callback):
+    cfg = compose("train", "trainer.max_epochs=1", path=tiny)
+    ready = check_run(cfg, fold_run(cfg, load_data(cfg), 1))
+    ready.trainer.callbacks.append(callback)
+    with pytest.raises(SIGTERMException):
+        run_trainer(ready.trainer, ready.model, ready.data)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import lightning as L
 
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.training.callbacks import ScoreSamples
-from mmgan.training.fit import FoldRun
+from mmgan.training.fit import FoldRun, run_trainer
 from mmgan.training.pictures import DrawSamples
 
 MOST_BATCHES, LONG = 8, 0.5  # batches that are timed; seconds after which no further one is
@@ -46,7 +46,7 @@ def seconds_of_epoch(trainer: L.Trainer, model: Any, data: FoldDataModule) -> fl
     clock = _Clock()
     trainer.callbacks.append(clock)
     try:
-        trainer.fit(model, datamodule=data)
+        run_trainer(trainer, model, data)
     except _EnoughError:
         pass
     except Exception:  # whatever it is, the training itself will say it

@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.errors import MmganError
@@ -61,7 +62,7 @@ def fit(
         )
     if run.logger is not None:  # hparams.yaml, and TensorBoard's table of runs
         run.logger.log_hyperparams(_told(model.recipe))
-    _fit(run, model, datamodule, ckpt_path=resume_from, weights_only=True)
+    run_trainer(run, model, datamodule, ckpt_path=resume_from, weights_only=True)
     # Of several processes that trained, this one knows only what they left.
     state = read_checkpoint(folder.best)
     score = state["callbacks"][best.state_key]["best_model_score"] if scored else None
@@ -83,12 +84,18 @@ def _trainer(trainer: MakeTrainer, folder: RunFolder, callbacks: list[L.Callback
     return trainer(folder.path, callbacks=callbacks, enable_progress_bar=bar, **options)
 
 
-def _fit(run: L.Trainer, model: Any, datamodule: FoldDataModule, **options: Any) -> None:
+def run_trainer(trainer: L.Trainer, model: Any, datamodule: FoldDataModule, **options: Any) -> None:
+    """Call `trainer.fit`; raise SIGTERMException wherever in it the process was told to end.
+
+    Lightning itself raises it after a batch or an epoch, and forgets a signal that comes later, or as a callback ends the training.
+    """
     try:
-        run.fit(model, datamodule=datamodule, **options)
+        trainer.fit(model, datamodule=datamodule, **options)
     finally:  # also where a trial is pruned: wandb would go on with its run in the next one
-        if isinstance(run.logger, WandbLogger):
-            run.logger.experiment.finish()
+        if isinstance(trainer.logger, WandbLogger):
+            trainer.logger.experiment.finish()
+        if trainer.received_sigterm:
+            raise SIGTERMException
 
 
 def _told(recipe: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,7 +177,7 @@ class FoldRun:
         scoring = [callback for name, callback in self.fitting_callbacks(model).items() if name == "score"]
         callbacks = [*scoring, pruning(model.monitor)]
         run = _trainer(self.trainer(max_epochs), folder, callbacks, enable_checkpointing=False)
-        _fit(run, model, datamodule)
+        run_trainer(run, model, datamodule)
         value = float(run.callback_metrics[model.monitor])
         if isinstance(run.logger, TensorBoardLogger):  # a row of the table of trials
             run.logger.log_hyperparams(model.recipe["best_params"], {f"trial/{model.monitor.partition('/')[2]}": value})
