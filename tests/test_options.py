@@ -340,7 +340,7 @@ def test_all_options_are_listed_with_meaning_range_and_default():
         "data.split=file stratified, group (no group on both sides) or file (the file's own cv_splits)",
         "final=false train on all the fold's training samples, without an inner split (true or false)",
         "model.weights.generator.kl=0.05",
-        "trainer.max_epochs=12 length of a training",
+        "trainer.max_epochs=10 length of a training",
     ):
         assert said in text
     assert "data.source." not in text
