@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+AT_ONCE = 256  # updates that are added up together: a sum in each update would take longer than the loss terms themselves
+
 
 class Tally:
     """Sums of named scalar tensors over the updates of an epoch, and for how many of these, from the first on, each was finite."""
@@ -12,24 +14,35 @@ class Tally:
     def __init__(self) -> None:
         self.updates = 0
         self._names: tuple[str, ...] = ()
+        self._waiting: list[Tensor] = []  # values of the last updates, one after the other
         self._sums: Tensor | float = 0.0
         self._finite: Tensor | bool = True  # up to now
         self._lasted: Tensor | int = 0
 
     def add(self, values: Mapping[str, Tensor]) -> None:
         """Add the values of an update; the names are the same each time."""
-        self._names, added = tuple(values), torch.stack([value.detach() for value in values.values()])
-        self._sums = self._sums + added
-        self._finite = added.isfinite() & self._finite
-        self._lasted = self._lasted + self._finite
+        self._names = tuple(values)
+        self._waiting += [value.detach() for value in values.values()]
         self.updates += 1
+        if self.updates % AT_ONCE == 0:
+            self._add_up()
 
     def sums(self) -> dict[str, Tensor]:
         """Return the sums by name."""
+        self._add_up()
         return dict(zip(self._names, self._sums, strict=True)) if self._names else {}
 
     def broken(self) -> tuple[int, list[str]] | None:
         """Return after how many updates the first value was not finite, and the names of those that were not so then; None of none."""
+        self._add_up()
         lasted = dict(zip(self._names, torch.as_tensor(self._lasted).tolist(), strict=True)) if self._names else {}
         first = min(lasted.values(), default=self.updates)
         return None if first == self.updates else (first, [name for name, n in lasted.items() if n == first])
+
+    def _add_up(self) -> None:
+        if self._waiting:
+            added = torch.stack(self._waiting).unflatten(0, (-1, len(self._names)))
+            finite = (added.isfinite() & self._finite).cumprod(0)
+            self._sums, self._finite = self._sums + added.sum(0), finite[-1].bool()
+            self._lasted = self._lasted + finite.sum(0)
+            self._waiting = []
