@@ -13,6 +13,7 @@ from mmgan.models.noise import BLOCK_SIZE, BlockNoise, JoinedNoise
 from mmgan.schema import Arrays, Batch
 
 CALIBRATION_SEED = 2**63 - 1  # of samples that no user asks for
+IN_TRAINING = 1024  # calibration samples after an epoch; all of them once the training has ended
 MAX_CALIBRATION_VALUES = 2**24  # 64 MB of generated samples
 TOGETHER = 4 * BLOCK_SIZE  # calibration samples that go through a network together: more are no faster
 CANDIDATE_BLOCKS = 32  # of 64 latents each, among which a given modality chooses
@@ -74,18 +75,19 @@ class LatentGenerator:
     def after_epoch(self) -> None:
         self.latents.update(lambda x: self.encoder(self.from_arrays(x)))
         self.accumulate({"latent/active_units": torch.tensor(float(self.latents.active_units()))})
-        fit_quantile_mapping(self, self.class_counts)
+        fit_quantile_mapping(self, self.class_counts, IN_TRAINING)
 
 
-def fit_quantile_mapping(model: Any, class_counts: np.ndarray) -> None:
+def fit_quantile_mapping(model: Any, class_counts: np.ndarray, most: int | None = None) -> None:
     """Fit a trained generator's quantile mapping on samples that it generates, of each class as many as its share asks for.
 
-    Anew after each epoch, and after a change of how samples are drawn; `class_counts` (K,) are those of the training samples.
+    Anew after each epoch, on at most `most` of them, and after a change of how samples are drawn; `class_counts` (K,) are those of
+    the training samples.
     """
     if model.mapping is None:
         return
     values = sum(math.prod(shape) for shape in model.schema.modalities.values())
-    most = min(model.mapping.n_samples, max(BLOCK_SIZE, MAX_CALIBRATION_VALUES // values))
+    most = min(most or model.mapping.n_samples, model.mapping.n_samples, max(BLOCK_SIZE, MAX_CALIBRATION_VALUES // values))
     shares = class_counts / class_counts.sum()
     drawn: dict[str, list[Any]] = {name: [] for name in model.mapping.names}
     with model.evaluating():

@@ -138,10 +138,9 @@ class PhasedModel(L.LightningModule):
 
     def to_arrays(self, scaled: Batch, *, mapped: bool = True) -> dict[str, np.ndarray]:
         """Return scaled samples in physical units; `mapped`: through the quantile mapping, where there is one."""
-        samples = self.scaler.inverse(scaled)
-        if mapped and self.mapping is not None and self.mapping.fitted:
-            samples |= self.mapping(scaled)
-        return {name: value.cpu().numpy() for name, value in samples.items()}
+        through = self.mapping(scaled) if mapped and self.mapping is not None and self.mapping.fitted else {}
+        samples = self.scaler.inverse({name: value for name, value in scaled.items() if name not in through}) | through
+        return {name: samples[name].cpu().numpy() for name in scaled}
 
     def tensor(self, values: np.ndarray) -> Tensor:
         """Return `values` as float32 on the model's device."""

@@ -224,11 +224,11 @@ class Synthesizer:
             raise MmganError("no labels were given; ask for at least one sample.")
         check_memory(len(indices), self.schema.modalities)
         out = {name: np.empty((len(indices), *shape), np.float32) for name, shape in self.schema.modalities.items()}
-        for label, block, positions in _blocks(indices):
-            with self.model.evaluating():
+        with self.model.evaluating():
+            for label, block, positions in _blocks(indices):
                 drawn = self.model.to_arrays(draw(label, BlockNoise(seed, label, block), positions), mapped=mapped)
-            for name, target in out.items():
-                target[positions] = drawn[name][: len(positions)]
+                for name, target in out.items():
+                    target[positions] = drawn[name][: len(positions)]
         if broken := [name for name, value in out.items() if not np.isfinite(value).all()]:
             raise MmganError(f"the generator gives values that are not finite in {broken}; train it again.")
         return self.schema.as_given(out)

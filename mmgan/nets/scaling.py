@@ -206,5 +206,5 @@ class ModalityScaler(nn.Module):
         return {name: scaler(x[name]) for name, scaler in zip(self.names, self.scalers, strict=True) if name in x}
 
     def inverse(self, z: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return samples of every modality in physical units."""
-        return {name: scaler.inverse(z[name]) for name, scaler in zip(self.names, self.scalers, strict=True)}
+        """Return samples of every modality that `z` has in physical units."""
+        return {name: scaler.inverse(z[name]) for name, scaler in zip(self.names, self.scalers, strict=True) if name in z}

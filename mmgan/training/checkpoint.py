@@ -84,10 +84,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 def write_checkpoint(target: str | Path, recipe: Mapping[str, Any], state_dict: Mapping[str, Any]) -> None:
     """Write a checkpoint of these alone, without what only a training to be resumed needs."""
-    _write_whole({"recipe": recipe, "state_dict": state_dict}, Path(target))
+    write_whole(Path(target), {"recipe": recipe, "state_dict": state_dict})
 
 
-def _write_whole(content: dict[str, Any], target: Path) -> None:
+def write_whole(target: Path, content: dict[str, Any]) -> None:
+    """Write a checkpoint, all of it or nothing."""
     buffer = BytesIO()
     torch.save(content, buffer)  # into a file it tells of a full disk by an error that could be anything
     with whole_file(target, lasting=False) as stream:
@@ -99,7 +100,7 @@ class WholeCheckpoints(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write what Lightning knows of a training."""
-        _write_whole(checkpoint, Path(path))
+        write_whole(Path(path), checkpoint)
 
 
 def load(path: str | Path, *, trust: Sequence[str] = ()) -> Any:

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.errors import MmganError
+from mmgan.models.latent import IN_TRAINING, fit_quantile_mapping
 from mmgan.training.callbacks import FolderCheckpoint, KeepNew
-from mmgan.training.checkpoint import WholeCheckpoints, read_checkpoint, write_checkpoint
+from mmgan.training.checkpoint import WholeCheckpoints, read_checkpoint, write_checkpoint, write_whole
 from mmgan.training.folder import RunFolder
 from mmgan.training.tasks import Task
 
@@ -166,7 +168,16 @@ class FoldRun:
             return 0, self.task.inner_score(self.task.finished(model), datamodule)
         callbacks = self.fitting_callbacks(model)
         callbacks.pop("novelty" if len(datamodule.inner_val_indices) else "score", None)
-        return fit(model, datamodule, self.trainer(max_epochs), folder, callbacks.values(), resume=self.resume)
+        fitted = fit(model, datamodule, self.trainer(max_epochs), folder, callbacks.values(), resume=self.resume)
+        if getattr(model, "mapping", None) is not None and model.mapping.n_samples > IN_TRAINING:
+            self._calibrate(folder.best, model.class_counts)
+        return fitted
+
+    def _calibrate(self, best: Path, class_counts: np.ndarray) -> None:
+        """Fit the quantile mapping of a checkpoint on all its calibration samples: after each epoch a part of them does."""
+        content, model = read_checkpoint(best), self.load(best).model
+        fit_quantile_mapping(model, class_counts)
+        write_whole(best, content | {"state_dict": model.state_dict()})
 
     def train_trial(self, folder: RunFolder, max_epochs: int, pruning: Callable[[str], L.Callback]) -> float:
         """Train once as a sweep's trial, with neither checkpoints nor pictures nor bar; return the last value of what the model is chosen by.
