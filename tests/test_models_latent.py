@@ -66,6 +66,22 @@ def test_calibration_samples_are_the_same_one_block_or_several_at_a_time(trained
         torch.testing.assert_close(values, fitted[1][name], equal_nan=True)
 
 
+@pytest.mark.parametrize("name", [*ENCODERS, "cgan"])
+def test_best_ckpt_is_mapped_by_all_calibration_samples_and_last_ckpt_by_some(name, tiny, tmp_path, quick):
+    cfg = compose("train", f"model={name}", "model.n_calibration_samples=2000", "trainer.max_epochs=1", path=tiny)
+    run = fold_run(cfg, load_data(cfg), 1)
+    folder, counts = run.run(tmp_path / "run").folder, run.build(False)[0].class_counts
+
+    def agrees(file, most):
+        model = load(folder / file).model
+        kept = {key: value.clone() for key, value in model.mapping.state_dict().items()}
+        latent.fit_quantile_mapping(model, counts, most)
+        return all(torch.equal(value, kept[key]) for key, value in model.mapping.state_dict().items())
+
+    assert agrees("best.ckpt", None) and agrees("best.pth", None) and agrees("last.ckpt", latent.IN_TRAINING)
+    assert not agrees("best.ckpt", latent.IN_TRAINING) and not agrees("last.ckpt", None)
+
+
 def test_a_traversal_begins_at_the_class_s_mean_and_moves_one_dimension(trained):
     model, _, _ = trained
     values = np.array([-1.0, 0.0, 1.0])

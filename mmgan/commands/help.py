@@ -78,7 +78,9 @@ def help_text(command: str) -> str:
             for name in (group, *(f"{group}/{part}" for part in PARTS.get(group, ()))):
                 names = sorted(path.stem for path in (CONF / name).glob("*.yaml"))
                 lines += _wrapped(f"  {name + '=':<21} ", ", ".join(names))
-        lines.append("  Each has keys of its own: data.batch_size=64, model.latent_dim=32, trainer.precision=bf16-mixed.")
+        lines.append(
+            "  Each has keys of its own: data.batch_size=64, model.latent_dim=32, trainer.precision=bf16-mixed."
+        )
     lines += ["", "All options, with meaning, range and default; and the whole configuration:"]
     chosen = ["model=vae"] if "model" in own else []
     lines.append(f"    {command_line('options', command, *chosen)}")

@@ -87,7 +87,9 @@ def fit_quantile_mapping(model: Any, class_counts: np.ndarray, most: int | None 
     if model.mapping is None:
         return
     values = sum(math.prod(shape) for shape in model.schema.modalities.values())
-    most = min(most or model.mapping.n_samples, model.mapping.n_samples, max(BLOCK_SIZE, MAX_CALIBRATION_VALUES // values))
+    most = min(
+        most or model.mapping.n_samples, model.mapping.n_samples, max(BLOCK_SIZE, MAX_CALIBRATION_VALUES // values)
+    )
     shares = class_counts / class_counts.sum()
     drawn: dict[str, list[Any]] = {name: [] for name in model.mapping.names}
     with model.evaluating():

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-AT_ONCE = 256  # updates that are added up together: a sum in each update would take longer than the loss terms themselves
+AT_ONCE = 256  # updates that are added up together: to do so in each would cost a hundredth of a step
 
 
 class Tally:
@@ -14,7 +14,7 @@ class Tally:
     def __init__(self) -> None:
         self.updates = 0
         self._names: tuple[str, ...] = ()
-        self._waiting: list[Tensor] = []  # values of the last updates, one after the other
+        self._waiting: list[Tensor] = []  # values of the last updates
         self._sums: Tensor | float = 0.0
         self._finite: Tensor | bool = True  # up to now
         self._lasted: Tensor | int = 0
@@ -22,7 +22,7 @@ class Tally:
     def add(self, values: Mapping[str, Tensor]) -> None:
         """Add the values of an update; the names are the same each time."""
         self._names = tuple(values)
-        self._waiting += [value.detach() for value in values.values()]
+        self._waiting.append(torch.stack([value.detach() for value in values.values()]))  # as they are now: a copy
         self.updates += 1
         if self.updates % AT_ONCE == 0:
             self._add_up()
@@ -41,7 +41,7 @@ class Tally:
 
     def _add_up(self) -> None:
         if self._waiting:
-            added = torch.stack(self._waiting).unflatten(0, (-1, len(self._names)))
+            added = torch.stack(self._waiting)  # (updates, names)
             finite = (added.isfinite() & self._finite).cumprod(0)
             self._sums, self._finite = self._sums + added.sum(0), finite[-1].bool()
             self._lasted = self._lasted + finite.sum(0)

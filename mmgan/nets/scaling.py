@@ -207,4 +207,6 @@ class ModalityScaler(nn.Module):
 
     def inverse(self, z: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return samples of every modality that `z` has in physical units."""
-        return {name: scaler.inverse(z[name]) for name, scaler in zip(self.names, self.scalers, strict=True) if name in z}
+        return {
+            name: scaler.inverse(z[name]) for name, scaler in zip(self.names, self.scalers, strict=True) if name in z
+        }
