@@ -14,6 +14,7 @@ from mmgan.models import latent
 from mmgan.models.memory import AggregatePosterior
 from mmgan.models.noise import BLOCK_SIZE
 from mmgan.models.synthesizer import Synthesizer
+from mmgan.training.callbacks import KeepNew
 from mmgan.training.checkpoint import load
 from mmgan.training.pictures import Plane, traversed
 
@@ -80,6 +81,27 @@ def test_best_ckpt_is_mapped_by_all_calibration_samples_and_last_ckpt_by_some(na
 
     assert agrees("best.ckpt", None) and agrees("best.pth", None) and agrees("last.ckpt", latent.IN_TRAINING)
     assert not agrees("best.ckpt", latent.IN_TRAINING) and not agrees("last.ckpt", None)
+
+
+@pytest.mark.parametrize(
+    ("of_a_part", "of_all", "n_samples", "found"),
+    [(0.96, 0.9, 2000, 0.9), (0.5, 0.93, 2000, 0.93), (0.98, None, 2000, 0.98), (0.5, None, 1000, 0.5)],
+)
+def test_near_the_limit_of_novelty_all_calibration_samples_are_looked_at(
+    trained, monkeypatch, of_a_part, of_all, n_samples, found
+):
+    model, _, y = trained
+    monkeypatch.setattr(model.mapping, "n_samples", n_samples)
+    model.class_counts = np.bincount(y)
+    latent.fit_quantile_mapping(model, model.class_counts, latent.IN_TRAINING)
+    seen = []
+
+    def novelty(synthesizer):
+        seen.append(synthesizer.model.mapping.generated.state_dict()["scalers.0.values"].clone())
+        return (of_a_part, of_all)[len(seen) - 1]
+
+    assert KeepNew(limit=0.92)._found(model, novelty) == found
+    assert len(seen) == (1 if of_all is None else 2) and not (len(seen) == 2 and torch.equal(*seen))
 
 
 def test_a_traversal_begins_at_the_class_s_mean_and_moves_one_dimension(trained):

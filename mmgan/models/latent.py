@@ -78,6 +78,11 @@ class LatentGenerator:
         fit_quantile_mapping(self, self.class_counts, IN_TRAINING)
 
 
+def is_roughly_mapped(model: Any) -> bool:
+    """Say whether a generator's quantile mapping is fitted on a part of its calibration samples after each epoch."""
+    return model.mapping is not None and model.mapping.n_samples > IN_TRAINING
+
+
 def fit_quantile_mapping(model: Any, class_counts: np.ndarray, most: int | None = None) -> None:
     """Fit a trained generator's quantile mapping on samples that it generates, of each class as many as its share asks for.
 

@@ -14,7 +14,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.errors import MmganError
-from mmgan.models.latent import IN_TRAINING, fit_quantile_mapping
+from mmgan.models.latent import fit_quantile_mapping, is_roughly_mapped
 from mmgan.training.callbacks import FolderCheckpoint, KeepNew
 from mmgan.training.checkpoint import WholeCheckpoints, read_checkpoint, write_checkpoint, write_whole
 from mmgan.training.folder import RunFolder
@@ -169,7 +169,7 @@ class FoldRun:
         callbacks = self.fitting_callbacks(model)
         callbacks.pop("novelty" if len(datamodule.inner_val_indices) else "score", None)
         fitted = fit(model, datamodule, self.trainer(max_epochs), folder, callbacks.values(), resume=self.resume)
-        if getattr(model, "mapping", None) is not None and model.mapping.n_samples > IN_TRAINING:
+        if is_roughly_mapped(model):
             self._calibrate(folder.best, model.class_counts)
         return fitted
 
