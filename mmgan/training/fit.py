@@ -138,8 +138,9 @@ class FoldRun:
             write_checkpoint(folder.light, best["recipe"], best["state_dict"])
             metrics = {"epochs": epochs, "max_epochs": self.max_epochs, "inner_score": score}
             metrics |= self._learnt(folder)
-            metrics["scores"] = self.task.score(self.load(folder.best), self.data(True), folder.path)
-            metrics["references"] = self.task.references(self.data(True))
+            data = self.data(True)
+            metrics["scores"] = self.task.score(self.load(folder.best), data, folder.path)
+            metrics["references"] = self.task.references(data)
             folder.write_json("metrics.json", metrics | {"seconds": round(time.monotonic() - started, 1)})
         return FitResult(path, epochs, score, metrics)
 

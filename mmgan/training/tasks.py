@@ -3,7 +3,8 @@
 A model's configuration names its task; a new kind of model is a task, a model, and YAML.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -166,10 +167,16 @@ class FirstStage(Task):
 
 def _scored(model: Synthesizer, data: FoldDataModule) -> Scores:
     """Return the scores on the fold's held-out samples; of other recordings, where there are such, utility only."""
+    judge = _judge_of(data)
+    return _rounded(judge(model)) if judge else {}
+
+
+@functools.lru_cache(maxsize=1)  # what a model is compared with meets the same judge
+def _judge_of(data: FoldDataModule) -> Callable[[Synthesizer], Scores] | None:
     judge, val = data.fold.judge_indices, data.fold.val_indices
     heldout, tested = (judge, val) if len(judge) else (val, None)
     enough = min(len(data.training_indices), len(heldout)) >= MIN_SAMPLES
-    return _rounded(fold_judge(data, heldout, 0, tested)(model)) if enough else {}
+    return fold_judge(data, heldout, 0, tested) if enough else None
 
 
 def _rounded(scores: Mapping[str, float]) -> Scores:
