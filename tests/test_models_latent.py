@@ -83,6 +83,18 @@ def test_best_ckpt_is_mapped_by_all_calibration_samples_and_last_ckpt_by_some(na
     assert not agrees("best.ckpt", latent.IN_TRAINING) and not agrees("last.ckpt", None)
 
 
+def test_a_task_of_one_s_own_gets_a_checkpoint_mapped_by_all_calibration_samples(tiny, tmp_path):
+    words = [
+        "model.n_calibration_samples=2000",
+        "trainer.max_epochs=1",
+        "model.task._target_=mmgan.training.tasks.Task",
+    ]
+    cfg = compose("train", *words, path=tiny)
+    folder = fold_run(cfg, load_data(cfg), 1).run(tmp_path / "run").folder
+    best, last = (load(folder / name).mapping.state_dict() for name in ("best.ckpt", "last.ckpt"))
+    assert not torch.equal(best["generated.scalers.0.values"], last["generated.scalers.0.values"])
+
+
 @pytest.mark.parametrize(
     ("of_a_part", "of_all", "n_samples", "found"),
     [(0.96, 0.9, 2000, 0.9), (0.5, 0.93, 2000, 0.93), (0.98, None, 2000, 0.98), (0.5, None, 1000, 0.5)],
@@ -100,7 +112,9 @@ def test_near_the_limit_of_novelty_all_calibration_samples_are_looked_at(
         seen.append(synthesizer.model.mapping.generated.state_dict()["scalers.0.values"].clone())
         return (of_a_part, of_all)[len(seen) - 1]
 
+    before = {key: value.clone() for key, value in model.state_dict().items()}
     assert KeepNew(limit=0.92)._found(model, novelty) == found
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert len(seen) == (1 if of_all is None else 2) and not (len(seen) == 2 and torch.equal(*seen))
 
 

@@ -26,7 +26,7 @@ from mmgan.errors import (
     checked,
 )
 from mmgan.models.average import MovingAverage
-from mmgan.models.latent import IN_TRAINING, fit_quantile_mapping
+from mmgan.models.latent import IN_TRAINING, fit_in_full, fit_quantile_mapping
 from mmgan.models.memory import SampleMemory
 from mmgan.models.module import Phase, PhasedModel
 from mmgan.models.noise import BlockNoise
@@ -73,7 +73,7 @@ class Diffusion(PhasedModel):
     guidance_scale : of classifier-free guidance; 1: none.
     label_dropout : share of the training samples on whose class the network is not conditioned.
     ema_decay : of the moving average of the network, which samples.
-    n_calibration_samples : generated samples that the quantile mapping is fitted on, after each epoch on 1024 of them; 0: no mapping.
+    n_calibration_samples : generated samples that the quantile mapping is fitted on, after each epoch on at most 1024 of them; 0: no mapping.
     """
 
     monitor, mode = "val/denoising", "min"
@@ -154,6 +154,9 @@ class Diffusion(PhasedModel):
 
     def after_epoch(self) -> None:
         fit_quantile_mapping(self, self.class_counts, IN_TRAINING)
+
+    def calibrate(self) -> bool:
+        return fit_in_full(self, self.class_counts)
 
     def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
         """Take the error of the network that samples on held-out samples, always at the same times with the same noise."""

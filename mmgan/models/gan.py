@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mmgan.errors import Betas, CalibrationSamples, Clip, PositiveInt, Rates, ShareBelowOne, Weights, Width, checked
 from mmgan.losses.adversarial import GANLoss, of_labels
 from mmgan.models.average import MovingAverage
-from mmgan.models.latent import IN_TRAINING, fit_quantile_mapping
+from mmgan.models.latent import IN_TRAINING, fit_in_full, fit_quantile_mapping
 from mmgan.models.module import Phase, PhasedModel
 from mmgan.models.noise import BlockNoise
 from mmgan.nets.networks import seen_by
@@ -32,7 +32,7 @@ class GAN(PhasedModel):
     latent_dim : number of latent dimensions; z is drawn from N(0, I).
     critic_steps : updates of D per batch.
     ema_decay : of the moving average of G, which samples.
-    n_calibration_samples : generated samples that the quantile mapping is fitted on, after each epoch on 1024 of them; 0: no mapping.
+    n_calibration_samples : generated samples that the quantile mapping is fitted on, after each epoch on at most 1024 of them; 0: no mapping.
     """
 
     monitor, mode = "val/score", "max"
@@ -94,6 +94,9 @@ class GAN(PhasedModel):
 
     def after_epoch(self) -> None:
         fit_quantile_mapping(self, self.class_counts, IN_TRAINING)
+
+    def calibrate(self) -> bool:
+        return fit_in_full(self, self.class_counts)
 
     def validation_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> None:
         """Log the critic's loss on held-out samples."""

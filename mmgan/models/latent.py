@@ -77,10 +77,8 @@ class LatentGenerator:
         self.accumulate({"latent/active_units": torch.tensor(float(self.latents.active_units()))})
         fit_quantile_mapping(self, self.class_counts, IN_TRAINING)
 
-
-def is_roughly_mapped(model: Any) -> bool:
-    """Say whether a generator's quantile mapping is fitted on a part of its calibration samples after each epoch."""
-    return model.mapping is not None and model.mapping.n_samples > IN_TRAINING
+    def calibrate(self) -> bool:
+        return fit_in_full(self, self.class_counts)
 
 
 def fit_quantile_mapping(model: Any, class_counts: np.ndarray, most: int | None = None) -> None:
@@ -105,3 +103,11 @@ def fit_quantile_mapping(model: Any, class_counts: np.ndarray, most: int | None 
                 for name, parts in drawn.items():
                     parts.append(scaled[name][: n - start].clone())  # a view would keep all of them
         model.mapping.fit_generated({name: torch.cat(parts) for name, parts in drawn.items()})
+
+
+def fit_in_full(model: Any, class_counts: np.ndarray) -> bool:
+    """Fit the quantile mapping on all calibration samples where a part of them is enough after each epoch; say whether it is so."""
+    if model.mapping is None or model.mapping.n_samples <= IN_TRAINING:
+        return False
+    fit_quantile_mapping(model, class_counts)
+    return True

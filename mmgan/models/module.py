@@ -140,7 +140,7 @@ class PhasedModel(L.LightningModule):
         """Return scaled samples in physical units; `mapped`: through the quantile mapping, where there is one."""
         through = self.mapping(scaled) if mapped and self.mapping is not None and self.mapping.fitted else {}
         samples = self.scaler.inverse({name: value for name, value in scaled.items() if name not in through}) | through
-        return {name: samples[name].cpu().numpy() for name in scaled}
+        return {name: samples[name].cpu().numpy() for name in self.schema.modalities if name in samples}
 
     def tensor(self, values: np.ndarray) -> Tensor:
         """Return `values` as float32 on the model's device."""
@@ -253,6 +253,10 @@ class PhasedModel(L.LightningModule):
 
     def after_epoch(self) -> None:
         """Bring up to date what is needed beside the networks; in evaluation mode, at the end of each epoch."""
+
+    def calibrate(self) -> bool:
+        """Fit in full what `after_epoch` fits on a part of the generated samples, for a finished model; say whether there is such a thing."""
+        return False
 
     # -- logs -----------------------------------------------------------------------------------------------------
     def accumulate(self, values: Mapping[str, Tensor]) -> None:

@@ -40,7 +40,7 @@ class VAE(LatentGenerator, PhasedModel):
     free_bits : nats of each latent dimension that cost nothing.
     ema_decay : of the moving average of G, which samples.
     sampling : where `sample` takes z from: the posterior of a random training sample of the class, a Gaussian per class (density), N(0, I) (prior).
-    n_calibration_samples : generated samples that the quantile mapping is fitted on, after each epoch on 1024 of them; 0: no mapping.
+    n_calibration_samples : generated samples that the quantile mapping is fitted on, after each epoch on at most 1024 of them; 0: no mapping.
     """
 
     monitor, mode = "val/score", "max"

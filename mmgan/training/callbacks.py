@@ -1,5 +1,6 @@
 """While a model trains: score its samples on the inner validation samples, and keep its best moment."""
 
+import copy
 import json
 import math
 from collections.abc import Callable
@@ -15,7 +16,6 @@ from mmgan.data.datamodule import FoldDataModule
 from mmgan.errors import PositiveInt, Share, checked
 from mmgan.evaluation.novelty import LeaveOneOut
 from mmgan.evaluation.score import MAX_REFERENCE, MAX_TRAINED, CheapScore
-from mmgan.models.latent import fit_quantile_mapping, is_roughly_mapped
 from mmgan.models.synthesizer import Synthesizer
 from mmgan.training.folder import RunFolder
 
@@ -129,10 +129,13 @@ class KeepNew(L.Callback):
     def _found(self, model: Any, novelty: Callable[[Synthesizer], float]) -> float:
         """Return the novelty of a model's samples; where it is near the limit, of those that a finished training would draw."""
         found = novelty(Synthesizer(model))
-        if found >= self.limit + MARGIN or not is_roughly_mapped(model):
+        if found >= self.limit + MARGIN:
             return found
-        fit_quantile_mapping(model, model.class_counts)
-        return novelty(Synthesizer(model))
+        before = copy.deepcopy(model.state_dict())
+        if model.calibrate():
+            found = novelty(Synthesizer(model))
+            model.load_state_dict(before)  # a look changes nothing
+        return found
 
     def _measure(self, data: FoldDataModule, seed: int) -> Callable[[Synthesizer], float]:
         x, y = data.samples(data.training_indices, most=MAX_REFERENCE)

@@ -32,16 +32,11 @@ def class_figures(real: Arrays, drawn: Arrays, class_name: str) -> Iterator[tupl
         yield "spectrum", mean_and_spread(*pair, class_name, ("cycles in a sample", "log10 of power"), first=1)
 
 
-def some_of_each_class(data: FoldDataModule, most: int | None = None) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Return training samples of a fold with their class indices, up to 60 of each class, and `most` in all."""
-    indices, y = data.training_indices, data.dataset.y_train
-    classes = np.unique(y[indices])
-    return data.samples(np.concatenate([indices[y[indices] == k][:MOST_DRAWN] for k in classes]), most)
-
-
 def draw_pictures(model: Synthesizer, data: FoldDataModule, folder: Path) -> None:
     """Write samples.png, means.png and spectra.png of a finished generator into `folder`."""
-    x, y = some_of_each_class(data)
+    classes, y = data.training_indices, data.dataset.y_train
+    some = np.concatenate([classes[y[classes] == k][:MOST_DRAWN] for k in np.unique(y[classes])])
+    x, y = data.samples(some)
     synthetic, names = draw_like(model, y), legible(model.schema.class_names)
     with replacing(folder / "samples.png", lasting=False) as stream:
         overview.overview(x, y, synthetic, y, names).savefig(stream, dpi=DPI)

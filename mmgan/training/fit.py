@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from mmgan.data.datamodule import FoldDataModule
 from mmgan.errors import MmganError
-from mmgan.models.latent import fit_quantile_mapping, is_roughly_mapped
 from mmgan.training.callbacks import FolderCheckpoint, KeepNew
 from mmgan.training.checkpoint import WholeCheckpoints, read_checkpoint, write_checkpoint, write_whole
 from mmgan.training.folder import RunFolder
@@ -170,15 +168,11 @@ class FoldRun:
         callbacks = self.fitting_callbacks(model)
         callbacks.pop("novelty" if len(datamodule.inner_val_indices) else "score", None)
         fitted = fit(model, datamodule, self.trainer(max_epochs), folder, callbacks.values(), resume=self.resume)
-        if is_roughly_mapped(model):
-            self._calibrate(folder.best, model.class_counts)
+        content = read_checkpoint(folder.best)
+        model.float().load_state_dict(content["state_dict"])
+        if model.calibrate():
+            write_whole(folder.best, content | {"state_dict": model.state_dict()})
         return fitted
-
-    def _calibrate(self, best: Path, class_counts: np.ndarray) -> None:
-        """Fit the quantile mapping of a checkpoint on all its calibration samples: after each epoch a part of them does."""
-        content, model = read_checkpoint(best), self.load(best).model
-        fit_quantile_mapping(model, class_counts)
-        write_whole(best, content | {"state_dict": model.state_dict()})
 
     def train_trial(self, folder: RunFolder, max_epochs: int, pruning: Callable[[str], L.Callback]) -> float:
         """Train once as a sweep's trial, with neither checkpoints nor pictures nor bar; return the last value of what the model is chosen by.

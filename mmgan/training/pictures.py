@@ -21,7 +21,7 @@ from mmgan.models.synthesizer import Synthesizer
 from mmgan.plots import samples as plots
 from mmgan.plots.style import legible
 from mmgan.training.callbacks import draw_like
-from mmgan.training.class_pictures import class_figures, image_of, some_of_each_class
+from mmgan.training.class_pictures import class_figures, image_of
 
 
 class Pictures(L.Callback, ABC):
@@ -52,7 +52,7 @@ class DrawSamples(Pictures):
         self.classes = classes
 
     def figures(self, data: FoldDataModule, model: Any) -> Iterator[tuple[str, Figure]]:
-        x, y = some_of_each_class(data, most=2000)
+        x, y = data.samples(data.training_indices, most=2000)  # enough for any picture
         synthetic = draw_like(Synthesizer(model), y)
         for k in np.unique(y)[: self.classes]:
             real, drawn = (take(values, y == k) for values in (x, synthetic))

@@ -3,10 +3,10 @@
 A model's configuration names its task; a new kind of model is a task, a model, and YAML.
 """
 
-import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from mmgan.baselines import BASELINES
 from mmgan.data.datamodule import FoldDataModule
@@ -25,6 +25,8 @@ from mmgan.training.class_pictures import DPI, draw_pictures
 from mmgan.training.predictions import write_predictions, write_votes
 
 Scores = dict[str, float]
+# A model and what it is compared with meet the same judge, which is gone with the fold's data.
+_judges: WeakKeyDictionary[FoldDataModule, Callable[[Synthesizer], Scores] | None] = WeakKeyDictionary()
 LEAST_NOVELTY = 0.8  # of a finished fold that is not doubted; other real samples have 1
 
 
@@ -171,12 +173,13 @@ def _scored(model: Synthesizer, data: FoldDataModule) -> Scores:
     return _rounded(judge(model)) if judge else {}
 
 
-@functools.lru_cache(maxsize=1)  # what a model is compared with meets the same judge
 def _judge_of(data: FoldDataModule) -> Callable[[Synthesizer], Scores] | None:
-    judge, val = data.fold.judge_indices, data.fold.val_indices
-    heldout, tested = (judge, val) if len(judge) else (val, None)
-    enough = min(len(data.training_indices), len(heldout)) >= MIN_SAMPLES
-    return fold_judge(data, heldout, 0, tested) if enough else None
+    if data not in _judges:
+        judge, val = data.fold.judge_indices, data.fold.val_indices
+        heldout, tested = (judge, val) if len(judge) else (val, None)
+        enough = min(len(data.training_indices), len(heldout)) >= MIN_SAMPLES
+        _judges[data] = fold_judge(data, heldout, 0, tested) if enough else None
+    return _judges[data]
 
 
 def _rounded(scores: Mapping[str, float]) -> Scores:
