@@ -88,6 +88,7 @@ def test_a_task_of_one_s_own_gets_a_checkpoint_mapped_by_all_calibration_samples
         "model.n_calibration_samples=2000",
         "trainer.max_epochs=1",
         "model.task._target_=mmgan.training.tasks.Task",
+        "final=true",
     ]
     cfg = compose("train", *words, path=tiny)
     folder = fold_run(cfg, load_data(cfg), 1).run(tmp_path / "run").folder
