@@ -52,7 +52,8 @@ class DrawSamples(Pictures):
         self.classes = classes
 
     def figures(self, data: FoldDataModule, model: Any) -> Iterator[tuple[str, Figure]]:
-        x, y = data.samples(data.training_indices, most=2000)  # enough for any picture
+        most = min(2000, max(400, 60 * data.schema.n_classes))  # some 60 of a class, which go through a network together
+        x, y = data.samples(data.training_indices, most)
         synthetic = draw_like(Synthesizer(model), y)
         for k in np.unique(y)[: self.classes]:
             real, drawn = (take(values, y == k) for values in (x, synthetic))
