@@ -50,6 +50,7 @@ COMMON = {
     "norm": "normalise hidden layers",
     "patch": "places of the last axis that make a token",
     "penalized": "share of a batch that the gradient penalty is taken on",
+    "refresh_rate": "drawings of the bar a second; 0: no bar",
     "revive": "codes that so few tokens use are replaced",
     "samples": "of each class that are shown",
     "scale": "standard deviation of the noise, in those of a feature",
