@@ -40,6 +40,7 @@ def test_every_adversarial_loss_can_be_chosen(name, gan_loss):
 @pytest.mark.parametrize("name", [name for name in NEURAL if "n_calibration_samples" in CONFIGS[name].model])
 def test_mapped_samples_have_the_marginals_of_the_training_samples(name):
     mapped, plain = (train(name, dataset_of(rows=200), f"model.n_calibration_samples={n}") for n in (4000, 0))
+    mapped.model.calibrate()  # as it is for best.ckpt
     x, y = mapped.datamodule.samples(mapped.datamodule.training_indices)
     labels = mapped.model.schema.decode(np.tile(y, 20))
 
