@@ -52,7 +52,8 @@ class DrawSamples(Pictures):
         self.classes = classes
 
     def figures(self, data: FoldDataModule, model: Any) -> Iterator[tuple[str, Figure]]:
-        most = min(2000, max(400, 60 * data.schema.n_classes))  # some 60 of a class, which go through a network together
+        # Some 60 of a class, which go through a network together.
+        most = min(2000, max(400, 60 * data.schema.n_classes))
         x, y = data.samples(data.training_indices, most)
         synthetic = draw_like(Synthesizer(model), y)
         for k in np.unique(y)[: self.classes]:
